@@ -1,0 +1,35 @@
+//! The contract between whoever asks for a prediction and whoever answers: requests, results, their encodings and the
+//! names of the record headers. No input or output happens here.
+//!
+//! - [`header`]: names and values of record headers (CloudEvents, Spring's request/reply, W3C trace context).
+//! - [`envelope`]: what a record says beside its value: request id, where to answer, how to encode the answer.
+//! - [`request`] and [`result`]: the two messages, and their three encodings each.
+//! - [`dead_letter`]: the headers of a record that can never succeed (Kafka Connect's).
+//! - [`announcement`]: what a worker says it serves.
+//!
+//! The page `docs/protocol.md` tells the same to someone without Rust.
+
+#![forbid(unsafe_code)]
+
+pub mod announcement;
+mod codec;
+pub mod dead_letter;
+pub mod encoding;
+pub mod envelope;
+pub mod header;
+pub mod request;
+pub mod result;
+
+pub use announcement::Announcement;
+pub use codec::{DecodeError, MAX_VALUE_BYTES};
+pub use encoding::Encoding;
+pub use envelope::{Envelope, ReplyTo, TraceContext};
+pub use header::Headers;
+pub use request::Request;
+pub use result::{ErrorCode, ErrorReply, ModelId, Outcome, Prediction, Response, Success, Timings};
+
+/// A new request id: a UUID of version 7 (RFC 9562), which sorts by the time it was made.
+#[must_use]
+pub fn new_request_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}

@@ -1,0 +1,308 @@
+//! A result: labels with their probabilities, or what went wrong.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, DecodeError};
+use crate::encoding::{self, Encoding};
+use crate::envelope::{ReplyTo, TraceContext, media_type};
+use crate::header::{self, Headers};
+
+/// The answer to one request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Body", into = "Body")]
+pub struct Response {
+    /// The id of the request that this answers.
+    pub request_id: String,
+    /// Labels, or what went wrong.
+    pub outcome: Outcome,
+    /// Where the time went.
+    pub timings: Timings,
+    /// The worker that answered.
+    pub worker: String,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// With labels.
+    Success(Success),
+    /// With an error.
+    Error(ErrorReply),
+}
+
+/// Labels, and who gave them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Success {
+    /// The model version that answered.
+    pub model: ModelId,
+    /// The top k, most probable first.
+    pub predictions: Vec<Prediction>,
+    /// How many images were in the batch that this one was computed in.
+    pub batch_size: u32,
+}
+
+/// A model version.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ModelId {
+    /// Its name.
+    #[serde(deserialize_with = "codec::text::deserialize")]
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// The digest of its weights, `sha256:` and 64 hexadecimal digits.
+    #[serde(deserialize_with = "codec::text::deserialize")]
+    pub digest: String,
+}
+
+/// One label.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// The class's name.
+    #[serde(deserialize_with = "codec::text::deserialize")]
+    pub label: String,
+    /// The class's index in the model's own output; `None` (JSON `null`) for an outcome that is no class of it, as
+    /// "not a bird".
+    pub index: Option<u32>,
+    /// From 0 to 1.
+    pub probability: f32,
+}
+
+/// Where a request's time in the worker went, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timings {
+    /// Reading the request and turning its image into the net's input.
+    pub decode: u64,
+    /// Waiting for a batch and for an instance.
+    pub queue: u64,
+    /// The batch's time in the net.
+    pub inference: u64,
+    /// From the record's arrival to its result.
+    pub total: u64,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorReply {
+    /// gRPC's canonical code.
+    pub code: ErrorCode,
+    /// A sentence that says what to do.
+    #[serde(deserialize_with = "codec::text::deserialize")]
+    pub message: String,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+}
+
+/// gRPC's canonical codes, those that occur here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ErrorCode {
+    /// The request can't be read or its image can't be decoded.
+    InvalidArgument,
+    /// No such model, or no such version of it.
+    NotFound,
+    /// The deadline passed before an answer was computed.
+    DeadlineExceeded,
+    /// A queue is full.
+    ResourceExhausted,
+    /// The worker can't answer now.
+    Unavailable,
+    /// A fault of ours.
+    Internal,
+}
+
+impl ErrorCode {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::InvalidArgument,
+        Self::NotFound,
+        Self::DeadlineExceeded,
+        Self::ResourceExhausted,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
+    /// Its canonical name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "INVALID_ARGUMENT",
+            Self::NotFound => "NOT_FOUND",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Internal => "INTERNAL",
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::ResourceExhausted | Self::Unavailable | Self::Internal)
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl ErrorReply {
+    /// With the code's own word on whether to try again.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), retryable: code.is_retryable() }
+    }
+}
+
+impl From<DecodeError> for ErrorReply {
+    fn from(error: DecodeError) -> Self {
+        Self::new(ErrorCode::InvalidArgument, error.to_string())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    Success,
+    Error,
+}
+
+/// The value of a result in JSON and in bincode. In bincode the order of the fields is the layout.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Body {
+    status: Status,
+    #[serde(deserialize_with = "codec::text::deserialize")]
+    request_id: String,
+    model: Option<ModelId>,
+    predictions: Vec<Prediction>,
+    error: Option<ErrorReply>,
+    timings_us: Timings,
+    batch_size: u32,
+    #[serde(deserialize_with = "codec::text::deserialize")]
+    worker: String,
+}
+
+impl From<Response> for Body {
+    fn from(response: Response) -> Self {
+        let Response { request_id, outcome, timings: timings_us, worker } = response;
+        match outcome {
+            Outcome::Success(Success { model, predictions, batch_size }) => Self {
+                status: Status::Success,
+                request_id,
+                model: Some(model),
+                predictions,
+                error: None,
+                timings_us,
+                batch_size,
+                worker,
+            },
+            Outcome::Error(error) => Self {
+                status: Status::Error,
+                request_id,
+                model: None,
+                predictions: Vec::new(),
+                error: Some(error),
+                timings_us,
+                batch_size: 0,
+                worker,
+            },
+        }
+    }
+}
+
+impl TryFrom<Body> for Response {
+    type Error = &'static str;
+
+    fn try_from(body: Body) -> Result<Self, Self::Error> {
+        let outcome = match (body.status, body.model, body.error) {
+            (Status::Success, Some(model), None) => Outcome::Success(Success {
+                model,
+                predictions: body.predictions,
+                batch_size: body.batch_size,
+            }),
+            (Status::Error, None, Some(error)) => Outcome::Error(error),
+            (Status::Success, ..) => return Err("a success has a model and no error"),
+            (Status::Error, ..) => return Err("an error has an error and no model"),
+        };
+        Ok(Self { request_id: body.request_id, outcome, timings: body.timings_us, worker: body.worker })
+    }
+}
+
+impl Response {
+    /// The value of a record that carries this result. [`Encoding::Raw`] has no form for a result and stands for JSON.
+    #[must_use]
+    pub fn encode(&self, encoding: Encoding) -> Vec<u8> {
+        match encoding.of_answer() {
+            Encoding::Bincode => codec::to_bincode(self),
+            Encoding::Json | Encoding::Raw => codec::to_json(self),
+        }
+    }
+
+    /// The headers of a record that carries this result.
+    #[must_use]
+    pub fn headers(
+        &self,
+        encoding: Encoding,
+        time: Timestamp,
+        reply_to: &ReplyTo,
+        trace: &TraceContext,
+    ) -> Headers {
+        let mut headers = Headers::new();
+        headers.push(header::SPEC_VERSION, "1.0");
+        headers.push(header::ID, self.request_id.as_str());
+        headers.push(header::SOURCE, format!("/mlaas/worker/{}", self.worker));
+        headers.push(header::TYPE, header::TYPE_RESULT);
+        headers.push(header::TIME, time.to_string());
+        headers.push(
+            header::CONTENT_TYPE,
+            match encoding.of_answer() {
+                Encoding::Bincode => encoding::BINCODE,
+                Encoding::Json | Encoding::Raw => encoding::JSON,
+            },
+        );
+        trace.write(&mut headers);
+        if let Some(id) = &reply_to.correlation_id {
+            headers.push(header::CORRELATION_ID, id.as_slice());
+        }
+        headers
+    }
+
+    /// Reads the value of a record, by its `content-type` where there is one.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where the value is empty, over 64 MiB, or not a result.
+    pub fn decode(headers: &Headers, value: &[u8]) -> Result<Self, DecodeError> {
+        codec::check_size(value, codec::MAX_VALUE_BYTES)?;
+        let encoding = match headers.get(header::CONTENT_TYPE).map(String::from_utf8_lossy) {
+            None => Encoding::sniff(value),
+            Some(text) => match media_type(&text).as_str() {
+                encoding::BINCODE => Encoding::Bincode,
+                encoding::JSON => Encoding::Json,
+                _ => return Err(DecodeError::ContentType(text.into_owned())),
+            },
+        };
+        match encoding {
+            Encoding::Bincode => codec::from_bincode(value, "result"),
+            Encoding::Json | Encoding::Raw => codec::from_json(value, "result"),
+        }
+    }
+}
+
+impl TraceContext {
+    pub(crate) fn write(&self, headers: &mut Headers) {
+        let fields = [
+            (header::TRACEPARENT, &self.parent),
+            (header::TRACESTATE, &self.state),
+            (header::BAGGAGE, &self.baggage),
+        ];
+        for (name, value) in fields {
+            if let Some(value) = value {
+                headers.push(name, value.as_str());
+            }
+        }
+    }
+}
