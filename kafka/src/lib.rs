@@ -1,0 +1,32 @@
+//! What client and worker share of Kafka.
+//!
+//! - [`settings`]: the `kafka` section of a configuration file, and what librdkafka is given for it.
+//! - [`mod@locate`]: which broker to use, and where the embedded one is found.
+//! - [`embedded`]: a broker inside the process, for a first try and for tests.
+//! - [`cluster`]: whether a broker answers, and what it is.
+//! - [`topics`]: the names of the four topics, and making them on a real Kafka.
+//! - [`headers`]: record headers in and out of librdkafka.
+//! - [`log`]: librdkafka's own talk, as `tracing` events instead of lines on stderr.
+
+pub mod cluster;
+mod defaults;
+pub mod embedded;
+pub mod headers;
+pub mod locate;
+pub mod log;
+pub mod settings;
+pub mod topics;
+
+pub use cluster::{Cluster, Unreachable, probe};
+pub use embedded::{EmbeddedBroker, EmbeddedError};
+pub use headers::{from_headers, to_headers};
+pub use locate::{Broker, LocateError, RuntimeDir, locate};
+pub use log::LogContext;
+pub use settings::{Role, Secret, SecurityProtocol, Settings, SettingsError};
+pub use topics::{TopicError, TopicSpec, Topics, ensure};
+
+/// The largest record that a producer of ours sends to a real Kafka, in bytes: an image of 8 MiB as base64, and its headers.
+pub const MAX_RECORD_BYTES: usize = 12_000_000;
+
+/// The `max.message.bytes` of topics that carry images, in bytes: [`MAX_RECORD_BYTES`] and a record batch's own frame.
+pub const TOPIC_MAX_MESSAGE_BYTES: usize = 12 << 20;

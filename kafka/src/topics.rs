@@ -1,0 +1,157 @@
+//! The names of the four topics, and making them on a real Kafka.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::types::RDKafkaErrorCode;
+use serde::{Deserialize, Serialize};
+
+use crate::cluster;
+use crate::log::LogContext;
+
+/// The topics that requests and results travel on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Topics {
+    /// Requests.
+    pub requests: String,
+    /// Results, where a request names no topic for its own.
+    pub results: String,
+    /// Requests that can never succeed.
+    pub dead_letter: String,
+    /// What workers say that they serve; compacted.
+    pub models: String,
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self {
+            requests: "predict.requests".to_owned(),
+            results: "predict.results".to_owned(),
+            dead_letter: "predict.dead-letter".to_owned(),
+            models: "predict.models".to_owned(),
+        }
+    }
+}
+
+impl Topics {
+    /// All four.
+    #[must_use]
+    pub fn names(&self) -> [&str; 4] {
+        [&self.requests, &self.results, &self.dead_letter, &self.models]
+    }
+
+    /// How each of the four is made: requests and dead letters take images, announcements are compacted and few.
+    #[must_use]
+    pub fn specs(&self, partitions: i32, replication_factor: i32) -> [TopicSpec; 4] {
+        let spec = |name: &str| TopicSpec {
+            name: name.to_owned(),
+            partitions,
+            replication_factor,
+            compacted: false,
+            config: BTreeMap::new(),
+        };
+        let images = |name: &str| TopicSpec {
+            config: [("max.message.bytes".to_owned(), crate::TOPIC_MAX_MESSAGE_BYTES.to_string())].into(),
+            ..spec(name)
+        };
+        [
+            images(&self.requests),
+            spec(&self.results),
+            images(&self.dead_letter),
+            TopicSpec { partitions: 1, compacted: true, ..spec(&self.models) },
+        ]
+    }
+}
+
+/// A topic to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: String,
+    /// How many partitions; -1 is the broker's default.
+    pub partitions: i32,
+    /// On how many brokers each is kept; -1 is the broker's default.
+    pub replication_factor: i32,
+    /// Only the last record of each key is kept.
+    pub compacted: bool,
+    /// Kafka's own settings for it, as `max.message.bytes`.
+    pub config: BTreeMap<String, String>,
+}
+
+/// Why a topic can't be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopicError {
+    /// The cluster can't be asked.
+    #[error("the topics can't be listed: {reason}")]
+    List {
+        /// librdkafka's words.
+        reason: String,
+    },
+    /// The cluster refused.
+    #[error(
+        "topic {topic} is missing and can't be made: {reason}; make it by hand, or let this user make topics"
+    )]
+    Create {
+        /// Which.
+        topic: String,
+        /// The broker's words.
+        reason: String,
+    },
+}
+
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Makes those topics that are not there. An existing one is left as it is; the embedded broker, which knows no such
+/// request, gets its topics when it starts.
+///
+/// # Errors
+/// [`TopicError`] where the cluster can't be asked or refuses.
+pub async fn ensure(config: &ClientConfig, specs: &[TopicSpec]) -> Result<(), TopicError> {
+    let list = |reason: String| TopicError::List { reason };
+    let config = config.clone();
+    let (admin, existing) = tokio::task::spawn_blocking(move || {
+        let admin: AdminClient<LogContext> =
+            config.create_with_context(LogContext).map_err(|e| e.to_string())?;
+        let client = admin.inner();
+        let metadata = client.fetch_metadata(None, TIMEOUT).map_err(|e| e.to_string())?;
+        if cluster::is_embedded(client.fetch_cluster_id(TIMEOUT).as_deref()) {
+            return Ok((admin, None));
+        }
+        let names: HashSet<String> = metadata.topics().iter().map(|t| t.name().to_owned()).collect();
+        Ok((admin, Some(names)))
+    })
+    .await
+    .map_err(|e| list(e.to_string()))?
+    .map_err(list)?;
+    let Some(existing) = existing else { return Ok(()) };
+
+    let missing: Vec<NewTopic<'_>> =
+        specs.iter().filter(|spec| !existing.contains(&spec.name)).map(TopicSpec::new_topic).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
+    let answers = admin.create_topics(&missing, &options).await.map_err(|e| TopicError::Create {
+        topic: missing.iter().map(|t| t.name).collect::<Vec<_>>().join(", "),
+        reason: e.rdkafka_error_code().map_or_else(|| e.to_string(), |code| code.to_string()),
+    })?;
+    for answer in answers {
+        match answer {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => return Err(TopicError::Create { topic, reason: code.to_string() }),
+        }
+    }
+    Ok(())
+}
+
+impl TopicSpec {
+    fn new_topic(&self) -> NewTopic<'_> {
+        let replication = TopicReplication::Fixed(self.replication_factor);
+        let topic = NewTopic::new(&self.name, self.partitions, replication);
+        let topic = if self.compacted { topic.set("cleanup.policy", "compact") } else { topic };
+        self.config.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+    }
+}
