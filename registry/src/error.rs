@@ -1,0 +1,144 @@
+//! Everything that can be wrong with a model version, each as a sentence that says what and where.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a model version was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// The root is not a folder.
+    #[error("there is no folder of model versions at {path}: point --weights at one")]
+    NoRoot {
+        /// The path that was tried.
+        path: PathBuf,
+    },
+    /// A model name that could leave the root, or that no folder may have.
+    #[error(
+        "{name:?} is no model name: use lower-case letters, digits, '-', '_' and '.', beginning with a letter or digit"
+    )]
+    BadName {
+        /// The name as given.
+        name: String,
+    },
+    /// No folder of that name.
+    #[error("there is no model {name:?} in {root}; there are: {known}")]
+    UnknownModel {
+        /// The name asked for.
+        name: String,
+        /// Where it was looked for.
+        root: PathBuf,
+        /// The names that exist, separated by commas.
+        known: String,
+    },
+    /// No version folder of that number.
+    #[error("model {name:?} has no version {version}; it has: {known}")]
+    UnknownVersion {
+        /// The model.
+        name: String,
+        /// The version asked for.
+        version: u32,
+        /// The versions that exist, separated by commas.
+        known: String,
+    },
+    /// The model's folder holds no version at all.
+    #[error("model {name:?} has no version yet: its folder {path} holds no numbered folder")]
+    NoVersions {
+        /// The model.
+        name: String,
+        /// Its folder.
+        path: PathBuf,
+    },
+    /// No file of that alias.
+    #[error("model {name:?} has no alias {alias:?}: write a version number into {path}")]
+    UnknownAlias {
+        /// The model.
+        name: String,
+        /// The alias asked for.
+        alias: String,
+        /// The file that would hold it.
+        path: PathBuf,
+    },
+    /// The alias file holds something else than a version number.
+    #[error("the alias file {path} must hold one version number, and holds {content:?}")]
+    BadAlias {
+        /// The alias file.
+        path: PathBuf,
+        /// What it holds, cut short.
+        content: String,
+    },
+    /// The text is neither a version number nor a possible alias.
+    #[error("{text:?} is no model version: give a number, an alias such as \"production\", or \"latest\"")]
+    BadSelect {
+        /// The text as given.
+        text: String,
+    },
+    /// The manifest cannot be read as YAML of its fixed shape.
+    #[error("the manifest {path} cannot be read: {message}")]
+    BadManifest {
+        /// The manifest file.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        message: String,
+    },
+    /// The manifest says something that cannot be.
+    #[error("the manifest {path} is wrong: {message}")]
+    InvalidManifest {
+        /// The manifest file.
+        path: PathBuf,
+        /// The field and what is wrong with it.
+        message: String,
+    },
+    /// A file that the manifest names is not there.
+    #[error("{path} is missing: its manifest names it, so fetch or publish this version again")]
+    MissingFile {
+        /// The absent file.
+        path: PathBuf,
+    },
+    /// A file is shorter than the manifest says.
+    #[error("{path} is truncated: it holds {found} bytes where its manifest says {expected}; fetch it again")]
+    TruncatedFile {
+        /// The short file.
+        path: PathBuf,
+        /// Bytes it should hold.
+        expected: u64,
+        /// Bytes it holds.
+        found: u64,
+    },
+    /// A file has other content than the manifest says.
+    #[error(
+        "{path} was tampered with or is another file: its content is {found}, its manifest says {expected}"
+    )]
+    TamperedFile {
+        /// The changed file.
+        path: PathBuf,
+        /// What the manifest says: SHA-256, or a size where the file is too long.
+        expected: String,
+        /// What the file has.
+        found: String,
+    },
+    /// The version to be published exists.
+    #[error("{path} exists already: a published version never changes, so give the new one another number")]
+    VersionExists {
+        /// The version folder.
+        path: PathBuf,
+    },
+    /// Reading or writing failed.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried: "read", "write" and so on.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl RegistryError {
+    /// Wraps an I/O error with what was tried; for `map_err`.
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}

@@ -1,0 +1,228 @@
+//! The folders that hold model versions: list them, load one after checking it, publish a new one, set an alias.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::digest::FileEntry;
+use crate::error::RegistryError;
+use crate::manifest::{MANIFEST_FILE, Manifest, WEIGHTS_FILE};
+use crate::select::Select;
+
+/// A folder of model versions.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    root: PathBuf,
+}
+
+/// A version whose files have been checked against its manifest.
+#[derive(Clone, Debug)]
+pub struct ModelVersion {
+    /// What the version says about itself.
+    pub manifest: Manifest,
+    /// Its weights file.
+    pub weights: PathBuf,
+    /// The weights file's digest, as checked: `sha256:<64 hexadecimal digits>`.
+    pub digest: String,
+}
+
+impl Registry {
+    /// The model versions under `root`.
+    ///
+    /// # Errors
+    /// If `root` is no folder.
+    pub fn open(root: impl AsRef<Path>) -> Result<Self, RegistryError> {
+        let root = root.as_ref().to_path_buf();
+        if !root.is_dir() {
+            return Err(RegistryError::NoRoot { path: root });
+        }
+        Ok(Self { root })
+    }
+
+    /// The names of all models, sorted.
+    ///
+    /// # Errors
+    /// If the root cannot be read.
+    pub fn models(&self) -> Result<Vec<String>, RegistryError> {
+        let mut names: Vec<String> =
+            folders(&self.root)?.into_iter().filter(|name| is_plain_name(name)).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// A model's version numbers, ascending. Folders whose names are no version numbers are passed over.
+    ///
+    /// # Errors
+    /// If there is no such model, or its folder cannot be read.
+    pub fn versions(&self, name: &str) -> Result<Vec<u32>, RegistryError> {
+        let mut versions: Vec<u32> = folders(&self.folder(name)?)?
+            .iter()
+            .filter_map(|folder| match folder.parse() {
+                Ok(Select::Version(version)) => Some(version),
+                _ => None,
+            })
+            .collect();
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    /// The number that `select` means for this model.
+    ///
+    /// # Errors
+    /// If there is no such model, version or alias.
+    pub fn resolve(&self, name: &str, select: &Select) -> Result<u32, RegistryError> {
+        let versions = self.versions(name)?;
+        let version = match select {
+            Select::Version(version) => *version,
+            Select::Latest => *versions
+                .last()
+                .ok_or_else(|| RegistryError::NoVersions { name: name.into(), path: self.root.join(name) })?,
+            Select::Alias(alias) => self.read_alias(name, alias)?,
+        };
+        if !versions.contains(&version) {
+            let known: Vec<String> = versions.iter().map(u32::to_string).collect();
+            return Err(RegistryError::UnknownVersion { name: name.into(), version, known: list(&known) });
+        }
+        Ok(version)
+    }
+
+    /// Finds a version and checks each of its files. The files are read once, in constant memory.
+    ///
+    /// # Errors
+    /// If there is no such version, its manifest is wrong, or a file is missing, truncated or tampered with.
+    pub fn load(&self, name: &str, select: &Select) -> Result<ModelVersion, RegistryError> {
+        let version = self.resolve(name, select)?;
+        let folder = self.root.join(name).join(version.to_string());
+        let path = folder.join(MANIFEST_FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(RegistryError::MissingFile { path });
+            }
+            Err(error) => return Err(RegistryError::io("read", path)(error)),
+        };
+        let manifest = Manifest::from_yaml(&text, &path)?;
+        if manifest.name != name || manifest.version != version {
+            return Err(RegistryError::InvalidManifest {
+                path,
+                message: format!(
+                    "it describes {} version {}, and lies in the folder of {name} version {version}",
+                    manifest.name, manifest.version
+                ),
+            });
+        }
+        for (file, entry) in &manifest.files {
+            entry.verify(&folder.join(file))?;
+        }
+        let digest = manifest.files.get(WEIGHTS_FILE).map(FileEntry::digest).unwrap_or_default();
+        Ok(ModelVersion { weights: folder.join(WEIGHTS_FILE), manifest, digest })
+    }
+
+    /// Publishes a version: the weights are copied, the manifest's `files` is filled in, and the folder appears whole or not
+    /// at all.
+    ///
+    /// # Errors
+    /// If the version exists, the manifest says something that cannot be, or writing fails.
+    pub fn publish(&self, mut manifest: Manifest, weights: &Path) -> Result<ModelVersion, RegistryError> {
+        if !is_plain_name(&manifest.name) {
+            return Err(RegistryError::BadName { name: manifest.name });
+        }
+        let model = self.root.join(&manifest.name);
+        let folder = model.join(manifest.version.to_string());
+        if folder.exists() {
+            return Err(RegistryError::VersionExists { path: folder });
+        }
+        // The name begins with a dot, so that no reader takes a half-written folder for a version.
+        let draft = model.join(format!(".{}.{}", manifest.version, std::process::id()));
+        fs::create_dir_all(&draft).map_err(RegistryError::io("create", &draft))?;
+        let written = write_draft(&draft, &mut manifest, weights)
+            .and_then(|()| fs::rename(&draft, &folder).map_err(RegistryError::io("create", &folder)));
+        if let Err(error) = written {
+            // The first error is the one worth telling.
+            drop(fs::remove_dir_all(&draft));
+            return Err(error);
+        }
+        self.load(&manifest.name, &Select::Version(manifest.version))
+    }
+
+    /// Lets `alias` name a version, which must exist. Readers see the old number or the new one, nothing between.
+    ///
+    /// # Errors
+    /// If there is no such version, the alias is no plain name, or writing fails.
+    pub fn set_alias(&self, name: &str, alias: &str, version: u32) -> Result<(), RegistryError> {
+        if !matches!(alias.parse(), Ok(Select::Alias(_))) {
+            return Err(RegistryError::BadSelect { text: alias.into() });
+        }
+        self.resolve(name, &Select::Version(version))?;
+        let path = self.root.join(name).join(alias);
+        let draft = self.root.join(name).join(format!(".{alias}.{}", std::process::id()));
+        fs::write(&draft, format!("{version}\n")).map_err(RegistryError::io("write", &draft))?;
+        fs::rename(&draft, &path).map_err(RegistryError::io("write", &path))
+    }
+
+    fn folder(&self, name: &str) -> Result<PathBuf, RegistryError> {
+        if !is_plain_name(name) {
+            return Err(RegistryError::BadName { name: name.into() });
+        }
+        let folder = self.root.join(name);
+        if !folder.is_dir() {
+            return Err(RegistryError::UnknownModel {
+                name: name.into(),
+                root: self.root.clone(),
+                known: list(&self.models()?),
+            });
+        }
+        Ok(folder)
+    }
+
+    fn read_alias(&self, name: &str, alias: &str) -> Result<u32, RegistryError> {
+        if !is_plain_name(alias) {
+            return Err(RegistryError::BadSelect { text: alias.into() });
+        }
+        let path = self.root.join(name).join(alias);
+        let content = match fs::read_to_string(&path) {
+            Ok(content) => content,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(RegistryError::UnknownAlias { name: name.into(), alias: alias.into(), path });
+            }
+            Err(error) => return Err(RegistryError::io("read", path)(error)),
+        };
+        match content.trim().parse() {
+            Ok(Select::Version(version)) => Ok(version),
+            _ => Err(RegistryError::BadAlias { path, content: content.chars().take(40).collect() }),
+        }
+    }
+}
+
+fn write_draft(draft: &Path, manifest: &mut Manifest, weights: &Path) -> Result<(), RegistryError> {
+    let copy = draft.join(WEIGHTS_FILE);
+    fs::copy(weights, &copy).map_err(RegistryError::io("copy", weights))?;
+    manifest.files = [(WEIGHTS_FILE.to_owned(), FileEntry::of(&copy)?)].into();
+    let path = draft.join(MANIFEST_FILE);
+    fs::write(&path, manifest.to_yaml(&path)?).map_err(RegistryError::io("write", &path))
+}
+
+/// Whether `name` can be a folder or file here: nothing that leaves its folder, hides, or differs on another system.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+    name.len() <= 100
+        && name.bytes().all(plain)
+        && name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
+}
+
+fn folders(path: &Path) -> Result<Vec<String>, RegistryError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).map_err(RegistryError::io("list", path))? {
+        let entry = entry.map_err(RegistryError::io("list", path))?;
+        if entry.path().is_dir()
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
