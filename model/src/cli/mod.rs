@@ -1,0 +1,123 @@
+//! The command line: what can be typed, and which file answers it.
+
+mod evaluate;
+mod output;
+mod predict;
+mod progress;
+mod train;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use model::train::{TrainError, config::ConfigError};
+use model::{DeviceChoice, ModelError, Predictor};
+use registry::{ModelVersion, Registry, RegistryError, Select};
+
+/// Usage or configuration error, as clap has it.
+const USAGE: u8 = 2;
+/// Some images could not be answered.
+const SOME_FAILED: u8 = 5;
+
+/// Train, evaluate and ask image models.
+#[derive(Debug, Parser)]
+#[command(name = "model", version, after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 failure; 2 usage or configuration error; 5 some images could not be answered.
+Results go to stdout, all else to stderr. Every option can be given by the environment variable shown beside it.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a Fashion-MNIST net and write it as a model version.
+    Train(train::Train),
+    /// Measure a model version's accuracy on labelled images.
+    Evaluate(evaluate::Evaluate),
+    /// Name what images show.
+    Predict(predict::Predict),
+    /// Print the completion script of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which model version, and where it runs.
+#[derive(Debug, Args)]
+struct Which {
+    /// The model's name.
+    #[arg(long, env = "MLAAS_MODEL", default_value = "fashion-mnist", value_name = "NAME")]
+    model: String,
+    /// Its version: a number, an alias, or `latest`.
+    #[arg(long, env = "MLAAS_MODEL_VERSION", default_value = "production", value_name = "VERSION")]
+    model_version: Select,
+    /// The folder of model versions.
+    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER")]
+    weights: PathBuf,
+    /// Where to compute: cpu, cuda, or auto for cuda where there is one.
+    #[arg(long, env = "MLAAS_DEVICE", default_value_t = DeviceChoice::Cpu, value_name = "DEVICE")]
+    device: DeviceChoice,
+}
+
+impl Which {
+    fn load(&self) -> anyhow::Result<(ModelVersion, Predictor)> {
+        let device = self.device.resolve()?;
+        let version = Registry::open(&self.weights)?.load(&self.model, &self.model_version)?;
+        let predictor = Predictor::load(&version, device)?;
+        Ok((version, predictor))
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.command {
+        Command::Train(train) => train.run(),
+        Command::Evaluate(evaluate) => evaluate.run(),
+        Command::Predict(predict) => predict.run(),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "model", &mut script);
+            io::Write::write_all(&mut io::stdout(), &script).context("cannot write the script")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Whether whoever read our output went away, as `head` does: no failure.
+pub(crate) fn broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The exit code for an error: what was asked for cannot be had, or it failed.
+pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let usage = error.chain().any(|cause| {
+        cause.is::<ConfigError>()
+            || matches!(cause.downcast_ref(), Some(ModelError::NoCuda))
+            || matches!(
+                cause.downcast_ref(),
+                Some(
+                    RegistryError::NoRoot { .. }
+                        | RegistryError::BadName { .. }
+                        | RegistryError::UnknownModel { .. }
+                        | RegistryError::UnknownVersion { .. }
+                        | RegistryError::UnknownAlias { .. }
+                        | RegistryError::VersionExists { .. }
+                )
+            )
+            || matches!(
+                cause.downcast_ref(),
+                Some(
+                    TrainError::Output { .. }
+                        | TrainError::Unfinished { .. }
+                        | TrainError::OtherConfig { .. }
+                )
+            )
+    });
+    if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+}

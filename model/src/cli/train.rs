@@ -1,0 +1,228 @@
+//! `model train`: a run from its configuration to a model version, with a bar, plain lines, or one JSON object for each epoch.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use clap::builder::FalseyValueParser;
+use indicatif::ProgressBar;
+use model::DeviceChoice;
+use model::dataset::{DEBIAN_FASHION_MNIST, Dataset, Split};
+use model::train::config::TrainConfig;
+use model::train::publish::{Place, publish};
+use model::train::{EpochReport, Event, Options, train};
+use registry::{Registry, RegistryError};
+use serde::Serialize;
+
+use super::output::{json, line, percent};
+use super::progress;
+
+#[derive(Debug, Args)]
+pub(super) struct Train {
+    /// The training configuration.
+    #[arg(default_value = "configs/fashion-mnist.yaml", value_name = "CONFIG")]
+    config: PathBuf,
+    /// The folder with the four idx files, plain or gzipped.
+    #[arg(long, env = "MLAAS_DATA", default_value = DEBIAN_FASHION_MNIST, value_name = "FOLDER")]
+    data: PathBuf,
+    /// The folder of model versions; the result becomes the next one there.
+    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER")]
+    weights: PathBuf,
+    /// Write the result to this folder instead: <weights>/<model>/<number>.
+    #[arg(long, env = "MLAAS_OUTPUT", value_name = "FOLDER")]
+    output: Option<PathBuf>,
+    /// Let the alias `production` name the result; it does anyway where there is no such alias yet.
+    #[arg(long, env = "MLAAS_PROMOTE", value_parser = FalseyValueParser::new())]
+    promote: bool,
+    /// Replace an existing version, and drop the checkpoint of an unfinished run.
+    #[arg(long, env = "MLAAS_FORCE", value_parser = FalseyValueParser::new())]
+    force: bool,
+    /// Go on from the checkpoint where there is one.
+    #[arg(long, env = "MLAAS_RESUME", value_parser = FalseyValueParser::new())]
+    resume: bool,
+    /// The folder of checkpoints, one for each model.
+    #[arg(long, env = "MLAAS_RUNS", default_value = "runs", value_name = "FOLDER")]
+    runs: PathBuf,
+    /// Stop after this many epochs; --resume goes on.
+    #[arg(long, env = "MLAAS_STOP_AFTER", value_name = "EPOCHS")]
+    stop_after: Option<usize>,
+    /// Threads to compute with [default: one for each core]. With one the result is the same each time.
+    #[arg(long, env = "MLAAS_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Where to compute: cpu, cuda, or auto for cuda where there is one.
+    #[arg(long, env = "MLAAS_DEVICE", default_value_t = DeviceChoice::Cpu, value_name = "DEVICE")]
+    device: DeviceChoice,
+    /// Print one JSON object for each epoch and one for the result.
+    #[arg(long, env = "MLAAS_JSON", value_parser = FalseyValueParser::new())]
+    json: bool,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Line<'a> {
+    Epoch {
+        #[serde(flatten)]
+        report: &'a EpochReport,
+        epochs: usize,
+    },
+    Stopped {
+        checkpoint: &'a Path,
+        done: usize,
+        epochs: usize,
+    },
+    Published {
+        model: &'a str,
+        version: u32,
+        folder: &'a Path,
+        digest: &'a str,
+        accuracy: f64,
+        images: usize,
+    },
+}
+
+impl Train {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = TrainConfig::read(&self.config)?;
+        let device = self.device.resolve()?;
+        let place = match &self.output {
+            Some(path) => Place::parse(path, &config.model)?,
+            None => Place::next(&self.weights, &config.model),
+        };
+        // Before hours of work, not after.
+        let folder = place.folder(&config.model);
+        if folder.exists() && !self.force {
+            let exists = anyhow::Error::from(RegistryError::VersionExists { path: folder });
+            return Err(exists.context("not without --force"));
+        }
+        let data = Dataset::read(&self.data, Split::Train)?;
+        let test = Dataset::read(&self.data, Split::Test)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from) as u16;
+        tch::set_num_threads(i32::from(self.threads.unwrap_or(cores)));
+
+        let run = self.runs.join(&config.model);
+        let options = Options {
+            checkpoint: run.join("checkpoint.safetensors"),
+            resume: self.resume,
+            force: self.force,
+            stop_after: self.stop_after,
+            device: device.into(),
+        };
+        let mut watcher = Watcher::new(config.epochs, self.json);
+        let outcome = train(&config, &data, &options, &mut |event| watcher.on(&event))?;
+        watcher.end()?;
+        if !outcome.finished {
+            let done = outcome.epochs.len();
+            let (checkpoint, epochs) = (options.checkpoint.as_path(), config.epochs);
+            if self.json {
+                json(&Line::Stopped { checkpoint, done, epochs })?;
+            } else {
+                line(&format!(
+                    "stopped after epoch {done} of {epochs}; --resume goes on from {}",
+                    checkpoint.display()
+                ))?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        let staging = run.join("model.safetensors");
+        let (version, evaluation) = publish(&config, &outcome, &place, &test, &staging, self.force)?;
+        self.set_alias(&place, &config.model)?;
+        if self.json {
+            json(&Line::Published {
+                model: &config.model,
+                version: place.version,
+                folder: &folder,
+                digest: &version.digest,
+                accuracy: evaluation.accuracy,
+                images: evaluation.images,
+            })?;
+        } else {
+            line(&format!(
+                "{}: {} of {} test images named right",
+                folder.display(),
+                percent(evaluation.accuracy),
+                evaluation.images
+            ))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn set_alias(&self, place: &Place, model: &str) -> anyhow::Result<()> {
+        let registry = Registry::open(&place.root)?;
+        let alias = registry::Select::default();
+        let absent = matches!(registry.resolve(model, &alias), Err(RegistryError::UnknownAlias { .. }));
+        if self.promote || absent {
+            registry.set_alias(model, &alias.to_string(), place.version)?;
+        }
+        Ok(())
+    }
+}
+
+/// Tells the user how a run goes.
+struct Watcher {
+    epochs: usize,
+    json: bool,
+    bar: Option<ProgressBar>,
+    /// The first line that could not be written.
+    failed: Option<anyhow::Error>,
+}
+
+impl Watcher {
+    fn new(epochs: usize, json: bool) -> Self {
+        Self { epochs, json, bar: None, failed: None }
+    }
+
+    fn on(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Step { epoch, done, total, loss, accuracy } => {
+                let bar = self.bar.get_or_insert_with(|| {
+                    let bar = progress::bar(*total, true);
+                    // A resumed run has not done the earlier steps at this speed.
+                    bar.set_position(*done as u64);
+                    bar.reset_eta();
+                    bar
+                });
+                bar.set_position(*done as u64);
+                let epochs = self.epochs;
+                bar.set_message(format!(
+                    "epoch {epoch}/{epochs}: loss {loss:.4}, accuracy {}",
+                    percent(*accuracy)
+                ));
+            }
+            Event::Epoch(report) => {
+                let written = self.report(report);
+                self.failed = self.failed.take().or(written.err());
+            }
+        }
+    }
+
+    fn report(&self, report: &EpochReport) -> anyhow::Result<()> {
+        let epochs = self.epochs;
+        if self.json {
+            return self.suspended(|| json(&Line::Epoch { report, epochs }));
+        }
+        let text = format!(
+            "epoch {}/{epochs}: loss {:.4}, accuracy {}, validation {}{}, {:.0} s",
+            report.epoch,
+            report.loss,
+            percent(report.accuracy),
+            percent(report.validation_accuracy),
+            if report.best { " (best)" } else { "" },
+            report.seconds
+        );
+        self.suspended(|| line(&text))
+    }
+
+    fn suspended<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
+    fn end(self) -> anyhow::Result<()> {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+        self.failed.map_or(Ok(()), Err)
+    }
+}

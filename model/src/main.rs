@@ -1,0 +1,21 @@
+//! `model`: train, evaluate and ask the models. Reads the command line, runs one command, and says how it went by the exit code.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // Before anything allocates much or starts a thread.
+    model::configure_process();
+    let arguments = cli::Arguments::parse();
+    match cli::run(arguments) {
+        Ok(code) => code,
+        Err(error) if cli::broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("model: {error:#}");
+            cli::exit_code(&error)
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The nets. Each file is one paper's net; the path of a variable is its key in the weights file.
+
+pub mod efficientnet_lite;
+pub mod fashion_cnn;
+pub mod inception_v3;
+pub mod layers;
+
+use std::fmt;
+
+use registry::Architecture;
+use tch::nn::Path;
+use tch::{TchError, Tensor};
+
+use crate::ModelError;
+
+/// A classifier of images.
+pub trait Net: fmt::Debug + Send {
+    /// Normalised images `[n, channels, size, size]` to logits `[n, outputs]`.
+    ///
+    /// # Errors
+    /// If the shapes do not match.
+    fn forward_t(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError>;
+
+    /// Makes the net ready for inference: each normalisation folded into its convolution, weights channels last. No training
+    /// after this.
+    ///
+    /// # Errors
+    /// If libtorch runs out of memory.
+    fn fold(&mut self) -> Result<(), TchError>;
+
+    /// How many images one pass takes at most. A bigger batch goes in several passes: its activations would not stay in the
+    /// processor's cache, and would need that much more memory.
+    fn images_a_pass(&self) -> usize;
+}
+
+/// The net of that architecture with fresh variables under `root`.
+///
+/// # Errors
+/// If this build has no such net.
+pub fn build(architecture: Architecture, root: &Path, outputs: i64) -> Result<Box<dyn Net>, ModelError> {
+    match architecture {
+        Architecture::EfficientnetLite0 => Ok(Box::new(efficientnet_lite::lite0(root, outputs))),
+        Architecture::InceptionV3 => Ok(Box::new(inception_v3::inception_v3(root, outputs))),
+        Architecture::FashionCnn => Ok(Box::new(fashion_cnn::fashion_cnn(root, outputs, 0.0))),
+        other => Err(ModelError::Unsupported { what: format!("the architecture {other:?}") }),
+    }
+}

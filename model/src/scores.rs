@@ -1,0 +1,97 @@
+//! A net's answer to one image, and the most likely classes in it.
+
+use registry::Classes;
+
+/// The probability of each of the net's outputs; they sum to 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores(Vec<f32>);
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// The class's name for people.
+    pub label: String,
+    /// The output's number; none where the answer is that the image is none of the classes.
+    pub index: Option<u32>,
+    /// From 0 to 1.
+    pub probability: f32,
+}
+
+impl Scores {
+    /// Wraps probabilities, one for each output of the net.
+    #[must_use]
+    pub fn new(probabilities: Vec<f32>) -> Self {
+        Self(probabilities)
+    }
+
+    /// The probability of each output.
+    #[must_use]
+    pub fn probabilities(&self) -> &[f32] {
+        &self.0
+    }
+
+    /// The `k` most likely classes, the likeliest first. Where their probabilities sum to less than the threshold of
+    /// `classes.none`, that answer comes first, with the rest of the probability.
+    #[must_use]
+    pub fn top_k(&self, classes: &Classes, k: usize) -> Vec<Prediction> {
+        let probability = |index: u32| self.0.get(index as usize).copied().unwrap_or(0.0);
+        let mut ranked: Vec<_> =
+            classes.labels.iter().map(|class| (class, probability(class.index))).collect();
+        let mass: f32 = ranked.iter().map(|(_, probability)| probability).sum();
+        ranked.sort_by(|(a, p), (b, q)| q.total_cmp(p).then(a.index.cmp(&b.index)));
+
+        let none = classes.none.as_ref().filter(|none| mass < none.threshold);
+        let none = none.map(|none| Prediction {
+            label: none.label.clone(),
+            index: None,
+            probability: (1.0 - mass).clamp(0.0, 1.0),
+        });
+        let named = ranked.into_iter().map(|(class, probability)| Prediction {
+            label: class.label.clone(),
+            index: Some(class.index),
+            probability,
+        });
+        none.into_iter().chain(named).take(k).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use registry::{Class, NoneOfThese};
+
+    fn birds() -> Classes {
+        Classes {
+            outputs: 4,
+            labels: vec![Class { index: 1, label: "hen".into() }, Class { index: 3, label: "macaw".into() }],
+            none: Some(NoneOfThese { label: "not a bird".into(), threshold: 0.2 }),
+        }
+    }
+
+    fn named(predictions: &[Prediction]) -> Vec<(&str, Option<u32>)> {
+        predictions.iter().map(|p| (p.label.as_str(), p.index)).collect()
+    }
+
+    #[test]
+    fn the_likeliest_named_class_comes_first_with_its_own_index() {
+        let scores = Scores::new(vec![0.5, 0.1, 0.0, 0.4]);
+        let top = scores.top_k(&birds(), 5);
+        assert_eq!(named(&top), [("macaw", Some(3)), ("hen", Some(1))]);
+        assert_eq!(top[0].probability, 0.4);
+    }
+
+    #[test]
+    fn little_mass_on_the_classes_means_none_of_them() {
+        let scores = Scores::new(vec![0.9, 0.02, 0.0, 0.08]);
+        let top = scores.top_k(&birds(), 2);
+        assert_eq!(named(&top), [("not a bird", None), ("macaw", Some(3))]);
+        assert!((top[0].probability - 0.9).abs() < 1e-6);
+    }
+
+    #[test]
+    fn equal_probabilities_rank_by_index_and_k_cuts() {
+        let scores = Scores::new(vec![0.0, 0.5, 0.0, 0.5]);
+        assert_eq!(named(&scores.top_k(&birds(), 1)), [("hen", Some(1))]);
+        assert!(scores.top_k(&birds(), 0).is_empty());
+    }
+}

@@ -1,0 +1,213 @@
+//! The program as its users run it: predict and evaluate against a version that it trained itself on a tiny data set.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod tiny;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tiny::{SIDE, lines, model, objects, stderr};
+
+/// A folder with `data/`, a trained `weights/tiny/1` and `images/`, made once for all tests of this file.
+fn trained() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("model-cli");
+        drop(fs::remove_dir_all(&folder));
+        tiny::write_data(&folder.join("data"), 240, 50);
+        fs::write(folder.join("train.yaml"), tiny::config(6, 1)).unwrap();
+        lines(&folder, &["train", "train.yaml", "--data", "data", "--threads", "1", "--json"]);
+        let mut rng = StdRng::seed_from_u64(3);
+        fs::create_dir_all(folder.join("images")).unwrap();
+        for class in [2, 7, 4] {
+            let pixels = tiny::image(class, &mut rng);
+            let file = folder.join(format!("images/class{class}.png"));
+            image::save_buffer(file, &pixels, SIDE as u32, SIDE as u32, image::ColorType::L8).unwrap();
+        }
+        folder
+    })
+}
+
+#[test]
+fn predict_answers_each_image_in_order() {
+    let folder = trained();
+    let files = ["images/class7.png", "images/class2.png", "images/class4.png"];
+    let arguments = [&["predict", "--model", "tiny", "--json", "--top-k", "3"], &files[..]].concat();
+    let answers = lines(folder, &arguments);
+    for ((answer, file), class) in answers.iter().zip(files).zip([7, 2, 4]) {
+        assert_eq!(answer["file"], file);
+        assert_eq!(answer["model"]["name"], "tiny");
+        assert_eq!(answer["model"]["version"], 1);
+        let predictions = answer["predictions"].as_array().unwrap();
+        assert_eq!(predictions.len(), 3);
+        assert_eq!(predictions[0]["index"], class, "{answer}");
+        let probabilities: Vec<f64> =
+            predictions.iter().map(|p| p["probability"].as_f64().unwrap()).collect();
+        assert!(probabilities.is_sorted_by(|a, b| a >= b) && probabilities[0] <= 1.0, "{answer}");
+    }
+    assert_eq!(answers.len(), 3);
+}
+
+#[test]
+fn predict_takes_a_folder_in_the_order_of_its_names_and_passes_other_files_over() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["b.png", "a.PNG", "c.png"] {
+        fs::copy(trained().join("images/class7.png"), folder.path().join(name)).unwrap();
+    }
+    fs::write(folder.path().join("notes.txt"), "no image").unwrap();
+    let path = folder.path().to_str().unwrap();
+    let answers = lines(trained(), &["predict", "--model", "tiny", "--json", path]);
+    let files: Vec<_> = answers.iter().map(|answer| answer["file"].as_str().unwrap()).collect();
+    assert_eq!(files, ["a.PNG", "b.png", "c.png"].map(|name| format!("{path}/{name}")));
+}
+
+#[test]
+fn one_bad_image_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bad, empty) = (folder.path().join("bad.png"), folder.path().join("empty"));
+    fs::write(&bad, b"not an image").unwrap();
+    fs::create_dir(&empty).unwrap();
+    let (bad, empty) = (bad.to_str().unwrap(), empty.to_str().unwrap());
+    let good = "images/class7.png";
+    let output =
+        model(trained(), &["predict", "--model", "tiny", "--json", good, bad, "absent.png", empty, good]);
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    let answers = objects(&output);
+    assert_eq!(answers.len(), 5);
+    assert_eq!(answers[0]["predictions"], answers[4]["predictions"]);
+    assert_eq!(answers[0]["predictions"][0]["index"], 7);
+    for (answer, file, code) in [
+        (&answers[1], bad, "INVALID_ARGUMENT"),
+        (&answers[2], "absent.png", "NOT_FOUND"),
+        (&answers[3], empty, "NOT_FOUND"),
+    ] {
+        assert_eq!(answer["file"], file);
+        assert_eq!(answer["error"]["code"], code, "{answer}");
+        assert!(answer["error"]["message"].as_str().is_some_and(|m| !m.is_empty()));
+        assert!(answer.get("predictions").is_none());
+    }
+
+    // For people the errors go to stderr.
+    let output = model(trained(), &["predict", "--model", "tiny", good, bad]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(stderr(&output).contains(bad), "{}", stderr(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1);
+}
+
+#[test]
+fn what_is_not_there_is_a_usage_error_that_says_what_is() {
+    let image = "images/class7.png";
+    for (arguments, expected) in [
+        (&["predict", "--model", "absent", image][..], "tiny"),
+        (&["predict", "--model", "tiny", "--model-version", "9", image], "version 9"),
+        (&["predict", "--model", "tiny", "--model-version", "canary", image], "canary"),
+        (&["predict", "--weights", "nowhere", image], "nowhere"),
+        (&["evaluate", "--model", "absent"], "absent"),
+        (&["predict"], "Usage"),
+        (&["predict", "--top-k", "0", image], "top-k"),
+        (&["predict", "--device", "gpu", image], "gpu"),
+    ] {
+        let output = model(trained(), arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(expected), "{arguments:?}: {}", stderr(&output));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn cuda_where_there_is_none_is_an_error() {
+    if tch::Cuda::is_available() {
+        tiny::say("NOT RUN: refusal of --device cuda: this machine has a CUDA device");
+        return;
+    }
+    let output = model(trained(), &["predict", "--model", "tiny", "--device", "cuda", "images/class7.png"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("CUDA"), "{}", stderr(&output));
+    lines(trained(), &["predict", "--model", "tiny", "--device", "auto", "--json", "images/class7.png"]);
+}
+
+#[test]
+fn tampered_weights_are_refused_by_name() {
+    let root = tempfile::tempdir().unwrap();
+    let copy = root.path().join("tiny/1");
+    fs::create_dir_all(&copy).unwrap();
+    for file in ["manifest.yaml", "model.safetensors"] {
+        fs::copy(trained().join("weights/tiny/1").join(file), copy.join(file)).unwrap();
+    }
+    let weights = copy.join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&weights, &bytes).unwrap();
+    let arguments =
+        ["predict", "--weights", root.path().to_str().unwrap(), "--model", "tiny", "--model-version", "1"];
+    let output = model(trained(), &[&arguments[..], &["images/class7.png"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("model.safetensors") && stderr(&output).contains("tampered"),
+        "{}",
+        stderr(&output)
+    );
+
+    fs::write(&weights, &bytes[..last]).unwrap();
+    let output = model(trained(), &[&arguments[..], &["images/class7.png"]].concat());
+    assert!(stderr(&output).contains("truncated"), "{}", stderr(&output));
+}
+
+#[test]
+fn evaluate_counts_by_class() {
+    let report = &lines(trained(), &["evaluate", "--model", "tiny", "--data", "data", "--json"])[0];
+    let accuracy = report["accuracy"].as_f64().unwrap();
+    assert!((0.8..=1.0).contains(&accuracy), "{report}");
+    assert_eq!(report["images"], 50);
+    let classes = report["classes"].as_array().unwrap();
+    assert_eq!(classes.len(), 10);
+    let sum = |key: &str| classes.iter().map(|class| class[key].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((sum("images"), sum("correct")), (50, report["correct"].as_u64().unwrap()));
+    assert_eq!(accuracy, sum("correct") as f64 / 50.0);
+
+    // Labels moved by one: nothing is right any more.
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"] {
+        fs::copy(trained().join("data").join(name), folder.path().join(name)).unwrap();
+    }
+    let path = folder.path().join("t10k-labels-idx1-ubyte");
+    let mut labels = fs::read(&path).unwrap();
+    labels[8..].iter_mut().for_each(|label| *label = (*label + 1) % 10);
+    fs::write(&path, labels).unwrap();
+    let data = folder.path().to_str().unwrap();
+    let report = &lines(trained(), &["evaluate", "--model", "tiny", "--data", data, "--json"])[0];
+    assert!(report["accuracy"].as_f64().unwrap() < 0.2, "{report}");
+
+    let output = model(trained(), &["evaluate", "--model", "tiny", "--data", "nowhere"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("dataset-fashion-mnist"), "{}", stderr(&output));
+}
+
+#[test]
+fn settings_come_from_the_environment_and_flags_go_over_them() {
+    let run = |model: &str, arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_model"));
+        command.env_clear().env("MLAAS_MODEL", model).env("MLAAS_JSON", "1").env("MLAAS_TOP_K", "2");
+        command.current_dir(trained()).args(arguments).output().unwrap()
+    };
+    let answers = objects(&run("tiny", &["predict", "images/class7.png"]));
+    assert_eq!(answers[0]["predictions"].as_array().unwrap().len(), 2);
+    let output = run("absent", &["predict", "images/class7.png"]);
+    assert_eq!(output.status.code(), Some(2));
+    let output = run("absent", &["predict", "--model", "tiny", "images/class7.png"]);
+    assert!(output.status.success());
+}
+
+#[test]
+fn completions_are_printed() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = model(trained(), &["completions", shell]);
+        assert!(output.status.success());
+        assert!(String::from_utf8_lossy(&output.stdout).contains("evaluate"), "{shell}");
+    }
+}

@@ -1,0 +1,167 @@
+//! What the tests share: the formulas of `golden/reference.py`, the golden files, and where the weights lie.
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its own part; a test may panic")]
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use image::imageops::{self, FilterType};
+use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage};
+
+use model::Pixels;
+use registry::{Architecture, Registry};
+use registry::{Class, Classes, FileEntry, Fit, Input, Interpolation, Manifest, ModelVersion, Polarity};
+
+/// A path of the project.
+pub(crate) fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// The bird model, which `make setup` puts there.
+pub(crate) fn bird() -> ModelVersion {
+    shipped("bird")
+}
+
+/// Version 1 of a model of the project.
+pub(crate) fn shipped(name: &str) -> ModelVersion {
+    Registry::open(project("weights"))
+        .and_then(|registry| registry.load(name, &"1".parse()?))
+        .unwrap_or_else(|error| panic!("{error}\n(make setup fetches the weights)"))
+}
+
+/// A golden file of logits, one row an image.
+pub(crate) fn golden(name: &str) -> Vec<Vec<f32>> {
+    let path = project("model/tests/golden").join(name);
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// `pixels` of the reference script.
+pub(crate) fn pixels(images: usize, size: u32, channels: u32) -> Vec<Pixels> {
+    let image = |n: u32| {
+        let mut data = Vec::new();
+        for y in 0..size {
+            for x in 0..size {
+                for c in 0..channels {
+                    let value = x * (c + 2) + y * (n + 1) + (x * y) / (c + 5) % 97 + 53 * n + 29 * c;
+                    data.push((value % 256) as u8);
+                }
+            }
+        }
+        Pixels { width: size, height: size, channels, data }
+    };
+    (0..images as u32).map(image).collect()
+}
+
+/// `made_up` of the reference script.
+pub(crate) fn made_up(name: &str, shape: &[usize]) -> Vec<f32> {
+    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let count: usize = shape.iter().product();
+    let bound = (6.0 / (count / shape[0]) as f64).sqrt();
+    let value = |at: u64| {
+        let mut z = seed.wrapping_add(at.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        let u = (z >> 40) as f64 / f64::from(1 << 24);
+        let value = if shape.len() > 1 {
+            (2.0 * u - 1.0) * bound
+        } else if name.ends_with("running_var") {
+            0.5 + u
+        } else if name.ends_with("weight") {
+            0.8 + 0.4 * u
+        } else {
+            0.2 * (u - 0.5)
+        };
+        value as f32
+    };
+    (1..=count as u64).map(value).collect()
+}
+
+/// Inception v3 with the weights of the reference script, written into `folder` and published there.
+pub(crate) fn inception(folder: &Path) -> ModelVersion {
+    let manifest = Manifest {
+        name: "inception".into(),
+        version: 1,
+        architecture: Architecture::InceptionV3,
+        classes: Classes {
+            outputs: 1000,
+            labels: vec![Class { index: 88, label: "macaw".into() }],
+            none: None,
+        },
+        input: Input {
+            size: 299,
+            channels: 3,
+            fit: Fit::CentreCrop,
+            crop: Some(0.875),
+            interpolation: Interpolation::Bicubic,
+            polarity: Polarity::AsIs,
+            mean: vec![127.5; 3],
+            std: vec![127.5; 3],
+        },
+        metrics: vec![],
+        license: "CC0-1.0".into(),
+        origin: "made up".into(),
+        files: [("model.safetensors".to_owned(), FileEntry { size: 0, sha256: "0".repeat(64) })].into(),
+    };
+    let store = tch::nn::VarStore::new(tch::Device::Cpu);
+    model::nets::build(Architecture::InceptionV3, &store.root(), 1000).unwrap();
+    let mut tensors: Vec<(String, tch::Tensor)> = Vec::new();
+    for (name, variable) in store.variables() {
+        let shape: Vec<usize> = variable.size().iter().map(|&side| side as usize).collect();
+        let values = made_up(&name, &shape);
+        tensors.push((name, tch::Tensor::from_slice(&values).view(variable.size().as_slice())));
+    }
+    // Such a file from torchvision holds the auxiliary head and counters too.
+    tensors.push(("AuxLogits.fc.bias".into(), tch::Tensor::zeros([1000], tch::kind::FLOAT_CPU)));
+    tensors.push(("Mixed_5b.branch1x1.bn.num_batches_tracked".into(), tch::Tensor::from(7_i64)));
+    let file = folder.join("made-up.safetensors");
+    tch::Tensor::write_safetensors(&tensors, &file).unwrap();
+    Registry::open(folder).unwrap().publish(manifest, &file).unwrap()
+}
+
+/// An image file of that format.
+pub(crate) fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    image.write_to(&mut file, format).unwrap();
+    file.into_inner()
+}
+
+/// Files that show the same thing as `image`, a light thing on black, in other ways.
+pub(crate) fn other_clothes(image: &GrayImage) -> Vec<(&'static str, Vec<u8>)> {
+    let (width, height) = image.dimensions();
+    let scaled = |by: u32, filter| imageops::resize(image, width * by, height * by, filter);
+    let inverted = |mut image: GrayImage| {
+        imageops::invert(&mut image);
+        image
+    };
+    let large = inverted(scaled(5, FilterType::CatmullRom));
+    let colour = RgbImage::from_fn(width, height, |x, y| Rgb([image.get_pixel(x, y).0[0]; 3]));
+    let mut padded = RgbaImage::from_pixel(400, 300, Rgba([255; 4]));
+    let visitor = DynamicImage::ImageLuma8(large.clone()).to_rgba8();
+    imageops::overlay(&mut padded, &visitor, 200, 90);
+    // A ground that is neither black nor white, as a photograph has it, and a coloured thing.
+    let on_grey = RgbImage::from_fn(large.width(), large.height(), |x, y| {
+        let thing = u16::from(255 - large.get_pixel(x, y).0[0]);
+        let level = |full: u16| (220 - thing * full / 255) as u8;
+        Rgb([level(180), level(220), level(220)])
+    });
+    let bright =
+        GrayImage::from_fn(width, height, |x, y| Luma([image.get_pixel(x, y).0[0].saturating_add(9)]));
+    use ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
+    let cases: [(&str, DynamicImage, ImageFormat); 12] = [
+        ("png", image.clone().into(), Png),
+        ("jpeg", image.clone().into(), Jpeg),
+        ("webp", colour.clone().into(), WebP),
+        ("gif", DynamicImage::ImageLuma8(image.clone()).to_rgba8().into(), Gif),
+        ("bmp in colour", colour.into(), Bmp),
+        ("upscaled", scaled(4, FilterType::Nearest).into(), Png),
+        ("upscaled jpeg", scaled(4, FilterType::Triangle).into(), Jpeg),
+        ("inverted", inverted(image.clone()).into(), Png),
+        ("inverted and upscaled", large.into(), Jpeg),
+        ("padded", padded.into(), Png),
+        ("coloured on grey", on_grey.into(), Png),
+        ("a little brighter", bright.into(), Png),
+    ];
+    cases.into_iter().map(|(name, image, format)| (name, encoded(&image, format))).collect()
+}
