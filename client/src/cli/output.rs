@@ -1,0 +1,155 @@
+//! What is printed: one line a result on stdout, for people or as JSON.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use client::ClientError;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Map, Value, json};
+use wire::{Outcome, Response};
+
+/// Writes whole lines, around the progress bar where there is one.
+#[derive(Debug)]
+pub(crate) struct Output {
+    json: bool,
+    labels: usize,
+    bar: ProgressBar,
+}
+
+impl Output {
+    /// With a progress bar where more than one is expected and stderr is a terminal. JSON shows all labels of an answer,
+    /// lines for people that many.
+    pub(crate) fn new(json: bool, labels: Option<u32>, expected: usize) -> Self {
+        let bar = if expected > 1 && io::stderr().is_terminal() {
+            ProgressBar::with_draw_target(Some(expected as u64), ProgressDrawTarget::stderr())
+        } else {
+            ProgressBar::hidden()
+        };
+        let template = "{wide_bar} {pos}/{len} images, {per_sec}, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Self { json, labels: labels.map_or(1, |k| k as usize), bar }
+    }
+
+    /// One image is done.
+    pub(crate) fn advance(&self) {
+        self.bar.inc(1);
+    }
+
+    /// A request that the broker has.
+    pub(crate) fn sent(&self, file: &str, id: &str) -> io::Result<()> {
+        if self.json {
+            self.line(&json!({"file": file, "request_id": id}).to_string())
+        } else {
+            self.line(&format!("{id}  {file}"))
+        }
+    }
+
+    /// An answer, of a file that was sent or of somebody's request.
+    pub(crate) fn answer(
+        &self,
+        file: Option<&str>,
+        response: &Response,
+        latency: Option<Duration>,
+    ) -> io::Result<()> {
+        if self.json {
+            self.line(&answer_json(file, response, latency).to_string())
+        } else {
+            self.line(&answer_text(file, response, latency, self.labels))
+        }
+    }
+
+    /// A request without an answer, in the form of an answer with an error.
+    pub(crate) fn failure(&self, file: &str, id: Option<&str>, error: &ClientError) -> io::Result<()> {
+        if self.json {
+            let code = match error {
+                ClientError::Timeout { .. } => "DEADLINE_EXCEEDED",
+                ClientError::TooLarge { .. } => "INVALID_ARGUMENT",
+                _ => "UNAVAILABLE",
+            };
+            let retryable = code != "INVALID_ARGUMENT";
+            let error = json!({"code": code, "message": error.to_string(), "retryable": retryable});
+            self.line(&json!({"file": file, "request_id": id, "status": "error", "error": error}).to_string())
+        } else {
+            self.line(&format!("{file}  error: {error}"))
+        }
+    }
+
+    /// A file that could not be read.
+    pub(crate) fn unreadable(&self, file: &str, error: &io::Error) -> io::Result<()> {
+        if self.json {
+            let error = json!({"code": "INVALID_ARGUMENT", "message": error.to_string(), "retryable": false});
+            self.line(
+                &json!({"file": file, "request_id": null, "status": "error", "error": error}).to_string(),
+            )
+        } else {
+            self.line(&format!("{file}  error: can't be read: {error}"))
+        }
+    }
+
+    /// One object.
+    pub(crate) fn object(&self, value: &impl serde::Serialize) -> io::Result<()> {
+        self.line(&serde_json::to_string(value).map_err(io::Error::from)?)
+    }
+
+    /// One line, or several.
+    pub(crate) fn line(&self, text: &str) -> io::Result<()> {
+        self.bar.suspend(|| {
+            let mut out = io::stdout().lock();
+            writeln!(out, "{text}")?;
+            out.flush()
+        })
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn milliseconds(latency: Duration) -> f64 {
+    (latency.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// The result as the wire has it, with the file, the first label and the latency beside it.
+fn answer_json(file: Option<&str>, response: &Response, latency: Option<Duration>) -> Value {
+    let mut object = Map::new();
+    if let Some(file) = file {
+        object.insert("file".to_owned(), json!(file));
+    }
+    if let Ok(Value::Object(result)) = serde_json::to_value(response) {
+        object.extend(result);
+    }
+    if let Outcome::Success(success) = &response.outcome
+        && let Some(first) = success.predictions.first()
+    {
+        object.insert("label".to_owned(), json!(first.label));
+        object.insert("probability".to_owned(), json!(first.probability));
+    }
+    if let Some(latency) = latency {
+        object.insert("latency_ms".to_owned(), json!(milliseconds(latency)));
+    }
+    Value::Object(object)
+}
+
+fn answer_text(file: Option<&str>, response: &Response, latency: Option<Duration>, most: usize) -> String {
+    let mut parts: Vec<String> = file.map(str::to_owned).into_iter().collect();
+    match &response.outcome {
+        Outcome::Success(success) => {
+            let labels: Vec<String> = success
+                .predictions
+                .iter()
+                .take(most)
+                .map(|p| format!("{} {:.1} %", p.label, p.probability * 100.0))
+                .collect();
+            parts.push(if labels.is_empty() { "no label".to_owned() } else { labels.join(", ") });
+            parts.push(format!("{} v{}", success.model.name, success.model.version));
+        }
+        Outcome::Error(error) => parts.push(format!("error: {}: {}", error.code, error.message)),
+    }
+    parts.extend(latency.map(|latency| format!("{:.1} ms", milliseconds(latency))));
+    parts.push(response.request_id.clone());
+    parts.join("  ")
+}
