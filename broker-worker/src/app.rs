@@ -1,0 +1,264 @@
+//! The worker as a whole: [`build`] makes everything that can fail before anything runs, [`run`] runs it until the end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka::{EmbeddedError, RuntimeDir, SettingsError};
+use rdkafka::error::KafkaError;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::announce::Announcer;
+use crate::broker::{self, Home};
+use crate::clients;
+use crate::config::Config;
+use crate::health::Health;
+use crate::http;
+use crate::metrics::Metrics;
+use crate::models::{Models, ModelsError};
+use crate::outbox::{KafkaOutbox, Outbox};
+use crate::pipeline::{self, PipelineError};
+use crate::rooms::commit::Book;
+use crate::rooms::consume::Shared;
+
+/// Beyond the grace time, for leaving the group and taking announcements back.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Between two looks at whether the worker is ready.
+const READY_LOOK: Duration = Duration::from_millis(20);
+/// Between two words about a broker that is away.
+const AWAY_WORD: Duration = Duration::from_secs(5);
+
+/// A worker that is about to run.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    models: Models,
+    home: Home,
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Shared,
+    worker: String,
+}
+
+/// Why a worker can't be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A model can't be served.
+    #[error(transparent)]
+    Models(#[from] ModelsError),
+    /// There is no broker, and none can be started.
+    #[error(transparent)]
+    Broker(#[from] EmbeddedError),
+    /// The address for health and metrics is taken.
+    #[error("http.listen {address} can't be used: {source}")]
+    Listen {
+        /// `http.listen`.
+        address: SocketAddr,
+        /// The system's words.
+        source: std::io::Error,
+    },
+}
+
+/// Why a worker ended other than by being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A room failed.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// The `kafka` section can't be used with this broker.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// librdkafka refuses the producer.
+    #[error("the producer can't be made: {0}")]
+    Producer(#[source] KafkaError),
+    /// The worker that ran the embedded broker has ended.
+    #[error(
+        "the embedded broker at {0} is gone, since the worker that ran it has ended: start this one again"
+    )]
+    BrokerGone(String),
+    /// Health and metrics can't be served.
+    #[error("health and metrics can't be served: {0}")]
+    Http(#[source] std::io::Error),
+    /// The grace time was not enough.
+    #[error(
+        "{0} requests were not answered within shutdown.grace: their offsets are not committed, and Kafka delivers them again"
+    )]
+    Unanswered(usize),
+}
+
+/// What is said when the worker is ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ready {
+    /// `ready`.
+    pub event: &'static str,
+    /// The worker's name.
+    pub worker: String,
+    /// The broker.
+    pub bootstrap_servers: String,
+    /// Health and metrics.
+    pub http: String,
+    /// The broker is embedded, in this worker or in another.
+    pub embedded: bool,
+    /// What is served, each as `bird/1`.
+    pub models: Vec<String>,
+}
+
+/// Builds a worker from its configuration: model files are checked, a broker is chosen, a port is bound.
+///
+/// # Errors
+/// [`BuildError`], one sentence.
+pub async fn build(config: Config) -> Result<App, BuildError> {
+    let models = Models::open(&config)?;
+    build_with(config, models, &RuntimeDir::from_env()).await
+}
+
+/// As [`build`], with models of one's own, and the embedded broker looked for in that folder.
+///
+/// # Errors
+/// [`BuildError`], one sentence.
+pub async fn build_with(config: Config, models: Models, dir: &RuntimeDir) -> Result<App, BuildError> {
+    let listen = config.http.listen;
+    let refused = |source| BuildError::Listen { address: listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    let home = Home::find(&config, dir)?;
+    let shared = Shared {
+        book: Book::new(config.group.delivery),
+        load: Arc::default(),
+        health: Arc::new(Health::default()),
+        metrics: Arc::new(Metrics::default()),
+    };
+    let worker = config.worker_name();
+    Ok(App { config, models, home, listener, address, shared, worker })
+}
+
+impl App {
+    /// Where health and metrics are served.
+    #[must_use]
+    pub fn http_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The broker's address.
+    #[must_use]
+    pub fn bootstrap_servers(&self) -> String {
+        self.home.broker().bootstrap_servers
+    }
+}
+
+/// Runs a worker until `end` is cancelled and all that it took is answered. `ready` is called once, when it serves.
+///
+/// To end at once, drop the future: what was not answered, Kafka delivers again.
+///
+/// # Errors
+/// [`RunError`], one sentence.
+pub async fn run(
+    app: App,
+    end: CancellationToken,
+    ready: impl FnOnce(&Ready) + Send + 'static,
+) -> Result<(), RunError> {
+    let App { config, models, home, listener, address, shared, worker } = app;
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
+    let health = Arc::clone(&shared.health);
+    tracing::info!(http = %address, worker, "health and metrics");
+    let pages = http::serve(listener, Arc::clone(&health), Arc::clone(&shared.metrics), over.clone());
+    let work = async {
+        tokio::select! {
+            result = work(&config, models, &home, &shared, address, worker, &end, ready) => result,
+            () = home.gone() => Err(RunError::BrokerGone(home.broker().bootstrap_servers)),
+        }
+    };
+    tokio::select! {
+        result = work => result,
+        result = pages => result.map_err(RunError::Http),
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+async fn work(
+    config: &Config,
+    models: Models,
+    home: &Home,
+    shared: &Shared,
+    address: SocketAddr,
+    worker: String,
+    end: &CancellationToken,
+    ready: impl FnOnce(&Ready) + Send + 'static,
+) -> Result<(), RunError> {
+    let warm = tokio::select! {
+        warm = pipeline::warm(config, &models, shared.clone()) => warm?,
+        () = end.cancelled() => return Ok(()),
+    };
+    tracing::info!(models = ?models.iter().collect::<Vec<_>>(), instances = config.instance_count(), "warm");
+    let Some(broker) = broker::reach(config, home.broker(), end).await? else { return Ok(()) };
+    shared.health.set_connected(true);
+
+    let (to_events, events) = mpsc::unbounded_channel();
+    let producer = clients::producer(config, &broker)?;
+    let outbox: Arc<dyn Outbox> =
+        Arc::new(KafkaOutbox::new(&producer, to_events.clone()).map_err(RunError::Producer)?);
+    let consumer = clients::consumer(config, &broker)?;
+    let mut running =
+        warm.open(&consumer, worker.clone(), Arc::clone(&outbox), (to_events, events), end.clone())?;
+
+    let serving = end.child_token();
+    let topics = config.topics.names();
+    let announcer = Announcer::new(Arc::clone(&outbox), models.clone(), worker.clone(), &topics);
+    let announced = tokio::spawn(announcer.run(serving.clone()));
+    let said = Ready {
+        event: "ready",
+        worker,
+        bootstrap_servers: broker.bootstrap_servers.clone(),
+        http: address.to_string(),
+        embedded: broker.embedded,
+        models: models.iter().map(|m| format!("{}/{}", m.id.name, m.id.version)).collect(),
+    };
+    let watch = tokio::spawn(watch(Arc::clone(&shared.health), said, ready, serving.clone()));
+
+    let result = tokio::select! {
+        left = running.wait() => left.map_err(RunError::from),
+        () = async {
+            end.cancelled().await;
+            tokio::time::sleep(config.shutdown.grace + FAREWELL).await;
+        } => Ok(shared.book.outstanding().max(1)),
+    };
+    serving.cancel();
+    drop(announced.await);
+    drop(watch.await);
+    // On its own thread: it waits for the broker.
+    let flushed = tokio::task::spawn_blocking(move || outbox.flush(FAREWELL));
+    drop(flushed.await);
+    match result? {
+        0 => {
+            tracing::info!("all that was taken is answered and committed");
+            Ok(())
+        }
+        left => Err(RunError::Unanswered(left)),
+    }
+}
+
+/// Says once that the worker is ready, and later every few seconds when the broker is away.
+async fn watch(health: Arc<Health>, said: Ready, ready: impl FnOnce(&Ready), end: CancellationToken) {
+    let until_ready = async {
+        while health.ready().is_err() {
+            tokio::time::sleep(READY_LOOK).await;
+        }
+    };
+    tokio::select! {
+        () = until_ready => ready(&said),
+        () = end.cancelled() => return,
+    }
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(AWAY_WORD) => {}
+            () = end.cancelled() => return,
+        }
+        if !health.is_connected() {
+            tracing::warn!("no Kafka broker answers at {}; trying again", said.bootstrap_servers);
+        }
+    }
+}

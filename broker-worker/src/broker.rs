@@ -1,0 +1,123 @@
+//! Which broker the worker uses, waiting for it, and noticing when an embedded one that another worker runs goes away.
+
+use std::time::Duration;
+
+use kafka::embedded::{DEFAULT_PARTITIONS, Joined};
+use kafka::{Broker, EmbeddedBroker, EmbeddedError, Role, RuntimeDir, SettingsError, TopicError};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+
+/// How long one attempt to reach a broker takes before it is said that there is none.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// Between two looks at a joined broker.
+const LOOK: Duration = Duration::from_secs(1);
+/// After that many looks in a row that found nothing, it is gone.
+const LOOKS: u32 = 3;
+
+/// A broker, and whose it is.
+#[derive(Debug)]
+pub enum Home {
+    /// Configured.
+    Configured(Broker),
+    /// The embedded one of another worker of this user.
+    Joined(Broker),
+    /// An embedded one of this worker's.
+    Own(EmbeddedBroker),
+}
+
+impl Home {
+    /// The configured broker, else the embedded one that another worker runs, else a new one.
+    ///
+    /// # Errors
+    /// [`EmbeddedError`] where there is none and none can be started.
+    pub fn find(config: &Config, dir: &RuntimeDir) -> Result<Self, EmbeddedError> {
+        let named = config.kafka.bootstrap_servers.as_deref().map(str::trim).filter(|s| !s.is_empty());
+        if let Some(servers) = named {
+            return Ok(Self::Configured(Broker::kafka(servers)));
+        }
+        let topics = config.topics.names();
+        match EmbeddedBroker::join_or_start(dir, &topics.names(), DEFAULT_PARTITIONS)? {
+            Joined::Found(broker) => {
+                tracing::info!(broker = %broker.bootstrap_servers, "joining the embedded broker of another worker");
+                Ok(Self::Joined(broker))
+            }
+            Joined::Started(broker) => {
+                tracing::warn!(
+                    broker = broker.bootstrap_servers(),
+                    "no broker is configured: an embedded one was started, for development only, since it keeps \
+                     nothing on disk and forgets past 5 MiB a partition; set --bootstrap-servers for a Kafka"
+                );
+                Ok(Self::Own(broker))
+            }
+        }
+    }
+
+    /// What to connect to.
+    #[must_use]
+    pub fn broker(&self) -> Broker {
+        match self {
+            Self::Configured(broker) | Self::Joined(broker) => broker.clone(),
+            Self::Own(broker) => broker.broker(),
+        }
+    }
+
+    /// Comes back when a joined broker has gone away; never for another one.
+    pub async fn gone(&self) {
+        let Self::Joined(broker) = self else { return std::future::pending().await };
+        let mut missed = 0;
+        while missed < LOOKS {
+            tokio::time::sleep(LOOK).await;
+            let answer = tokio::time::timeout(LOOK, TcpStream::connect(&broker.bootstrap_servers)).await;
+            missed = if matches!(answer, Ok(Ok(_))) { 0 } else { missed + 1 };
+        }
+    }
+}
+
+/// Waits until a broker answers and the topics are there: services start in any order. Says what it waits for every few
+/// seconds. None where the end was asked for before.
+///
+/// # Errors
+/// [`SettingsError`] where the `kafka` section can't be used.
+pub async fn reach(
+    config: &Config,
+    broker: Broker,
+    end: &CancellationToken,
+) -> Result<Option<Broker>, SettingsError> {
+    let admin = config.kafka.client_config(&broker, Role::Admin)?;
+    let mut told = false;
+    loop {
+        let cluster = tokio::select! {
+            cluster = kafka::probe(&admin, ATTEMPT) => cluster,
+            () = end.cancelled() => return Ok(None),
+        };
+        let cluster = match cluster {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                told = true;
+                tracing::warn!("{error}; trying again");
+                continue;
+            }
+        };
+        let broker = Broker { embedded: cluster.embedded, ..broker.clone() };
+        let specs = config.topics.names().specs(config.topics.partitions, config.topics.replication_factor);
+        let made: Result<(), TopicError> = tokio::select! {
+            made = kafka::ensure(&admin, &specs) => made,
+            () = end.cancelled() => return Ok(None),
+        };
+        match made {
+            Ok(()) => {
+                if told {
+                    tracing::info!(broker = %broker.bootstrap_servers, "the broker answers");
+                }
+                return Ok(Some(broker));
+            }
+            Err(error) => tracing::warn!("{error}; trying again"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ATTEMPT) => {}
+            () = end.cancelled() => return Ok(None),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! How many parcels each channel of the pipeline holds. They stand on the drawing in the crate's documentation and in
+//! README.md, and a test holds both to these.
+//!
+//! They are small on purpose: what waits, waits in the queue room, where it has a priority and a deadline, and what
+//! does not fit there waits in Kafka.
+
+/// From consume to decode.
+pub const RECORDS: usize = 64;
+/// From decode to queue.
+pub const JOBS: usize = 64;
+/// From batch to infer: one is computed while the next one lies ready, and no more, so that a batch is formed as late
+/// and as large as possible.
+pub const BATCHES: usize = 1;
+/// From decode, queue and infer to respond.
+pub const OUTCOMES: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_drawings_say_what_the_constants_say() {
+        let drawing = format!(
+            "[consume] -Record({RECORDS})-> [decode] -Job({JOBS})-> [queue] -> [batch] -Batch({BATCHES})-> [infer] \
+             -Outcome({OUTCOMES})-> [respond] -Ticket-> [commit]"
+        );
+        for (file, text) in
+            [("src/lib.rs", include_str!("lib.rs")), ("README.md", include_str!("../README.md"))]
+        {
+            assert!(text.contains(&drawing), "{file} does not hold the line\n{drawing}");
+        }
+    }
+}

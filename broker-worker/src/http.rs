@@ -1,0 +1,61 @@
+//! `/livez`, `/readyz` and `/metrics`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::health::Health;
+use crate::metrics::Metrics;
+
+#[derive(Clone)]
+struct Shown {
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+}
+
+/// Serves until the token is cancelled.
+///
+/// # Errors
+/// The listener's.
+pub async fn serve(
+    listener: TcpListener,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    end: CancellationToken,
+) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/livez", get(live))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(text))
+        .with_state(Shown { health, metrics });
+    // A connection that is kept open does not hold the end up: the process's own end closes it.
+    tokio::select! {
+        served = axum::serve(listener, router) => served,
+        () = end.cancelled() => Ok(()),
+    }
+}
+
+async fn live(State(shown): State<Shown>) -> impl IntoResponse {
+    said(shown.health.live())
+}
+
+async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
+    said(shown.health.ready())
+}
+
+async fn text(State(shown): State<Shown>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shown.metrics.text())
+}
+
+fn said(state: Result<(), &'static str>) -> (StatusCode, String) {
+    match state {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}

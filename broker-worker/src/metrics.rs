@@ -1,0 +1,250 @@
+//! What is counted, under the names that Triton's dashboards read, in a registry that is passed in and never global.
+
+use std::time::Duration;
+
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use wire::{ErrorCode, ModelId, Timings};
+
+use crate::parcels::{Failure, Labels};
+
+const MODEL: [&str; 2] = ["model", "version"];
+
+/// All of a worker's metrics.
+pub struct Metrics {
+    registry: Registry,
+    request_success: IntCounterVec,
+    request_failure: IntCounterVec,
+    inference_count: IntCounterVec,
+    exec_count: IntCounterVec,
+    pending: IntGaugeVec,
+    request_duration: IntCounterVec,
+    queue_duration: IntCounterVec,
+    compute_input_duration: IntCounterVec,
+    compute_infer_duration: IntCounterVec,
+    lag: IntGaugeVec,
+    /// Records sent to the dead-letter topic.
+    pub dead_letters: IntCounter,
+    /// Replies that went another way than asked.
+    pub rerouted: IntCounter,
+    /// Records that could not be delivered in any way.
+    pub undeliverable: IntCounter,
+    /// Requests between consume and commit.
+    pub in_flight: IntGauge,
+    /// 1 while partitions are paused.
+    pub paused: IntGauge,
+    /// Rebalances seen.
+    pub rebalances: IntCounter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new(Registry::new())
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Metrics {
+    /// Registers all of them there. One registry takes one set.
+    #[must_use]
+    pub fn new(registry: Registry) -> Self {
+        let families = Families(&registry);
+        Self {
+            request_success: families.counters(
+                "nv_inference_request_success",
+                "Requests answered with labels",
+                &MODEL,
+            ),
+            request_failure: families.counters(
+                "nv_inference_request_failure",
+                "Requests answered with an error, by reason: REJECTED (a full queue or a deadline that passed), \
+                 CANCELED, BACKEND (the model failed) or OTHER (an unreadable request, a model not served)",
+                &["model", "version", "reason"],
+            ),
+            inference_count: families.counters(
+                "nv_inference_count",
+                "Images computed; divided by nv_inference_exec_count it is the average batch",
+                &MODEL,
+            ),
+            exec_count: families.counters("nv_inference_exec_count", "Batches computed", &MODEL),
+            pending: families.gauges(
+                "nv_inference_pending_request_count",
+                "Requests that wait for an instance",
+                &MODEL,
+            ),
+            request_duration: families.counters(
+                "nv_inference_request_duration_us",
+                "Time from a record's arrival to its result, in microseconds, summed",
+                &MODEL,
+            ),
+            queue_duration: families.counters(
+                "nv_inference_queue_duration_us",
+                "Time that requests waited for an instance, in microseconds, summed",
+                &MODEL,
+            ),
+            compute_input_duration: families.counters(
+                "nv_inference_compute_input_duration_us",
+                "Time to read requests and turn their images into the net's input, in microseconds, summed",
+                &MODEL,
+            ),
+            compute_infer_duration: families.counters(
+                "nv_inference_compute_infer_duration_us",
+                "Time in the net, in microseconds, each batch once, summed",
+                &MODEL,
+            ),
+            lag: families.gauges(
+                "kafka_consumer_lag",
+                "Records on the partition behind the committed offset",
+                &["topic", "partition"],
+            ),
+            dead_letters: families
+                .counter("mlaas_worker_dead_letters_total", "Records sent to the dead-letter topic"),
+            rerouted: families.counter(
+                "mlaas_worker_rerouted_replies_total",
+                "Replies that went another way than asked, since they were too large or their topic is missing",
+            ),
+            undeliverable: families.counter(
+                "mlaas_worker_undeliverable_records_total",
+                "Replies and dead letters that no topic takes; each is logged as an error",
+            ),
+            in_flight: families.gauge("mlaas_worker_in_flight_requests", "Requests taken and not yet answered"),
+            paused: families.gauge("mlaas_worker_paused", "1 while back-pressure has partitions paused"),
+            rebalances: families.counter("mlaas_worker_rebalances_total", "Assignments and revocations seen"),
+            registry,
+        }
+    }
+
+    /// The gauge of requests that wait for that model.
+    #[must_use]
+    pub fn pending(&self, model: &ModelId) -> IntGauge {
+        self.pending.with_label_values(&[&model.name, &model.version.to_string()])
+    }
+
+    /// A batch was computed.
+    pub fn computed(&self, model: &ModelId, images: usize, took: Duration) {
+        let version = model.version.to_string();
+        let labels = [model.name.as_str(), version.as_str()];
+        self.inference_count.with_label_values(&labels).inc_by(images as u64);
+        self.exec_count.with_label_values(&labels).inc();
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.compute_infer_duration.with_label_values(&labels).inc_by(micros);
+    }
+
+    /// A request was answered. Where no model was found, the labels are empty: what a request calls its model is its
+    /// sender's, and would make a series for each typing error.
+    pub fn answered(&self, model: Option<&ModelId>, answer: &Result<Labels, Failure>, timings: &Timings) {
+        let version = model.map(|m| m.version.to_string()).unwrap_or_default();
+        let labels = [model.map_or("", |m| m.name.as_str()), version.as_str()];
+        match answer {
+            Ok(_) => {
+                self.request_success.with_label_values(&labels).inc();
+                self.request_duration.with_label_values(&labels).inc_by(timings.total);
+                self.queue_duration.with_label_values(&labels).inc_by(timings.queue);
+                self.compute_input_duration.with_label_values(&labels).inc_by(timings.decode);
+            }
+            Err(failure) => {
+                let reason = match failure.reply.code {
+                    ErrorCode::DeadlineExceeded | ErrorCode::ResourceExhausted => "REJECTED",
+                    ErrorCode::Internal => "BACKEND",
+                    _ => "OTHER",
+                };
+                self.request_failure.with_label_values(&[labels[0], labels[1], reason]).inc();
+            }
+        }
+    }
+
+    /// How far a partition's committed offset is behind.
+    pub fn set_lag(&self, topic: &str, partition: i32, lag: i64) {
+        self.lag.with_label_values(&[topic, &partition.to_string()]).set(lag);
+    }
+
+    /// The partition is another worker's now.
+    pub fn forget_lag(&self, topic: &str, partition: i32) {
+        // Where it was never set there is nothing to remove.
+        drop(self.lag.remove_label_values(&[topic, &partition.to_string()]));
+    }
+
+    /// All of them in Prometheus' text format.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = Vec::new();
+        match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            Ok(()) => String::from_utf8(text).unwrap_or_default(),
+            Err(error) => format!("# {error}\n"),
+        }
+    }
+}
+
+struct Families<'a>(&'a Registry);
+
+// Each name and label below is a constant of this file, and a test makes all of them.
+#[allow(clippy::expect_used)]
+impl Families<'_> {
+    fn register<C: prometheus::core::Collector + Clone + 'static>(&self, family: C) -> C {
+        self.0.register(Box::new(family.clone())).expect("each name is registered once");
+        family
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels).expect("a valid name"))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels).expect("a valid name"))
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::new(name, help).expect("a valid name"))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::new(name, help).expect("a valid name"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::ErrorReply;
+
+    #[test]
+    fn the_families_have_triton_s_names_and_labels() {
+        let metrics = Metrics::default();
+        let model = ModelId { name: "bird".into(), version: 1, digest: String::new() };
+        metrics.computed(&model, 8, Duration::from_micros(900));
+        metrics.computed(&model, 2, Duration::from_micros(100));
+        metrics.pending(&model).set(3);
+        let timings = Timings { decode: 1, queue: 2, inference: 3, total: 6 };
+        let labels = Labels { predictions: vec![], batch_size: 8 };
+        metrics.answered(Some(&model), &Ok(labels), &timings);
+        for code in ErrorCode::ALL {
+            let failure = Failure::passing("decode", ErrorReply::new(code, ""));
+            metrics.answered(None, &Err(failure), &timings);
+        }
+        metrics.set_lag("predict.requests", 2, 17);
+        let text = metrics.text();
+        for line in [
+            r#"nv_inference_count{model="bird",version="1"} 10"#,
+            r#"nv_inference_exec_count{model="bird",version="1"} 2"#,
+            r#"nv_inference_compute_infer_duration_us{model="bird",version="1"} 1000"#,
+            r#"nv_inference_pending_request_count{model="bird",version="1"} 3"#,
+            r#"nv_inference_request_success{model="bird",version="1"} 1"#,
+            r#"nv_inference_request_duration_us{model="bird",version="1"} 6"#,
+            r#"nv_inference_queue_duration_us{model="bird",version="1"} 2"#,
+            r#"nv_inference_compute_input_duration_us{model="bird",version="1"} 1"#,
+            r#"nv_inference_request_failure{model="",reason="REJECTED",version=""} 2"#,
+            r#"nv_inference_request_failure{model="",reason="BACKEND",version=""} 1"#,
+            r#"nv_inference_request_failure{model="",reason="OTHER",version=""} 3"#,
+            r#"kafka_consumer_lag{partition="2",topic="predict.requests"} 17"#,
+            "mlaas_worker_dead_letters_total 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\nis not in\n{text}");
+        }
+        metrics.forget_lag("predict.requests", 2);
+        assert!(!metrics.text().contains("kafka_consumer_lag{"));
+    }
+}

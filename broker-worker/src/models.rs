@@ -1,0 +1,273 @@
+//! Which model versions this worker serves, and which one a request means.
+
+use std::fmt;
+use std::sync::Arc;
+
+use model::{Device, ImageLimits, Pixels, Predictor, Preprocessor};
+use registry::{ModelVersion, Registry, Select};
+use wire::{ErrorCode, ErrorReply, ModelId, Prediction};
+
+use crate::backend::{Backend, BackendError, Input, Loader, Prepare};
+use crate::config::{self, Config};
+
+/// A model version that is served.
+pub struct Served {
+    /// Its name, version and digest.
+    pub id: ModelId,
+    /// The net's architecture, for the announcement.
+    pub architecture: String,
+    /// How many labels it can answer with.
+    pub labels: u32,
+    /// From file to pixels.
+    pub prepare: Box<dyn Prepare>,
+    /// From nothing to a warm backend.
+    pub load: Box<Loader>,
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.id.name, self.id.version)
+    }
+}
+
+/// All that are served.
+#[derive(Clone, Debug)]
+pub struct Models {
+    served: Vec<Arc<Served>>,
+    default: String,
+}
+
+/// Why the configured models can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelsError {
+    /// The registry refuses one.
+    #[error(transparent)]
+    Registry(#[from] registry::RegistryError),
+    /// The predictor refuses one.
+    #[error(transparent)]
+    Model(#[from] model::ModelError),
+    /// There are none.
+    #[error("no model is served: models.serve names none and {root} holds none")]
+    None {
+        /// `models.root`.
+        root: String,
+    },
+    /// One is named twice.
+    #[error("{name} version {version} is served twice: name it once in models.serve")]
+    Twice {
+        /// Its name.
+        name: String,
+        /// Its version.
+        version: u32,
+    },
+    /// The default is not among them.
+    #[error("models.default is {default}, and this worker serves {served} only")]
+    Default {
+        /// The configured name.
+        default: String,
+        /// Those served.
+        served: String,
+    },
+}
+
+impl Models {
+    /// Those in `served`, `default` being the one that a request without a name means.
+    ///
+    /// # Errors
+    /// [`ModelsError`] where there are none, one is there twice, or the default is not among them.
+    pub fn new(served: Vec<Served>, default: &str, root: &str) -> Result<Self, ModelsError> {
+        if served.is_empty() {
+            return Err(ModelsError::None { root: root.to_owned() });
+        }
+        for (i, model) in served.iter().enumerate() {
+            let id = &model.id;
+            if served[..i].iter().any(|m| m.id.name == id.name && m.id.version == id.version) {
+                return Err(ModelsError::Twice { name: id.name.clone(), version: id.version });
+            }
+        }
+        let models = Self { served: served.into_iter().map(Arc::new).collect(), default: default.to_owned() };
+        if models.served.iter().any(|m| m.id.name == default) {
+            Ok(models)
+        } else {
+            Err(ModelsError::Default { default: default.to_owned(), served: models.list() })
+        }
+    }
+
+    /// Those of the configuration, from its folder: each file is checked against its digest, nothing is loaded yet.
+    ///
+    /// # Errors
+    /// [`ModelsError`] where one is missing, damaged, or not what the rest of the configuration asks for.
+    pub fn open(config: &Config) -> Result<Self, ModelsError> {
+        let registry = Registry::open(&config.models.root)?;
+        let device = config.device.0.resolve()?;
+        let limits = config.limits.image();
+        let mut served = Vec::new();
+        for choice in choices(&registry, &config.models.serve)? {
+            let version = registry.load(&choice.0, &choice.1)?;
+            served.push(Served::new(version, device, limits)?);
+        }
+        Self::new(served, &config.models.default, &config.models.root.display().to_string())
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Served>> {
+        self.served.iter()
+    }
+
+    /// Whether it answers a request that names no model.
+    #[must_use]
+    pub fn is_default(&self, served: &Served) -> bool {
+        self.find(None, None).is_ok_and(|found| found.id == served.id)
+    }
+
+    /// The one that a request means: without a name the default, without a version the first one configured.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` where it is not served here.
+    pub fn find(&self, name: Option<&str>, version: Option<u32>) -> Result<Arc<Served>, ErrorReply> {
+        let name = name.unwrap_or(&self.default);
+        let mut named = self.served.iter().filter(|m| m.id.name == name).peekable();
+        let not_found = |message: String| ErrorReply::new(ErrorCode::NotFound, message);
+        if named.peek().is_none() {
+            return Err(not_found(format!("model '{name}' is not served here; there are: {}", self.list())));
+        }
+        named.find(|m| version.is_none_or(|v| m.id.version == v)).cloned().ok_or_else(|| {
+            let version = version.unwrap_or_default();
+            not_found(format!("version {version} of {name} is not served here; there are: {}", self.list()))
+        })
+    }
+
+    fn list(&self) -> String {
+        let names: Vec<_> = self.served.iter().map(|m| format!("{:?}", **m)).collect();
+        names.join(", ")
+    }
+}
+
+/// What is configured, else each model of the folder in its production version, or the latest where it names none.
+fn choices(
+    registry: &Registry,
+    serve: &[config::Serve],
+) -> Result<Vec<(String, Select)>, registry::RegistryError> {
+    if !serve.is_empty() {
+        return Ok(serve.iter().map(|s| (s.name.clone(), s.version.0.clone())).collect());
+    }
+    let mut choices = Vec::new();
+    for name in registry.models()? {
+        if registry.versions(&name)?.is_empty() {
+            continue;
+        }
+        let select = match registry.resolve(&name, &Select::default()) {
+            Err(registry::RegistryError::UnknownAlias { .. }) => Select::Latest,
+            _ => Select::default(),
+        };
+        choices.push((name, select));
+    }
+    Ok(choices)
+}
+
+impl Served {
+    /// A version of the registry.
+    ///
+    /// # Errors
+    /// [`model::ModelError`] where this build can't serve it.
+    pub fn new(
+        version: ModelVersion,
+        device: Device,
+        limits: ImageLimits,
+    ) -> Result<Self, model::ModelError> {
+        let manifest = &version.manifest;
+        let preprocessor = Preprocessor::new(manifest)?;
+        let classes = manifest.classes.clone();
+        Ok(Self {
+            id: ModelId {
+                name: manifest.name.clone(),
+                version: manifest.version,
+                digest: version.digest.clone(),
+            },
+            architecture: architecture(manifest.architecture),
+            labels: u32::try_from(classes.labels.len() + usize::from(classes.none.is_some()))
+                .unwrap_or(u32::MAX),
+            prepare: Box::new(Decoder { preprocessor, limits }),
+            load: Box::new(move |max_batch| {
+                let failed = |e: model::ModelError| BackendError(e.to_string());
+                let predictor = Predictor::load(&version, device).map_err(failed)?;
+                predictor.warm_up(max_batch).map_err(failed)?;
+                Ok(Box::new(Net { predictor, classes: classes.clone() }))
+            }),
+        })
+    }
+}
+
+/// The manifest's own word for it.
+fn architecture(architecture: registry::Architecture) -> String {
+    serde_json::to_value(architecture)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_else(|| format!("{architecture:?}"))
+}
+
+struct Decoder {
+    preprocessor: Preprocessor,
+    limits: ImageLimits,
+}
+
+impl Prepare for Decoder {
+    fn prepare(&self, file: &[u8]) -> Result<Pixels, String> {
+        self.preprocessor.decode(file, &self.limits).map_err(|e| e.to_string())
+    }
+}
+
+struct Net {
+    predictor: Predictor,
+    classes: registry::Classes,
+}
+
+impl Backend for Net {
+    fn predict(&mut self, batch: &[Input<'_>]) -> Result<Vec<Vec<Prediction>>, BackendError> {
+        let pixels: Vec<_> = batch.iter().map(|input| input.pixels).collect();
+        let scores = self.predictor.predict(&pixels).map_err(|e| BackendError(e.to_string()))?;
+        let named = |(scores, input): (&model::Scores, &Input<'_>)| {
+            let top = scores.top_k(&self.classes, input.top_k);
+            top.into_iter().map(|p| Prediction { label: p.label, index: p.index, probability: p.probability })
+        };
+        Ok(scores.iter().zip(batch).map(|pair| named(pair).collect()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doubles;
+
+    fn models() -> Models {
+        let served = vec![doubles::served("bird", 2), doubles::served("bird", 1), doubles::served("shoe", 1)];
+        Models::new(served, "shoe", "weights").unwrap()
+    }
+
+    #[test]
+    fn finds_by_name_and_version_and_falls_back_to_the_default() {
+        let found = |name, version| models().find(name, version).map(|m| format!("{m:?}"));
+        assert_eq!(found(None, None).unwrap(), "shoe 1");
+        assert_eq!(found(Some("bird"), None).unwrap(), "bird 2", "the first one configured");
+        assert_eq!(found(Some("bird"), Some(1)).unwrap(), "bird 1");
+    }
+
+    #[test]
+    fn says_what_there_is_where_it_finds_nothing() {
+        for (name, version) in [(Some("fish"), None), (Some("bird"), Some(9)), (None, Some(2))] {
+            let error = models().find(name, version).unwrap_err();
+            assert_eq!(error.code, ErrorCode::NotFound);
+            assert!(error.message.ends_with("there are: bird 2, bird 1, shoe 1"), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn refuses_nothing_to_serve_the_same_twice_and_a_default_that_is_not_served() {
+        let error = |served, default| Models::new(served, default, "weights").unwrap_err().to_string();
+        assert!(error(vec![], "bird").contains("no model"));
+        assert!(
+            error(vec![doubles::served("bird", 1), doubles::served("bird", 1)], "bird").contains("twice")
+        );
+        assert!(error(vec![doubles::served("bird", 1)], "fish").contains("models.default is fish"));
+    }
+}

@@ -1,0 +1,181 @@
+//! What the rooms hand to each other. Each parcel carries the ticket that says which record it answers for, its tracing
+//! span and the time it arrived, so that no room keeps a table of requests.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::Pixels;
+use tokio::time::Instant;
+use tracing::Span;
+use wire::{Encoding, ErrorReply, Headers, Prediction, ReplyTo, TraceContext};
+
+use crate::load::Hold;
+use crate::models::Served;
+use crate::rooms::commit::Book;
+
+/// A record as it came from Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Original {
+    /// Its topic.
+    pub topic: Arc<str>,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value.
+    pub value: Option<Vec<u8>>,
+    /// Its headers.
+    pub headers: Headers,
+}
+
+impl Original {
+    /// How many bytes it holds, near enough to bound memory by.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.value.as_ref().map_or(0, Vec::len) + self.key.as_ref().map_or(0, Vec::len)
+    }
+}
+
+/// From consume to decode: a record nobody has looked into yet.
+#[derive(Debug)]
+pub struct Record {
+    /// What came.
+    pub original: Original,
+    /// What it must give back.
+    pub ticket: Ticket,
+    /// When.
+    pub arrived: Instant,
+}
+
+/// What is known about whoever asks: enough to answer, whatever becomes of the request.
+#[derive(Debug)]
+pub struct Asker {
+    /// The request's id.
+    pub id: String,
+    /// The record's key, which the answer carries too; the request's id where there is none.
+    pub key: Option<Vec<u8>>,
+    /// Where the answer goes.
+    pub reply_to: ReplyTo,
+    /// Carried through.
+    pub trace: TraceContext,
+    /// How the answer is encoded.
+    pub encoding: Encoding,
+    /// When the record arrived.
+    pub arrived: Instant,
+    /// Carries the request's id and trace id into every log line about it.
+    pub span: Span,
+    /// What the record must give back.
+    pub ticket: Ticket,
+}
+
+/// From decode through queue and batch: a request that can be computed.
+#[derive(Debug)]
+pub struct Job {
+    /// Who asks.
+    pub asker: Asker,
+    /// The model version that answers.
+    pub model: Arc<Served>,
+    /// The image, at the net's own size.
+    pub pixels: Pixels,
+    /// How many predictions to return.
+    pub top_k: usize,
+    /// From 0, which goes first.
+    pub level: usize,
+    /// Computed by then or not at all.
+    pub deadline: Option<Instant>,
+    /// How long decoding took.
+    pub decode: Duration,
+    /// When it entered the queue.
+    pub queued: Instant,
+}
+
+/// From batch to infer: jobs of one model version, never none.
+#[derive(Debug)]
+pub struct Batch {
+    /// The model version.
+    pub model: Arc<Served>,
+    /// The jobs, in the order in which they are computed.
+    pub jobs: Vec<Job>,
+}
+
+/// From any room to respond: how a request ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Who asked.
+    pub asker: Asker,
+    /// The model version, where one was found.
+    pub model: Option<Arc<Served>>,
+    /// Labels, or what went wrong.
+    pub answer: Result<Labels, Failure>,
+    /// Where the time went, all but `total`.
+    pub timings: wire::Timings,
+}
+
+/// The labels of one image.
+#[derive(Debug)]
+pub struct Labels {
+    /// Most probable first.
+    pub predictions: Vec<Prediction>,
+    /// How many images were computed together.
+    pub batch_size: u32,
+}
+
+/// Why a request got no labels.
+#[derive(Debug)]
+pub struct Failure {
+    /// What the asker is told.
+    pub reply: ErrorReply,
+    /// The room where it failed.
+    pub stage: &'static str,
+    /// The record, where the same request can never succeed: it goes to the dead-letter topic.
+    pub dead: Option<Original>,
+}
+
+impl Failure {
+    /// A failure that a later try, a later model or a longer deadline may mend.
+    #[must_use]
+    pub fn passing(stage: &'static str, reply: ErrorReply) -> Self {
+        Self { reply, stage, dead: None }
+    }
+}
+
+/// The right to say, once, that a record is answered. Dropping it unfinished leaves the record's offset uncommitted, so
+/// that Kafka delivers it again: the only backward edge of the pipeline.
+pub struct Ticket {
+    book: Arc<Book>,
+    partition: i32,
+    offset: i64,
+    assignment: u64,
+    hold: Hold,
+}
+
+impl Ticket {
+    pub(crate) fn new(book: Arc<Book>, partition: i32, offset: i64, assignment: u64, hold: Hold) -> Self {
+        Self { book, partition, offset, assignment, hold }
+    }
+
+    /// The record is answered, and the answer is the broker's now.
+    pub fn finish(self) {
+        self.book.finish(self.partition, self.assignment, self.offset);
+    }
+
+    /// Whether this worker still owns the record's partition. Where it does not, another worker answers.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.book.is_live(self.partition, self.assignment)
+    }
+
+    /// Says how many bytes the parcel holds now.
+    pub fn weigh(&mut self, bytes: usize) {
+        self.hold.weigh(bytes);
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ticket({}@{})", self.partition, self.offset)
+    }
+}

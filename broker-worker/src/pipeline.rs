@@ -1,0 +1,211 @@
+//! Wires the rooms: the only file that knows more than one of them. Each room that ends, ends because its input did,
+//! from the source forward; a room that fails ends the worker.
+
+use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
+use std::thread;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::backend::BackendError;
+use crate::capacity;
+use crate::config::Config;
+use crate::models::Models;
+use crate::outbox::{Event, Outbox};
+use crate::parcels::{Outcome, Record};
+use crate::rooms::consume::{Consume, Shared};
+use crate::rooms::respond::Respond;
+use crate::rooms::{batch, decode, infer, queue, respond};
+
+/// Why a pipeline does not start or goes no further.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// A model can't be loaded.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// librdkafka refuses the consumer.
+    #[error("the consumer can't be made: {0}")]
+    Consumer(#[source] KafkaError),
+    /// A thread can't be started.
+    #[error("a thread can't be started: {0}")]
+    Thread(#[from] std::io::Error),
+    /// A room failed.
+    #[error("the {room} room failed: {reason}")]
+    Room {
+        /// Which.
+        room: &'static str,
+        /// How.
+        reason: String,
+    },
+}
+
+/// The rooms from decode to infer, warm; nothing flows yet.
+pub struct Warm {
+    config: Config,
+    shared: Shared,
+    rooms: Rooms,
+    records: mpsc::Sender<Record>,
+    outcomes: mpsc::Receiver<Outcome>,
+}
+
+/// All rooms, at work.
+pub struct Running {
+    rooms: Rooms,
+    end: CancellationToken,
+    /// Dropped with this, so that the consume room's thread does not outlive it.
+    _now: DropGuard,
+}
+
+/// Rooms that end on their own: each with its name, and how many requests it left unanswered.
+type Rooms = JoinSet<(&'static str, Result<usize, String>)>;
+
+/// Starts decode, queue, batch and infer, and comes back when each instance is warm.
+///
+/// # Errors
+/// [`PipelineError`] where a model can't be loaded.
+pub async fn warm(config: &Config, models: &Models, shared: Shared) -> Result<Warm, PipelineError> {
+    let mut rooms = Rooms::new();
+    let (records, to_decode) = mpsc::channel(capacity::RECORDS);
+    let (jobs, to_queue) = mpsc::channel(capacity::JOBS);
+    let (batches, to_infer) = mpsc::channel(capacity::BATCHES);
+    let (outcomes, to_respond) = mpsc::channel(capacity::OUTCOMES);
+    let metrics = &shared.metrics;
+
+    let instances = config.instance_count();
+    let max_batch = config.batching.max_batch_size;
+    let to_infer = Arc::new(Mutex::new(to_infer));
+    let (ready, warmed) = std_mpsc::channel();
+    // One after the other: what one needed to warm up, the next one uses again, and so the worker at rest stays small.
+    let turn = Arc::new(Mutex::new(()));
+    for i in 0..instances {
+        let (models, metrics) = (models.clone(), Arc::clone(metrics));
+        let (ready, to_infer, outcomes) = (ready.clone(), Arc::clone(&to_infer), outcomes.clone());
+        let turn = Arc::clone(&turn);
+        thread_room(&mut rooms, "infer", i, move || {
+            let load = || {
+                let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+                infer::Instance::load(&models, max_batch, metrics)
+            };
+            infer::run(load, &ready, &to_infer, &outcomes);
+            Ok(0)
+        })?;
+    }
+    drop((ready, to_infer));
+
+    let decode = Arc::new(decode::Decode::new(models.clone(), config));
+    let to_decode = Arc::new(Mutex::new(to_decode));
+    for i in 0..config.decode_thread_count() {
+        let (decode, to_decode) = (Arc::clone(&decode), Arc::clone(&to_decode));
+        let (jobs, outcomes) = (jobs.clone(), outcomes.clone());
+        thread_room(&mut rooms, "decode", i, move || {
+            decode::run(&decode, &to_decode, &jobs, &outcomes);
+            Ok(0)
+        })?;
+    }
+    drop((jobs, to_decode));
+
+    let queues = queue::queues(models, &config.queue);
+    let policy = batch::Policy::new(&config.batching);
+    for (model, queue) in models.iter().zip(&queues) {
+        let (model, queue, policy) = (Arc::clone(model), Arc::clone(queue), policy.clone());
+        let room = batch::run(model, queue, policy, batches.clone(), outcomes.clone(), Arc::clone(metrics));
+        rooms.spawn(named("batch", room));
+    }
+    let room = queue::run(to_queue, models.clone(), queues, outcomes, Arc::clone(metrics));
+    rooms.spawn(named("queue", room));
+    drop(batches);
+
+    // Loading takes seconds and is waited for where it holds nobody up.
+    let warm = tokio::task::spawn_blocking(move || {
+        (0..instances).try_for_each(|_| {
+            warmed.recv().unwrap_or_else(|_| Err(BackendError("an instance ended while it loaded".into())))
+        })
+    });
+    warm.await.map_err(|e| BackendError(e.to_string()))??;
+    shared.health.set_warm();
+    Ok(Warm { config: config.clone(), shared, rooms, records, outcomes: to_respond })
+}
+
+impl Warm {
+    /// Starts respond and consume: records flow from here on, until `end`.
+    ///
+    /// # Errors
+    /// [`PipelineError`] where librdkafka refuses the consumer.
+    pub fn open(
+        self,
+        client: &ClientConfig,
+        worker: String,
+        outbox: Arc<dyn Outbox>,
+        events: (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
+        end: CancellationToken,
+    ) -> Result<Running, PipelineError> {
+        let Self { config, shared, mut rooms, records, outcomes } = self;
+        let metrics = Arc::clone(&shared.metrics);
+        let room = Respond::new(outbox, config.topics.names(), worker, metrics, events.0);
+        rooms.spawn(async move {
+            let ended = respond::run(room, outcomes, events.1).await;
+            ("respond", ended.map(|()| 0).map_err(|e| e.to_string()))
+        });
+        let consume = Consume::new(client, &config, shared).map_err(PipelineError::Consumer)?;
+        let (stop, now) = (end.clone(), CancellationToken::new());
+        let at_once = now.clone();
+        thread_room(&mut rooms, "consume", 0, move || {
+            consume.run(records, &stop, &at_once).map_err(|e| e.to_string())
+        })?;
+        Ok(Running { rooms, end, _now: now.drop_guard() })
+    }
+}
+
+impl Running {
+    /// Waits until all rooms have ended. Says how many requests were left unanswered.
+    ///
+    /// # Errors
+    /// [`PipelineError::Room`] where one failed, or ended while none was asked to.
+    pub async fn wait(&mut self) -> Result<usize, PipelineError> {
+        let mut left = 0;
+        while let Some(ended) = self.rooms.join_next().await {
+            let (room, result) = ended.unwrap_or_else(|e| ("task", Err(e.to_string())));
+            let result = match result {
+                Ok(_) if !self.end.is_cancelled() => Err("it ended before its time".to_owned()),
+                result => result,
+            };
+            match result {
+                Ok(unanswered) => left += unanswered,
+                Err(reason) => {
+                    self.end.cancel();
+                    return Err(PipelineError::Room { room, reason });
+                }
+            }
+            // What a room left unanswered, those behind it may wait for in vain.
+            if left > 0 {
+                self.rooms.abort_all();
+                break;
+            }
+        }
+        Ok(left)
+    }
+}
+
+async fn named(room: &'static str, work: impl Future<Output = ()>) -> (&'static str, Result<usize, String>) {
+    work.await;
+    (room, Ok(0))
+}
+
+/// A room on an OS thread of its own.
+fn thread_room(
+    rooms: &mut Rooms,
+    room: &'static str,
+    number: usize,
+    work: impl FnOnce() -> Result<usize, String> + Send + 'static,
+) -> std::io::Result<()> {
+    let (ended, end) = oneshot::channel();
+    thread::Builder::new().name(format!("{room}-{number}")).spawn(move || {
+        // Nobody listens any more where the worker ends at once.
+        drop(ended.send(work()));
+    })?;
+    rooms.spawn(async move { (room, end.await.unwrap_or_else(|_| Err("it panicked".to_owned()))) });
+    Ok(())
+}

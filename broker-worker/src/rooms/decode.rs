@@ -1,0 +1,313 @@
+//! From a record to a job: its headers and value are read, the model is looked up, the image becomes the net's pixels. Runs
+//! on a few threads of its own. Whatever is wrong with a record becomes an answer here, never an error of the worker's.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use wire::{Envelope, ErrorCode, ErrorReply, Request, Timings};
+
+use crate::config::{Config, Queue};
+use crate::models::{Models, Served};
+use crate::parcels::{Asker, Failure, Job, Outcome, Record};
+
+/// The room's name in logs and on dead letters.
+pub const STAGE: &str = "decode";
+
+/// What decoding needs to know.
+#[derive(Debug)]
+pub struct Decode {
+    models: Models,
+    queue: Queue,
+    max_request_bytes: usize,
+    top_k: usize,
+}
+
+impl Decode {
+    /// By that configuration.
+    #[must_use]
+    pub fn new(models: Models, config: &Config) -> Self {
+        Self {
+            models,
+            queue: config.queue.clone(),
+            max_request_bytes: config.limits.max_request_bytes,
+            top_k: config.top_k,
+        }
+    }
+
+    /// One record: a job, or the answer that it gets instead.
+    ///
+    /// # Errors
+    /// The answer. It is large, and handed on at once.
+    #[allow(clippy::result_large_err)]
+    pub fn step(&self, record: Record) -> Result<Job, Outcome> {
+        let start = Instant::now();
+        let Record { original, ticket, arrived } = record;
+        let envelope = Envelope::read(original.key.as_deref(), &original.headers);
+        let value = original.value.as_deref().unwrap_or_default();
+        let encoding = envelope.answer_encoding(value);
+        let request = Request::decode(&envelope, value, self.max_request_bytes);
+        let id = match &request {
+            Ok(request) => request.id.clone(),
+            Err(_) => envelope.id.clone().unwrap_or_else(wire::new_request_id),
+        };
+        let span = tracing::info_span!(
+            "request",
+            request_id = %id,
+            trace_id = envelope.trace.trace_id().unwrap_or_default(),
+            partition = original.partition,
+            offset = original.offset,
+        );
+        let Envelope { reply_to, trace, .. } = envelope;
+        let key = original.key.clone();
+        let mut asker = Asker { id, key, reply_to, trace, encoding, arrived, span, ticket };
+        match self.job_parts(request, arrived) {
+            Ok(parts) => {
+                // From here on only the pixels are kept: nothing that comes later sends a record to the dead letters.
+                asker.ticket.weigh(parts.pixels.data.len());
+                let now = Instant::now();
+                Ok(Job {
+                    asker,
+                    model: parts.model,
+                    pixels: parts.pixels,
+                    top_k: parts.top_k,
+                    level: parts.level,
+                    deadline: parts.deadline,
+                    decode: now - start,
+                    queued: now,
+                })
+            }
+            Err((model, reply)) => {
+                let dead = can_never_succeed(reply.code).then_some(original);
+                let timings = Timings { decode: micros(start.elapsed()), ..Timings::default() };
+                Err(Outcome { asker, model, answer: Err(Failure { reply, stage: STAGE, dead }), timings })
+            }
+        }
+    }
+
+    fn job_parts(
+        &self,
+        request: Result<Request, wire::DecodeError>,
+        arrived: Instant,
+    ) -> Result<Parts, (Option<Arc<Served>>, ErrorReply)> {
+        let request = request.map_err(|e| (None, e.into()))?;
+        let model = self
+            .models
+            .find(request.model.as_deref(), request.model_version)
+            .map_err(|reply| (None, reply))?;
+        let fail = |code, message: String| (Some(Arc::clone(&model)), ErrorReply::new(code, message));
+        let deadline = deadline(request.deadline, arrived, &self.queue);
+        if deadline.is_some_and(|at| at <= Instant::now()) {
+            return Err(fail(
+                ErrorCode::DeadlineExceeded,
+                "the deadline had passed when the request came".into(),
+            ));
+        }
+        let top_k = request.top_k.map_or(self.top_k, |k| usize::try_from(k).unwrap_or(usize::MAX));
+        if top_k == 0 {
+            return Err(fail(
+                ErrorCode::InvalidArgument,
+                "top_k is 0: ask for at least one prediction".into(),
+            ));
+        }
+        let pixels = catch_unwind(AssertUnwindSafe(|| model.prepare.prepare(&request.image)))
+            .unwrap_or_else(|_| Err("the image can't be decoded: the decoder gave up on it".into()))
+            .map_err(|reason| fail(ErrorCode::InvalidArgument, reason))?;
+        let level = self.queue.level(request.priority);
+        Ok(Parts { model, pixels, top_k, level, deadline })
+    }
+}
+
+struct Parts {
+    model: Arc<Served>,
+    pixels: model::Pixels,
+    top_k: usize,
+    level: usize,
+    deadline: Option<Instant>,
+}
+
+/// The same request fails in the same way for ever: what is wrong is in the record. A model that is not served may be
+/// served tomorrow, and a deadline may be set later.
+fn can_never_succeed(code: ErrorCode) -> bool {
+    code == ErrorCode::InvalidArgument
+}
+
+/// The earlier of the request's own deadline, where it may have one, and the queue's.
+fn deadline(own: Option<Timestamp>, arrived: Instant, queue: &Queue) -> Option<Instant> {
+    let own = own.filter(|_| queue.allow_timeout_override).map(|at| {
+        let left = at.duration_since(Timestamp::now());
+        Duration::try_from(left).map_or_else(|_| Instant::now(), |left| far(Instant::now(), left))
+    });
+    let default = (queue.default_timeout_microseconds > 0)
+        .then(|| far(arrived, Duration::from_micros(queue.default_timeout_microseconds)));
+    [own, default].into_iter().flatten().min()
+}
+
+fn far(from: Instant, by: Duration) -> Instant {
+    from.checked_add(by).unwrap_or(from + Duration::from_secs(86400 * 365))
+}
+
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// One thread of the room, until its input is closed.
+pub fn run(
+    decode: &Decode,
+    records: &Mutex<mpsc::Receiver<Record>>,
+    jobs: &mpsc::Sender<Job>,
+    outcomes: &mpsc::Sender<Outcome>,
+) {
+    loop {
+        // The lock is held while this thread waits: the others wait for the lock instead.
+        let record = records.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let Some(record) = record else { return };
+        if !record.ticket.is_live() {
+            continue;
+        }
+        let sent = match decode.step(record) {
+            Ok(job) => jobs.blocking_send(job).is_ok(),
+            Err(outcome) => outcomes.blocking_send(outcome).is_ok(),
+        };
+        if !sent {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doubles;
+    use crate::parcels::Original;
+    use wire::header;
+
+    fn original(value: &[u8]) -> Original {
+        Original {
+            topic: Arc::from("predict.requests"),
+            partition: 3,
+            offset: 7,
+            key: None,
+            value: Some(value.to_vec()),
+            headers: wire::Headers::new(),
+        }
+    }
+
+    fn decode() -> Decode {
+        let served = vec![doubles::served("bird", 1), doubles::served("shoe", 1)];
+        let mut config = Config::default();
+        config.limits.max_request_bytes = 100;
+        Decode::new(Models::new(served, "shoe", "weights").unwrap(), &config)
+    }
+
+    fn record(value: &[u8], headers: &[(&str, &str)]) -> Record {
+        let mut original = original(value);
+        headers.iter().for_each(|(name, text)| original.headers.push(*name, *text));
+        Record { original, ticket: doubles::ticket(), arrived: Instant::now() }
+    }
+
+    fn failure(value: &[u8], headers: &[(&str, &str)]) -> (Outcome, ErrorCode, bool) {
+        let outcome = decode().step(record(value, headers)).expect_err("no job");
+        let Err(failure) = &outcome.answer else { panic!("{outcome:?}") };
+        let (code, dead) = (failure.reply.code, failure.dead.is_some());
+        (outcome, code, dead)
+    }
+
+    #[test]
+    fn a_bare_image_is_a_job_for_the_default_model_and_gets_an_id() {
+        let job = decode().step(record(&doubles::image(9), &[])).unwrap();
+        assert_eq!(format!("{:?}", job.model), "shoe 1");
+        assert_eq!(job.pixels.data, [9]);
+        assert_eq!(job.asker.encoding, wire::Encoding::Json);
+        assert!(!job.asker.id.is_empty());
+        assert_eq!(job.top_k, Config::default().top_k);
+        assert_eq!(job.deadline, None);
+    }
+
+    #[test]
+    fn headers_say_what_is_asked_and_where_to_answer() {
+        let headers = [
+            (header::ID, "r1"),
+            (header::MODEL, "bird"),
+            (header::TOP_K, "3"),
+            (header::REPLY_TOPIC, "answers"),
+            (header::PRIORITY, "1"),
+            (header::TRACEPARENT, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            (header::DEADLINE, "2099-01-01T00:00:00Z"),
+        ];
+        let job = decode().step(record(&doubles::image(9), &headers)).unwrap();
+        assert_eq!((job.asker.id.as_str(), job.top_k, job.level), ("r1", 3, 0));
+        assert_eq!(job.asker.reply_to.topic.as_deref(), Some("answers"));
+        assert!(job.asker.trace.parent.is_some());
+        assert!(job.deadline.is_some());
+    }
+
+    #[test]
+    fn what_can_never_succeed_goes_to_the_dead_letters_as_it_came() {
+        type Case<'a> = (&'a [u8], &'a [(&'a str, &'a str)]);
+        let cases: [Case<'_>; 7] = [
+            (b"", &[]),
+            (b"not an image", &[]),
+            (&[7; 101], &[]),
+            (b"{\"image\": 1}", &[(header::CONTENT_TYPE, "application/json")]),
+            (b"x", &[(header::CONTENT_TYPE, "text/plain")]),
+            (&doubles::image(9), &[(header::TOP_K, "0")]),
+            (&doubles::PANIC_IN_DECODER, &[]),
+        ];
+        for (value, headers) in cases {
+            let (outcome, code, dead) = failure(value, headers);
+            assert_eq!((code, dead), (ErrorCode::InvalidArgument, true), "{value:?}");
+            let dead = outcome.answer.unwrap_err().dead.unwrap();
+            assert_eq!(dead.value.as_deref(), Some(value), "unchanged");
+        }
+    }
+
+    #[test]
+    fn a_null_value_is_an_empty_one() {
+        let mut record = record(b"", &[]);
+        record.original.value = None;
+        let outcome = decode().step(record).expect_err("no job");
+        let dead = outcome.answer.unwrap_err().dead.unwrap();
+        assert_eq!(dead.value, None);
+    }
+
+    #[test]
+    fn what_may_succeed_another_time_is_answered_and_no_dead_letter() {
+        let image = doubles::image(9);
+        assert_eq!(failure(&image, &[(header::MODEL, "fish")]).1, ErrorCode::NotFound);
+        assert_eq!(failure(&image, &[(header::MODEL_VERSION, "4")]).1, ErrorCode::NotFound);
+        let expired = [(header::DEADLINE, "2020-01-01T00:00:00Z")];
+        let (_, code, dead) = failure(&image, &expired);
+        assert_eq!((code, dead), (ErrorCode::DeadlineExceeded, false));
+    }
+
+    #[test]
+    fn a_bad_record_is_answered_under_its_own_id_at_its_own_address() {
+        let headers = [(header::ID, "r2"), (header::REPLY_TOPIC, "answers")];
+        let (outcome, ..) = failure(b"not an image", &headers);
+        assert_eq!(outcome.asker.id, "r2");
+        assert_eq!(outcome.asker.reply_to.topic.as_deref(), Some("answers"));
+    }
+
+    #[test]
+    fn the_queue_s_timeout_counts_from_arrival_and_can_only_be_shortened() {
+        let arrived = Instant::now();
+        let queue = |default, allow| Queue {
+            default_timeout_microseconds: default,
+            allow_timeout_override: allow,
+            ..Queue::default()
+        };
+        let late = Some("2099-01-01T00:00:00Z".parse().unwrap());
+        let minute = 60_000_000;
+        let at = arrived + Duration::from_secs(60);
+        assert_eq!(deadline(None, arrived, &queue(minute, true)), Some(at));
+        assert_eq!(deadline(late, arrived, &queue(minute, true)), Some(at), "not lengthened");
+        assert!(deadline(late, arrived, &queue(0, true)).is_some());
+        assert_eq!(deadline(late, arrived, &queue(0, false)), None, "not allowed to have one of its own");
+        let soon = Some(Timestamp::now() + jiff::SignedDuration::from_secs(5));
+        assert!(deadline(soon, arrived, &queue(minute, true)).unwrap() < at);
+    }
+}

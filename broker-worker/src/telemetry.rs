@@ -1,0 +1,38 @@
+//! Logs: for people or as JSON, on stderr. librdkafka's own talk comes through here too, warnings and above.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+use crate::config::{Log, LogFormat};
+
+/// The filter for a level or for directives of one's own.
+///
+/// # Errors
+/// [`ParseError`] where they are not understood.
+pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+    let base = EnvFilter::builder().parse(level)?;
+    if level.contains(kafka::log::TARGET) {
+        return Ok(base);
+    }
+    // A broker that is away is said once every few seconds by the worker itself; librdkafka says it at each attempt.
+    Ok(base.add_directive(format!("{}=error", kafka::log::TARGET).parse()?))
+}
+
+/// Sets the process's logger. Only a program's `main` calls this; in a process that has one, that one stays.
+///
+/// # Errors
+/// [`ParseError`] where the level is not understood.
+pub fn init(log: &Log) -> Result<(), ParseError> {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(&log.level)?)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    let set = match log.format {
+        LogFormat::Human => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).try_init(),
+    };
+    drop(set);
+    Ok(())
+}
