@@ -1,0 +1,44 @@
+//! What the end-to-end tests in `tests/tests/` stand on: real brokers, the real `worker` and `client` executables, and an
+//! account of every record sent and every answer read.
+//!
+//! - [`paths`]: where the checkout, the executables, the samples and the broker's jars are.
+//! - [`process`]: a child process whose output is kept, shown when its test fails, and which never outlives the test.
+//! - [`apache`]: Apache Kafka from its jars, one node or three, restartable in place.
+//! - [`scene`]: one test's stage: a broker, topics and a group of its own, workers, clients.
+//! - [`traffic`]: sends records and reads answers with a plain Kafka client.
+//! - [`stream`]: a steady flow of requests, for things to go wrong in the middle of.
+//! - [`account`]: "nothing lost", as a measurement.
+//! - [`images`]: image files made on the spot.
+//! - [`page`]: the examples of `docs/protocol.md`.
+
+pub mod account;
+pub mod apache;
+pub mod images;
+pub mod page;
+pub mod paths;
+pub mod process;
+pub mod scene;
+pub mod stream;
+pub mod traffic;
+
+use std::time::{Duration, Instant};
+
+/// How long anything is waited for before its test fails. Generous: it is reached only when something is broken.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Asks again and again, a few times a second, until the answer is `Some`.
+///
+/// # Panics
+/// After `limit`, with `what` and what `state` has to say.
+pub fn wait_until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let end = Instant::now() + limit;
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(state) => {
+                assert!(Instant::now() < end, "waited {limit:?} for {what}: {state}");
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

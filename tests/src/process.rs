@@ -1,0 +1,280 @@
+//! A child process: its output is kept line by line, shown when its test fails, and it never outlives the test.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How many of its last lines a failed test shows of a process.
+const SHOWN_LINES: usize = 80;
+
+/// A running process, ended with SIGKILL by its own pid when dropped.
+pub struct Process {
+    name: String,
+    child: Child,
+    /// What it wrote to stdout.
+    pub stdout: Lines,
+    /// What it wrote to stderr.
+    pub stderr: Lines,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its exit code; `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// All of its stdout.
+    pub stdout: String,
+    /// All of its stderr.
+    pub stderr: String,
+}
+
+impl Process {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// Where it can't be started.
+    #[must_use]
+    pub fn spawn(name: impl Into<String>, mut command: Command) -> Self {
+        let name = name.into();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            spawn_from_lasting_thread(command).unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
+        let stdout = Lines::of(child.stdout.take());
+        let stderr = Lines::of(child.stderr.take());
+        Self { name, child, stdout, stderr }
+    }
+
+    /// Starts it and waits for its end.
+    ///
+    /// # Panics
+    /// Where it can't be started or does not end in time.
+    #[must_use]
+    pub fn run(name: &str, command: Command, limit: Duration) -> Finished {
+        Self::spawn(name, command).finish(limit)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX))
+    }
+
+    /// Sends it a signal. One that has ended already gets none.
+    pub fn signal(&mut self, signal: Signal) {
+        if self.is_running() {
+            kill(self.pid(), signal).ok();
+        }
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        // Only an ended process can't be killed.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// After `limit`.
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let end = Instant::now() + limit;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => {
+                    self.stdout.wait_for_end();
+                    self.stderr.wait_for_end();
+                    return status;
+                }
+                Ok(None) => assert!(Instant::now() < end, "{} did not end within {limit:?}", self.name),
+                Err(e) => panic!("cannot wait for {}: {e}", self.name),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits for its end and takes what it said.
+    ///
+    /// # Panics
+    /// After `limit`.
+    #[must_use]
+    pub fn finish(mut self, limit: Duration) -> Finished {
+        let status = self.wait(limit);
+        let finished =
+            Finished { code: status.code(), stdout: self.stdout.text(), stderr: self.stderr.text() };
+        if std::thread::panicking() {
+            self.show();
+        }
+        finished
+    }
+
+    /// Waits for a line of stdout that means something to `read`.
+    ///
+    /// # Panics
+    /// After `limit`, or when the process ends first.
+    pub fn wait_for_line<T>(&mut self, what: &str, limit: Duration, read: impl Fn(&str) -> Option<T>) -> T {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(found) = self.stdout.find(&read) {
+                return found;
+            }
+            let ended = !self.is_running();
+            if ended {
+                self.stdout.wait_for_end();
+                if let Some(found) = self.stdout.find(&read) {
+                    return found;
+                }
+            }
+            assert!(!ended, "{} ended before {what}", self.name);
+            assert!(Instant::now() < end, "{}: waited {limit:?} for {what}", self.name);
+            self.stdout.wait_for_more(Duration::from_millis(100));
+        }
+    }
+
+    /// Its memory that is in RAM, in bytes, as Linux counts it.
+    ///
+    /// # Panics
+    /// Where the process is gone.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        status
+            .lines()
+            .find_map(|line| {
+                line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
+            })
+            .map_or_else(|| panic!("no VmRSS in {path}"), |kib| kib * 1024)
+    }
+
+    fn words(&self) -> String {
+        format!("--- stdout\n{}\n--- stderr\n{}", self.stdout.tail(), self.stderr.tail())
+    }
+
+    fn show(&self) {
+        eprintln!("=== {} (pid {})\n{}\n===", self.name, self.child.id(), self.words());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.show();
+        }
+        self.kill();
+    }
+}
+
+/// Lines that a process has written so far.
+#[derive(Clone)]
+pub struct Lines(Arc<(Mutex<Written>, Condvar)>);
+
+#[derive(Default)]
+struct Written {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Lines {
+    fn of(pipe: Option<impl Read + Send + 'static>) -> Self {
+        let lines = Self(Arc::default());
+        let writer = lines.clone();
+        std::thread::spawn(move || {
+            let mut reader = pipe.map(BufReader::new);
+            let mut line = Vec::new();
+            while let Some(reader) = &mut reader {
+                line.clear();
+                if !matches!(reader.read_until(b'\n', &mut line), Ok(1..)) {
+                    break;
+                }
+                let text = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
+                writer.change(|written| written.lines.push(text));
+            }
+            writer.change(|written| written.ended = true);
+        });
+        lines
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Written)) {
+        change(&mut self.0.0.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0.1.notify_all();
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&Written) -> T) -> T {
+        look(&self.0.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The first line that means something to `read`.
+    pub fn find<T>(&self, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+        self.look(|written| written.lines.iter().find_map(|line| read(line)))
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.look(|written| written.lines.join("\n"))
+    }
+
+    fn tail(&self) -> String {
+        self.look(|written| {
+            let from = written.lines.len().saturating_sub(SHOWN_LINES);
+            written.lines[from..].join("\n")
+        })
+    }
+
+    fn wait_for_more(&self, limit: Duration) {
+        let written = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = written.lines.len();
+        // Whether it timed out is of no interest: the caller looks again either way.
+        drop(self.0.1.wait_timeout_while(written, limit, |w| w.lines.len() == before && !w.ended));
+    }
+
+    fn wait_for_end(&self) {
+        let written = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A grandchild that holds the pipe open must not hold the test.
+        drop(self.0.1.wait_timeout_while(written, Duration::from_secs(2), |w| !w.ended));
+    }
+}
+
+/// Linux ends the children of a *thread* with it (`PR_SET_PDEATHSIG`), and a test's thread ends before a shared broker may.
+/// So one thread that lasts as long as the test process starts them all; when it is gone, however it went, so are they.
+fn spawn_from_lasting_thread(mut command: Command) -> std::io::Result<Child> {
+    type Order = (Command, Sender<std::io::Result<Child>>);
+    static SPAWNER: OnceLock<Sender<Order>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (orders, inbox) = channel::<Order>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in inbox {
+                // Whoever asked may be gone; the child then is dropped unseen but still dies with this thread.
+                answer.send(command.spawn()).ok();
+            }
+        });
+        orders
+    });
+    let parent = nix::unistd::getpid();
+    // SAFETY: between fork and exec only two system calls are made; nothing is allocated and no lock is taken.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(move || {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            if nix::unistd::getppid() != parent {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
+            Ok(())
+        });
+    }
+    let (answer, answered) = channel();
+    spawner.send((command, answer)).map_err(std::io::Error::other)?;
+    answered.recv().map_err(std::io::Error::other)?
+}

@@ -1,0 +1,131 @@
+//! A steady flow of requests, for things to go wrong in the middle of: there are always some hundred under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use wire::{Encoding, Request, Response};
+
+use crate::PATIENCE;
+use crate::account::{Account, Expect};
+use crate::images::{Sample, clothes};
+use crate::scene::Scene;
+use crate::traffic::{Reader, Record, Sender};
+
+/// How many requests are kept under way.
+pub const UNDER_WAY: usize = 400;
+const CHUNK: usize = 50;
+
+/// Requests for the ten samples of Fashion-MNIST, in all three formats in turn, and what came of them.
+pub struct Stream<'a> {
+    scene: &'a Scene,
+    sender: Sender,
+    results: Reader,
+    samples: Vec<Sample>,
+    looked_at: usize,
+    answered: BTreeSet<String>,
+    shares: BTreeMap<String, usize>,
+    /// What went in.
+    pub account: Account,
+}
+
+impl<'a> Stream<'a> {
+    /// On that scene; nothing is sent yet.
+    #[must_use]
+    pub fn new(scene: &'a Scene) -> Self {
+        Self {
+            scene,
+            sender: scene.sender(),
+            results: scene.results(),
+            samples: clothes(),
+            looked_at: 0,
+            answered: BTreeSet::new(),
+            shares: BTreeMap::new(),
+            account: Account::default(),
+        }
+    }
+
+    /// How many requests are answered.
+    #[must_use]
+    pub fn answered(&self) -> usize {
+        self.answered.len()
+    }
+
+    /// How many answers that worker has given.
+    #[must_use]
+    pub fn answered_by(&self, worker: &str) -> usize {
+        self.shares.get(worker).copied().unwrap_or_default()
+    }
+
+    /// Sends that many at once.
+    pub fn send(&mut self, count: usize) {
+        let first = self.account.sent_count();
+        let sample = |i: usize| &self.samples[i % self.samples.len()];
+        let records = (first..first + count)
+            .map(|i| {
+                let request = Request {
+                    model: Some("fashion-mnist".to_owned()),
+                    ..Request::new(sample(i).bytes.clone())
+                };
+                Record::of(&request, Encoding::ALL[i / self.samples.len() % 3])
+            })
+            .collect::<Vec<_>>();
+        let acknowledged = self.sender.send(&records);
+        self.account.sent(&records, acknowledged, |i| Expect::Label(sample(first + i).label.clone()));
+    }
+
+    /// Keeps the flow up until `done`.
+    ///
+    /// # Panics
+    /// Where it is not done in time.
+    pub fn flow_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !done(self) {
+            assert!(Instant::now() < end, "waited {PATIENCE:?} for {what}: {}", self.state());
+            while self.account.sent_count() < self.answered() + UNDER_WAY {
+                self.send(CHUNK);
+            }
+            self.look();
+        }
+    }
+
+    /// Sends nothing more and waits until that many are answered.
+    ///
+    /// # Panics
+    /// Where they are not in time.
+    pub fn wait_answered(&mut self, count: usize) {
+        let end = Instant::now() + PATIENCE;
+        while self.answered() < count {
+            assert!(Instant::now() < end, "waited {PATIENCE:?} for {count} answers: {}", self.state());
+            self.look();
+        }
+    }
+
+    fn state(&self) -> String {
+        format!(
+            "{} sent, {} answered, by {:?}; (committed, end) of each partition: {:?}",
+            self.account.sent_count(),
+            self.answered(),
+            self.shares,
+            self.scene.offsets()
+        )
+    }
+
+    fn look(&mut self) {
+        self.results.poll();
+        for result in &self.results.seen[self.looked_at..] {
+            let value = result.value.as_deref().unwrap_or_default();
+            // What can't be read is found by the account at the end.
+            let Ok(response) = Response::decode(&result.headers, value) else { continue };
+            *self.shares.entry(response.worker).or_default() += 1;
+            self.answered.insert(response.request_id);
+        }
+        self.looked_at = self.results.seen.len();
+    }
+
+    /// Waits until everything is at rest, and reads the account.
+    #[must_use]
+    pub fn settle(mut self) -> Account {
+        self.scene.settle(&mut self.account);
+        self.account
+    }
+}

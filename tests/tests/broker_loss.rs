@@ -1,0 +1,43 @@
+//! The broker goes away in the middle and comes back.
+
+use e2e::apache::Apache;
+use e2e::scene::Scene;
+use e2e::stream::{Stream, UNDER_WAY};
+use nix::sys::signal::Signal;
+
+use crate::FASHION_ONLY;
+
+/// One node, killed: while it is gone nobody can do anything, and then everybody goes on.
+#[test]
+fn a_restart_of_the_only_node_loses_nothing() {
+    let mut cluster = Apache::start(1);
+    let scene = Scene::on_cluster(&cluster);
+    let mut worker = scene.worker("w1", FASHION_ONLY);
+    let mut stream = Stream::new(&scene);
+    stream.flow_until("300 answers", |s| s.answered() >= 300);
+    assert!(stream.account.sent_count() > stream.answered(), "some are under way");
+    let servers = cluster.bootstrap_servers();
+    cluster.stop(Signal::SIGKILL);
+    cluster.resume();
+    assert_eq!(cluster.bootstrap_servers(), servers);
+    let from = stream.answered();
+    stream.flow_until("300 more answers", |s| s.answered() >= from + 300);
+    assert!(worker.process.is_running(), "it is the same worker as before");
+    // What was under way and not committed when the broker went may be answered again.
+    stream.settle().assert_whole(2 * UNDER_WAY);
+}
+
+/// Three nodes, of which one is killed: the other two go on.
+#[test]
+fn three_nodes_go_on_without_one() {
+    let mut cluster = Apache::start(3);
+    let scene = Scene::on_cluster(&cluster);
+    let _worker = scene.worker("w1", FASHION_ONLY);
+    let mut stream = Stream::new(&scene);
+    stream.flow_until("300 answers", |s| s.answered() >= 300);
+    cluster.kill_node(0);
+    let from = stream.answered();
+    stream.flow_until("300 more answers", |s| s.answered() >= from + 300);
+    cluster.resume();
+    stream.settle().assert_whole(2 * UNDER_WAY);
+}

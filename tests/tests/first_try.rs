@@ -1,0 +1,115 @@
+//! The first try: no Kafka, no flags. `worker` starts its embedded broker and everybody finds it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use e2e::PATIENCE;
+use e2e::images::noise_bmp;
+use e2e::paths::sample;
+use e2e::process::Process;
+use e2e::scene::{Scene, Worker};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+/// The three commands of the README, as they are typed there.
+#[test]
+fn three_terminals_without_a_flag() {
+    let scene = Scene::without_broker();
+    let mut worker = Process::spawn("worker", scene.command("worker"));
+    let ready =
+        worker.wait_for_line("its ready line", PATIENCE, |l| l.starts_with("ready").then(|| l.to_owned()));
+    assert!(ready.contains("embedded"), "{ready}");
+    assert!(worker.stderr.text().contains("development"), "it says what the embedded broker is for");
+
+    let mut listen = scene.command("client");
+    listen.arg("listen");
+    let mut listen = Process::spawn("client listen", listen);
+    e2e::wait_until("client listen to listen", PATIENCE, || {
+        listen.stderr.find(|l| l.contains("listening").then_some(())).ok_or_else(|| "not yet".to_owned())
+    });
+
+    let mut send = scene.command("client");
+    send.args(["send", "data/samples/sandal5.png"]);
+    let sent = Process::run("client send", send, PATIENCE);
+    assert_eq!(sent.code, Some(0), "{sent:?}");
+    let id = sent.stdout.split_whitespace().next().unwrap_or_default().to_owned();
+    assert_eq!(id.len(), 36, "{sent:?}");
+
+    let line = listen.wait_for_line("the answer", PATIENCE, |l| l.contains("Sandal").then(|| l.to_owned()));
+    assert!(line.contains(&id), "{line} is not of {id}");
+    listen.signal(Signal::SIGINT);
+    assert_eq!(listen.wait(PATIENCE).code(), Some(130));
+    worker.signal(Signal::SIGINT);
+    assert_eq!(worker.wait(PATIENCE).code(), Some(0));
+}
+
+/// A second worker finds the first one's broker; they are one group on it.
+#[test]
+fn a_second_worker_joins_the_first_ones_broker() {
+    let scene = Scene::without_broker();
+    let start = |name: &str| {
+        let mut command = scene.command("worker");
+        command.args(["--name", name, "--log-format", "json"]).args(crate::FASHION_ONLY);
+        Worker::start(name, command)
+    };
+    let first = start("w1");
+    let second = start("w2");
+    assert_eq!(
+        (&first.ready["embedded"], &second.ready["embedded"]),
+        (&Value::Bool(true), &Value::Bool(true))
+    );
+    assert_eq!(first.bootstrap_servers(), second.bootstrap_servers());
+
+    let mut answered_by = BTreeSet::new();
+    e2e::wait_until("answers from both", PATIENCE, || {
+        let mut send = scene.command("client");
+        send.args(["send", "--wait", "--json", "data/samples"]).args(["--model", "fashion-mnist"]);
+        let sent = Process::run("client send", send, PATIENCE);
+        for line in sent.stdout.lines() {
+            let result: Value = serde_json::from_str(line).map_err(|e| format!("{e}: {line}"))?;
+            answered_by.insert(result["worker"].as_str().unwrap_or_default().to_owned());
+        }
+        if answered_by.len() == 2 { Ok(()) } else { Err(format!("by {answered_by:?}; {}", sent.stderr)) }
+    });
+}
+
+/// The embedded broker forgets past 5 MiB a partition without a word. The client knows, so a folder of ten times what its
+/// four partitions hold is answered image by image.
+#[test]
+fn ten_times_what_the_embedded_broker_holds() {
+    const FILES: usize = 420;
+    let scene = Scene::without_broker();
+    let _worker = {
+        let mut command = scene.command("worker");
+        command.args(["--name", "w1", "--log-format", "json"]).args(crate::FASHION_ONLY);
+        Worker::start("w1", command)
+    };
+    // Few files with many names: the bytes that are sent count, not those on the disk.
+    let folder = scene.folder.join("images");
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut bytes = 0;
+    for i in 0..FILES {
+        let path = folder.join(format!("{i:03}.bmp"));
+        if i < 10 {
+            std::fs::write(&path, noise_bmp(420 + i as u32, 400, i as u64)).unwrap();
+        } else {
+            std::fs::hard_link(folder.join(format!("{:03}.bmp", i % 10)), &path).unwrap();
+        }
+        bytes += path.metadata().unwrap().len();
+    }
+    assert!(bytes > 10 * 4 * 5 * 1024 * 1024, "{bytes}");
+
+    let mut send = scene.command("client");
+    send.args(["send", "--wait", "--json", "--model", "fashion-mnist", "--timeout", "60s"]).arg(&folder);
+    let sent = Process::run("client send", send, Duration::from_secs(240));
+    assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+    let answered = sent
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|result| result["status"] == "success")
+        .map(|result| result["file"].as_str().unwrap().to_owned())
+        .collect::<BTreeSet<_>>();
+    assert_eq!(answered.len(), FILES);
+    assert!(sample("sandal5.png").is_file());
+}

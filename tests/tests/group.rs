@@ -1,0 +1,111 @@
+//! Several workers of one group: they share, one dies, one joins, one leaves, and nothing is lost.
+
+use std::time::Duration;
+
+use e2e::account::Account;
+use e2e::scene::{Kind, Scene};
+use e2e::stream::Stream;
+use nix::sys::signal::Signal;
+
+use crate::FASHION_ONLY;
+
+on_both_brokers!(
+    two_workers_answer_2000_images_once_each,
+    a_killed_worker_loses_nothing,
+    a_killed_worker_that_commits_on_receipt_is_seen_to_lose,
+    one_that_joins_late_takes_its_share,
+    one_that_is_told_to_leave_loses_and_repeats_nothing,
+);
+
+/// Both have answered something: each has partitions.
+fn both_take_part(stream: &mut Stream<'_>) {
+    stream.flow_until("answers from both workers", |s| s.answered_by("w1") > 0 && s.answered_by("w2") > 0);
+}
+
+fn two_workers_answer_2000_images_once_each(kind: Kind) {
+    let scene = Scene::on(kind);
+    let _workers = [scene.worker("w1", FASHION_ONLY), scene.worker("w2", FASHION_ONLY)];
+    let mut stream = Stream::new(&scene);
+    both_take_part(&mut stream);
+    let before = (stream.answered_by("w1"), stream.answered_by("w2"));
+    stream.send(2000);
+    stream.wait_answered(stream.account.sent_count());
+    assert!(stream.answered_by("w1") > before.0 + 200 && stream.answered_by("w2") > before.1 + 200);
+    stream.settle().assert_whole(0);
+}
+
+/// Half a second and more pass between the receipt of a request and its answer, and what is stored is committed at once. So
+/// there is always much to lose.
+const HOLDS: &[&str] = &[
+    "--max-batch-size=500",
+    "--set=queue.backpressure.high_requests=500",
+    "--set=batching.max_queue_delay_microseconds=500000",
+    "--set=kafka.consumer={auto.commit.interval.ms: '20'}",
+];
+
+/// Two workers, of which one is killed in the middle. Also how many records were not committed then.
+fn one_of_two_is_killed(kind: Kind, delivery: &str) -> (Account, usize) {
+    let scene = Scene::on(kind);
+    let delivery = format!("--set=group.delivery={delivery}");
+    let flags = [FASHION_ONLY, HOLDS, &[&delivery]].concat();
+    let mut dies = scene.worker("w1", &flags);
+    let _stays = scene.worker("w2", &flags);
+    let mut stream = Stream::new(&scene);
+    both_take_part(&mut stream);
+    stream.flow_until("300 more answers", {
+        let from = stream.answered();
+        move |s| s.answered() >= from + 300
+    });
+    dies.process.kill();
+    let offsets = scene.offsets();
+    let uncommitted = offsets.iter().map(|(committed, end)| end - committed).sum::<i64>();
+    // The other gets the dead one's partitions once its session has timed out, and works on meanwhile.
+    let from = stream.answered_by("w2");
+    stream.flow_until("500 more answers from the one that is left", |s| s.answered_by("w2") >= from + 500);
+    (stream.settle(), usize::try_from(uncommitted).unwrap())
+}
+
+fn a_killed_worker_loses_nothing(kind: Kind) {
+    let (account, uncommitted) = one_of_two_is_killed(kind, "at-least-once");
+    assert!(uncommitted > 0, "the worker was killed in the middle of nothing");
+    // What was not committed then may be answered again, and nothing else.
+    account.assert_whole(uncommitted);
+}
+
+/// The negative control: the same death, and a worker that commits on receipt. Were nothing found missing here, the test above
+/// would prove nothing.
+fn a_killed_worker_that_commits_on_receipt_is_seen_to_lose(kind: Kind) {
+    let (account, uncommitted) = one_of_two_is_killed(kind, "at-most-once");
+    let faults = account.faults(uncommitted);
+    assert!(faults.iter().any(|f| f.starts_with("1. acknowledged but never answered")), "{faults:?}");
+}
+
+fn one_that_joins_late_takes_its_share(kind: Kind) {
+    let scene = Scene::on(kind);
+    let _first = scene.worker("w1", FASHION_ONLY);
+    let mut stream = Stream::new(&scene);
+    stream.flow_until("300 answers from the first", |s| s.answered_by("w1") >= 300);
+    let _second = scene.worker("w2", FASHION_ONLY);
+    stream.flow_until("300 answers from the second", |s| s.answered_by("w2") >= 300);
+    let first = stream.answered_by("w1");
+    stream.flow_until("100 more from the first", |s| s.answered_by("w1") >= first + 100);
+    stream.settle().assert_whole(0);
+}
+
+fn one_that_is_told_to_leave_loses_and_repeats_nothing(kind: Kind) {
+    let scene = Scene::on(kind);
+    let mut leaves = scene.worker("w1", FASHION_ONLY);
+    let _stays = scene.worker("w2", FASHION_ONLY);
+    let mut stream = Stream::new(&scene);
+    both_take_part(&mut stream);
+    leaves.process.signal(Signal::SIGTERM);
+    let mut left = false;
+    stream.flow_until("the end of the one that was told to leave", |_| {
+        left = left || !leaves.process.is_running();
+        left
+    });
+    assert_eq!(leaves.process.wait(Duration::from_secs(1)).code(), Some(0));
+    let from = stream.answered_by("w2");
+    stream.flow_until("500 more answers from the one that is left", |s| s.answered_by("w2") >= from + 500);
+    stream.settle().assert_whole(0);
+}

@@ -1,0 +1,90 @@
+//! There and back: both models, every format, the command line and the library.
+
+use e2e::PATIENCE;
+use e2e::images::{Sample, birds, clothes};
+use e2e::scene::{Kind, Scene};
+use serde_json::Value;
+
+on_both_brokers!(both_models_in_all_formats, many_callers_share_one_connection);
+
+fn label(result: &Value) -> &str {
+    result["predictions"][0]["label"].as_str().unwrap_or_default()
+}
+
+fn both_models_in_all_formats(kind: Kind) {
+    let scene = Scene::on(kind);
+    let worker = scene.worker("w1", &[]);
+    let models = worker.ready["models"].as_array().map(Vec::len);
+    assert_eq!(models, Some(2), "{}", worker.ready);
+
+    for (model, samples) in [("fashion-mnist", clothes()), ("bird", birds())] {
+        for format in ["bincode", "json", "raw"] {
+            let mut arguments = vec!["send", "--wait", "--json", "--model", model, "--format", format];
+            let files = samples.iter().map(|s| s.path.display().to_string()).collect::<Vec<_>>();
+            arguments.extend(files.iter().map(String::as_str));
+            let sent = scene.client(&arguments);
+            assert_eq!(sent.code, Some(0), "{model} {format}: {sent:?}");
+            let results =
+                sent.stdout.lines().map(|l| serde_json::from_str(l).unwrap()).collect::<Vec<Value>>();
+            assert_eq!(results.len(), samples.len(), "{model} {format}");
+            for Sample { path, label: expected, .. } in &samples {
+                let file = path.display().to_string();
+                let result = results.iter().find(|r| r["file"] == file.as_str()).unwrap();
+                assert_eq!(label(result), expected, "{model} {format}: {result}");
+                assert_eq!(result["model"]["name"], model);
+                let digest = result["model"]["digest"].as_str().unwrap();
+                assert!(digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64), "{digest}");
+            }
+        }
+    }
+
+    // The models that the worker announced are those that it serves.
+    let announced = scene.client(&["models", "--json"]);
+    assert_eq!(announced.code, Some(0), "{announced:?}");
+    for name in ["fashion-mnist", "bird"] {
+        assert!(announced.stdout.contains(&format!("\"{name}\"")), "{announced:?}");
+    }
+
+    // Whoever watches it sees that it is ready and what it did.
+    let get = |path| crate::http::get(worker.ready["http"].as_str().unwrap(), path);
+    assert_eq!(get("/livez").0, 200);
+    assert_eq!(get("/readyz").0, 200);
+    let (code, metrics) = get("/metrics");
+    assert_eq!(code, 200);
+    let success =
+        metrics.lines().filter(|l| l.starts_with("nv_inference_request_success{")).collect::<Vec<_>>();
+    assert_eq!(success.len(), 2, "{metrics}");
+}
+
+/// Hundreds of callers over one client, and each gets the answer to its own image.
+fn many_callers_share_one_connection(kind: Kind) {
+    let scene = Scene::on(kind);
+    let _worker = scene.worker("w1", crate::FASHION_ONLY);
+    let mut config = client::ClientConfig::new(scene.bootstrap_servers.clone());
+    config.topics = scene.topics.clone();
+    config.timeout = PATIENCE;
+    let samples = clothes();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = client::Client::connect(config).await.unwrap();
+        let mut callers = tokio::task::JoinSet::new();
+        for i in 0..300 {
+            let (client, sample) = (client.clone(), samples[i % samples.len()].clone());
+            callers.spawn(async move {
+                let ask = client::Ask {
+                    format: wire::Encoding::ALL[i % 3],
+                    top_k: Some(1),
+                    ..client::Ask::of_model("fashion-mnist")
+                };
+                let response = client.predict(sample.bytes, ask).await.unwrap();
+                let wire::Outcome::Success(success) = response.outcome else { panic!("{response:?}") };
+                assert_eq!(success.predictions.len(), 1);
+                assert_eq!(success.predictions[0].label, sample.label);
+            });
+        }
+        while let Some(caller) = callers.join_next().await {
+            caller.unwrap();
+        }
+        assert_eq!(client.open_requests(), 0);
+    });
+}
