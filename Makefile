@@ -1,0 +1,48 @@
+# The tasks themselves are written in Rust (xtask/); this file sees to it that cargo can build them.
+
+SHELL := /bin/sh
+export PATH := $(PATH):$(HOME)/.cargo/bin
+RUST := $(shell sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml)
+XTASK := cargo run --quiet --package xtask --
+
+.PHONY: help demo test setup lint bench compose-test clean bootstrap
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo          set up, start two workers on an embedded broker, have images named, stop'
+	@echo 'make test          set up, lint, and run all tests, those against a real Apache Kafka included'
+	@echo '                   KAFKA_BOOTSTRAP_SERVERS=host:port make test  uses a broker of your own'
+	@echo 'make setup         only install and fetch what is missing'
+	@echo 'make lint          formatting, dependency policy, clippy, documentation'
+	@echo 'make bench         measure decoding and inference'
+	@echo 'make compose-test  try docker-compose.yml: docker or podman, not part of make test'
+	@echo 'make clean         remove what was built; what was fetched (.deps) stays'
+
+demo test setup lint: bootstrap
+	@$(XTASK) $@
+
+compose-test: bootstrap
+	@$(XTASK) $@
+
+bench: bootstrap
+	@$(XTASK) setup --for demo
+	cargo bench --package model
+
+clean: bootstrap
+	cargo clean
+
+# Rust, and a linker for it. The rest is found missing, and where possible installed, by xtask.
+bootstrap:
+	@command -v cargo >/dev/null || { \
+	  echo 'error: Rust is missing: install it with rustup (https://rustup.rs) and try again' >&2; exit 1; }
+	@rust=$$(cargo --version | cut -d' ' -f2); \
+	  [ "$$(printf '%s\n' $(RUST) "$$rust" | sort -V | head -1)" = $(RUST) ] || { \
+	  echo "error: Rust $(RUST) is needed and this is $$rust: install it with rustup (https://rustup.rs) and try again" >&2; exit 1; }
+	@command -v cc >/dev/null || { \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	    echo '==> C compiler'; \
+	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends gcc libc6-dev; \
+	  else \
+	    echo 'error: a C compiler (cc) is missing: install gcc (on Debian and Ubuntu: sudo apt-get install gcc libc6-dev) and try again' >&2; exit 1; \
+	  fi; }
+	@test -x "$${CARGO_TARGET_DIR:-target}/debug/xtask" || echo '==> xtask, which does the rest'

@@ -1,0 +1,83 @@
+//! What the Makefile calls: set-up, demo, test run. `cargo xtask --help` lists the tasks.
+//!
+//! Exit codes: 0 success, 1 a task failed, 2 a wrong command line, 130 interrupted.
+
+mod compose;
+mod demo;
+mod fetch;
+mod libtorch;
+mod policy;
+mod process;
+mod progress;
+mod setup;
+mod suite;
+mod system;
+mod test_tools;
+mod weights;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{setup::Part, system::Purpose, workspace::Workspace};
+
+/// Tasks of the mlaas project.
+#[derive(Parser)]
+#[command(name = "cargo xtask", version)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install and fetch what is missing; a second run does nothing.
+    Setup {
+        /// What for: `demo` leaves out what only the tests need.
+        #[arg(long = "for", value_name = "PURPOSE", default_value = "test")]
+        purpose: Purpose,
+        /// Only these parts.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<Part>,
+    },
+    /// Set up, build in release, and have two workers name real images.
+    Demo,
+    /// Set up, lint, and run all tests, on a real Apache Kafka too.
+    Test,
+    /// Formatting, dependency policy, clippy and documentation, warnings denied.
+    Lint,
+    /// Who may depend on whom.
+    Policy,
+    /// Bring docker-compose.yml up, ask it for two images, from the host and from a container, and take it down.
+    ComposeTest,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments.task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<process::Interrupted>() => {
+            eprintln!("interrupted");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> Result<()> {
+    process::watch_signals()?;
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Setup { purpose, only } => setup::ensure(&workspace, *purpose, only),
+        Task::Demo => demo::run(&workspace),
+        Task::Test => suite::test(&workspace),
+        Task::Lint => suite::lint(&workspace),
+        Task::Policy => policy::check(&workspace),
+        Task::ComposeTest => compose::run(&workspace),
+    }
+}

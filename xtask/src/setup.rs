@@ -1,0 +1,67 @@
+//! Everything that a build, and with [`Purpose::Test`] a test run, needs and that git does not hold. A second run finds it
+//! all in place and takes a moment.
+
+use std::fs::File;
+
+use anyhow::{Context, Result};
+
+use crate::{
+    libtorch,
+    system::{self, Purpose},
+    test_tools, weights,
+    workspace::Workspace,
+};
+
+/// One part of the set-up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Compilers, headers and tools of the system.
+    System,
+    /// libtorch for the CPU, in .deps/libtorch.
+    Libtorch,
+    /// The bird net's weights, in weights/bird/1.
+    Weights,
+    /// Apache Kafka's jars, in .deps/kafka (tests).
+    Kafka,
+    /// A Python with a Kafka client, in .deps/python (tests).
+    Python,
+}
+
+const DEMO: &[Part] = &[Part::System, Part::Libtorch, Part::Weights];
+const TEST: &[Part] = &[Part::System, Part::Libtorch, Part::Weights, Part::Kafka, Part::Python];
+
+/// Makes what is missing of the parts named, or of all that the purpose needs.
+pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> Result<()> {
+    let all = if purpose == Purpose::Test { TEST } else { DEMO };
+    let parts = if only.is_empty() { all } else { only };
+    let _lock = lock(workspace)?;
+    for part in parts {
+        match part {
+            Part::System => system::ensure(purpose),
+            Part::Libtorch => libtorch::ensure(workspace),
+            Part::Weights => weights::ensure(workspace),
+            Part::Kafka => test_tools::ensure_kafka(workspace),
+            Part::Python => test_tools::ensure_python(workspace),
+        }?;
+    }
+    // Empty by now, unless a part failed.
+    match std::fs::remove_dir_all(workspace.deps().join("partial")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context("can't remove .deps/partial")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Two set-ups of one checkout wait for each other. The lock goes with the file handle.
+fn lock(workspace: &Workspace) -> Result<File> {
+    let folder = workspace.deps();
+    std::fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
+    let path = folder.join("lock");
+    let file = File::create(&path).with_context(|| format!("can't open {}", path.display()))?;
+    if file.try_lock().is_err() {
+        eprintln!("another set-up of this checkout is at work: waiting for it");
+        file.lock().with_context(|| format!("can't lock {}", path.display()))?;
+    }
+    Ok(file)
+}
