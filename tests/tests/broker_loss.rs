@@ -1,11 +1,13 @@
 //! The broker goes away in the middle and comes back.
 
 use e2e::apache::Apache;
-use e2e::scene::Scene;
+use e2e::scene::{Kind, Scene};
 use e2e::stream::{Stream, UNDER_WAY};
+use e2e::{PATIENCE, wait_until};
 use nix::sys::signal::Signal;
 
 use crate::FASHION_ONLY;
+use crate::http::get;
 
 /// One node, killed: while it is gone nobody can do anything, and then everybody goes on.
 #[test]
@@ -39,5 +41,31 @@ fn three_nodes_go_on_without_one() {
     let from = stream.answered();
     stream.flow_until("300 more answers", |s| s.answered() >= from + 300);
     cluster.resume();
+    stream.settle().assert_whole(2 * UNDER_WAY);
+}
+
+/// The embedded broker drops all connections and takes none for a while; what it held, it holds still.
+#[test]
+fn an_absence_of_the_embedded_broker_loses_nothing() {
+    let scene = Scene::on(Kind::Embedded);
+    let mut worker = scene.worker("w1", FASHION_ONLY);
+    let http = worker.ready["http"].as_str().unwrap().to_owned();
+    let readyz = |wanted: u16| {
+        wait_until(&format!("{wanted} from /readyz"), PATIENCE, || match get(&http, "/readyz") {
+            (code, _) if code == wanted => Ok(()),
+            (code, body) => Err(format!("{code} {body}")),
+        });
+    };
+    let mut stream = Stream::new(&scene);
+    stream.flow_until("300 answers", |s| s.answered() >= 300);
+    assert!(stream.account.sent_count() > stream.answered(), "some are under way");
+    scene.embedded().broker_down().unwrap();
+    readyz(503);
+    assert_eq!(get(&http, "/livez").0, 200, "it waits, and need not be restarted");
+    scene.embedded().broker_up().unwrap();
+    readyz(200);
+    let from = stream.answered();
+    stream.flow_until("300 more answers", |s| s.answered() >= from + 300);
+    assert!(worker.process.is_running(), "it is the same worker as before");
     stream.settle().assert_whole(2 * UNDER_WAY);
 }
