@@ -50,20 +50,15 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 
 fn ask_everywhere(workspace: &Workspace, stack: &Stack) -> Result<()> {
     step("each worker is ready", || {
-        for number in 1..=WORKERS {
-            let index = number.to_string();
-            eventually(|| {
-                process::output(&mut stack.compose(&[
-                    "exec",
-                    "-T",
-                    "--index",
-                    &index,
-                    "worker",
-                    "healthcheck",
-                ]))
-                .map(|_| ())
-            })
-            .with_context(|| format!("worker {number} is not ready"))?;
+        let workers = process::output(&mut stack.list(Some("worker")))?;
+        let workers: Vec<_> = workers.split_whitespace().collect();
+        if workers.len() != WORKERS {
+            bail!("{} workers were started, not {WORKERS}", workers.len());
+        }
+        for worker in workers {
+            let check =
+                || process::output(stack.engine.command().args(["exec", worker, "healthcheck"])).map(|_| ());
+            eventually(check).with_context(|| format!("worker {worker} is not ready"))?;
         }
         Ok(())
     })?;
@@ -124,7 +119,7 @@ fn eventually(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
 
 /// The compose project of this run, apart from one that the user has up. Dropping it takes it down.
 struct Stack {
-    program: &'static [&'static str],
+    engine: Engine,
     root: PathBuf,
     project: String,
     port: u16,
@@ -135,17 +130,32 @@ impl Stack {
     fn new(workspace: &Workspace) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let project = format!("mlaas-test-{}", std::process::id());
-        Ok(Self { program: engine()?, root: workspace.root().to_owned(), project, port, up: true })
+        Ok(Self { engine: engine()?, root: workspace.root().to_owned(), project, port, up: true })
     }
 
     fn compose(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.program[0]);
+        let (program, first) = self.engine.compose;
+        let mut command = Command::new(program);
         command
-            .args(&self.program[1..])
+            .args(first)
             .args(["--project-name", &self.project])
             .args(arguments)
             .current_dir(&self.root)
-            .env("KAFKA_PORT", self.port.to_string());
+            .env("KAFKA_PORT", self.port.to_string())
+            // Podman's own format has no health checks.
+            .env("BUILDAH_FORMAT", "docker");
+        command
+    }
+
+    /// Lists the ids of the project's containers, or of one service's. Podman's compose can't: it knows the first of each.
+    fn list(&self, service: Option<&str>) -> Command {
+        let mut command = self.engine.command();
+        command.args(["ps", "--all", "--quiet"]);
+        for (label, value) in [("project", Some(self.project.as_str())), ("service", service)] {
+            if let Some(value) = value {
+                command.args(["--filter", &format!("label=com.docker.compose.{label}={value}")]);
+            }
+        }
         command
     }
 
@@ -165,16 +175,34 @@ impl Stack {
         if !std::mem::replace(&mut self.up, false) {
             return Ok(());
         }
-        let output = self.compose(&["down", "--volumes"]).output().context("can't start compose")?;
-        if !output.status.success() {
-            bail!(
-                "compose could not take {} down: {}",
-                self.project,
-                String::from_utf8_lossy(&output.stderr)
-            );
+        // First all workers: podman's compose takes down only the first container of a service, and leaves behind what
+        // the others depend on.
+        let workers = said(&mut self.list(Some("worker")))?;
+        if !workers.is_empty() {
+            for act in ["stop", "rm"] {
+                said(self.engine.command().arg(act).args(workers.split_whitespace()))?;
+            }
+        }
+        said(&mut self.compose(&["down", "--volumes"]))?;
+        let left = said(&mut self.list(None))?;
+        if !left.is_empty() {
+            bail!("compose left containers of {} behind: {left}", self.project);
         }
         Ok(())
     }
+}
+
+/// What a program says, interrupted or not.
+fn said(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("can't start {:?}", command.get_program()))?;
+    if !output.status.success() {
+        bail!(
+            "{command:?} failed ({}): {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
 impl Drop for Stack {
@@ -185,15 +213,28 @@ impl Drop for Stack {
     }
 }
 
-/// The compose program of this machine: docker's where its engine runs, else podman's.
-fn engine() -> Result<&'static [&'static str]> {
+/// A container engine.
+struct Engine {
+    program: &'static str,
+    /// Its compose program and that one's first arguments.
+    compose: (&'static str, &'static [&'static str]),
+}
+
+impl Engine {
+    fn command(&self) -> Command {
+        Command::new(self.program)
+    }
+}
+
+/// That of this machine: docker where it runs, else podman.
+fn engine() -> Result<Engine> {
     let docker = process::succeeds(Command::new("docker").arg("info"))
         && process::succeeds(Command::new("docker").args(["compose", "version"]));
     if docker {
-        return Ok(&["docker", "compose"]);
+        return Ok(Engine { program: "docker", compose: ("docker", &["compose"]) });
     }
     if process::which("podman").is_some() && process::which("podman-compose").is_some() {
-        return Ok(&["podman-compose"]);
+        return Ok(Engine { program: "podman", compose: ("podman-compose", &[]) });
     }
     bail!("neither docker with its compose plugin, nor podman with podman-compose, works here")
 }
