@@ -1,7 +1,7 @@
 //! Which model versions this worker serves, and which one a request means.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use model::{Device, ImageLimits, Pixels, Predictor, Preprocessor};
 use registry::{ModelVersion, Registry, Select};
@@ -178,6 +178,8 @@ impl Served {
         let manifest = &version.manifest;
         let preprocessor = Preprocessor::new(manifest)?;
         let classes = manifest.classes.clone();
+        // Loaded by the first instance; the others share its weights.
+        let first: Mutex<Option<Predictor>> = Mutex::default();
         Ok(Self {
             id: ModelId {
                 name: manifest.name.clone(),
@@ -190,7 +192,13 @@ impl Served {
             prepare: Box::new(Decoder { preprocessor, limits }),
             load: Box::new(move |max_batch| {
                 let failed = |e: model::ModelError| BackendError(e.to_string());
-                let predictor = Predictor::load(&version, device).map_err(failed)?;
+                let predictor = {
+                    let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+                    match &*first {
+                        Some(first) => first.share(),
+                        None => first.insert(Predictor::load(&version, device).map_err(failed)?).share(),
+                    }
+                };
                 predictor.warm_up(max_batch).map_err(failed)?;
                 Ok(Box::new(Net { predictor, classes: classes.clone() }))
             }),

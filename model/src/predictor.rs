@@ -49,6 +49,19 @@ impl Predictor {
         Ok(Self { net, input, outputs: outputs as usize, device, mean, std })
     }
 
+    /// One more instance of this version, for another thread: what it computes with is the same memory.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            net: self.net.share(),
+            input: self.input.clone(),
+            outputs: self.outputs,
+            device: self.device,
+            mean: self.mean.shallow_clone(),
+            std: self.std.shallow_clone(),
+        }
+    }
+
     /// Runs the net on blank images until its speed is steady, for batches up to `max_batch`.
     ///
     /// # Errors

@@ -67,6 +67,26 @@ fn a_sandal_is_a_sandal_in_all_its_clothes_and_so_are_the_others() {
 }
 
 #[test]
+fn instances_on_the_same_weights_answer_alike_at_once() {
+    let first = Predictor::load(&bird(), Device::Cpu).unwrap();
+    let image = pixels(1, 224, 3).remove(0);
+    let expected = first.logits(&[&image]).unwrap();
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let (instance, image) = (first.share(), image.clone());
+            std::thread::spawn(move || {
+                (0..5).map(|_| instance.logits(&[&image]).unwrap()).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    // They outlive the one that they were made from.
+    drop(first);
+    for thread in threads {
+        assert!(thread.join().unwrap().iter().all(|logits| *logits == expected));
+    }
+}
+
+#[test]
 fn an_image_gets_the_same_answer_in_any_company() {
     let predictor = Predictor::load(&bird(), Device::Cpu).unwrap();
     // More than one pass takes, and not a multiple of it.

@@ -26,7 +26,7 @@ const STEM: i64 = 32;
 const FEATURES: i64 = 1280;
 
 /// EfficientNet-Lite: images of `[n, 3, 224, 224]` in Lite0's case.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EfficientNetLite {
     stem: ConvBn,
     blocks: Vec<Block>,
@@ -37,7 +37,7 @@ pub struct EfficientNetLite {
 }
 
 /// A mobile inverted bottleneck (<https://arxiv.org/abs/1801.04381>).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Block {
     expand: Option<ConvBn>,
     depthwise: ConvBn,
@@ -130,6 +130,10 @@ impl Net for EfficientNetLite {
         self.head.fold()?;
         self.turned = true;
         Ok(())
+    }
+
+    fn share(&self) -> Box<dyn Net> {
+        Box::new(self.clone())
     }
 
     fn images_a_pass(&self) -> usize {

@@ -15,7 +15,7 @@ pub const SIZE: i64 = 28;
 const HIDDEN: i64 = 128;
 
 /// Images of `[n, 1, 28, 28]`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FashionCnn {
     convs: [ConvBn; 4],
     hidden: LinearBn,
@@ -55,6 +55,10 @@ impl Net for FashionCnn {
     fn fold(&mut self) -> Result<(), TchError> {
         self.convs.iter_mut().try_for_each(ConvBn::fold)?;
         self.hidden.fold()
+    }
+
+    fn share(&self) -> Box<dyn Net> {
+        Box::new(self.clone())
     }
 
     fn images_a_pass(&self) -> usize {

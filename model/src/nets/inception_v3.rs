@@ -10,13 +10,13 @@ use super::Net;
 use super::layers::{ConvBn, ConvBnConfig, Linear, Padding, conv_bn, global_average, linear};
 
 /// Inception v3: images of `[n, 3, 299, 299]`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct InceptionV3 {
     layers: Vec<Layer>,
     fc: Linear,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Layer {
     Conv(ConvBn),
     MaxPool,
@@ -24,7 +24,7 @@ enum Layer {
 }
 
 /// One of the ways through an Inception module; what they give is joined by channel.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Branch {
     /// Convolutions one after another, behind a pooling of the module's input in some.
     Chain(Pool, Vec<ConvBn>),
@@ -249,6 +249,10 @@ impl Net for InceptionV3 {
             Layer::MaxPool => Ok(()),
             Layer::Mixed(branches) => branches.iter_mut().try_for_each(Branch::fold),
         })
+    }
+
+    fn share(&self) -> Box<dyn Net> {
+        Box::new(self.clone())
     }
 
     fn images_a_pass(&self) -> usize {

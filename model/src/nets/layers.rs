@@ -1,8 +1,40 @@
 //! What the nets are made of: a convolution with its batch normalisation and activation, which folds into one convolution
 //! for inference, and a few ops that do not panic.
 
+use std::ops::{Deref, DerefMut};
+
 use tch::nn::{self, Init, Path};
 use tch::{Kind, TchError, Tensor};
+
+/// A net's own numbers. A clone is the same memory, so that all instances of a net hold its weights once.
+#[derive(Debug)]
+pub struct Weights(Tensor);
+
+impl Clone for Weights {
+    fn clone(&self) -> Self {
+        Self(self.0.shallow_clone())
+    }
+}
+
+impl From<Tensor> for Weights {
+    fn from(tensor: Tensor) -> Self {
+        Self(tensor)
+    }
+}
+
+impl Deref for Weights {
+    type Target = Tensor;
+
+    fn deref(&self) -> &Tensor {
+        &self.0
+    }
+}
+
+impl DerefMut for Weights {
+    fn deref_mut(&mut self) -> &mut Tensor {
+        &mut self.0
+    }
+}
 
 /// How the input of a convolution is extended at its edges.
 #[derive(Clone, Copy, Debug)]
@@ -59,19 +91,28 @@ impl Default for ConvBnConfig {
 }
 
 /// Batch normalisation (<https://arxiv.org/abs/1502.03167>), until it is folded into the layer before it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Norm {
-    Own { weight: Tensor, bias: Tensor, running_mean: Tensor, running_var: Tensor, eps: f64, momentum: f64 },
-    Folded { bias: Tensor },
+    Own {
+        weight: Weights,
+        bias: Weights,
+        running_mean: Weights,
+        running_var: Weights,
+        eps: f64,
+        momentum: f64,
+    },
+    Folded {
+        bias: Weights,
+    },
 }
 
 impl Norm {
     fn new(p: &Path, channels: i64, eps: f64, momentum: f64) -> Self {
         Self::Own {
-            weight: p.var("weight", &[channels], Init::Const(1.0)),
-            bias: p.var("bias", &[channels], Init::Const(0.0)),
-            running_mean: p.zeros_no_train("running_mean", &[channels]),
-            running_var: p.ones_no_train("running_var", &[channels]),
+            weight: p.var("weight", &[channels], Init::Const(1.0)).into(),
+            bias: p.var("bias", &[channels], Init::Const(0.0)).into(),
+            running_mean: p.zeros_no_train("running_mean", &[channels]).into(),
+            running_var: p.ones_no_train("running_var", &[channels]).into(),
             eps,
             momentum,
         }
@@ -81,7 +122,7 @@ impl Norm {
     fn bias(&self) -> Option<&Tensor> {
         match self {
             Self::Own { .. } => None,
-            Self::Folded { bias } => Some(bias),
+            Self::Folded { bias } => Some(&**bias),
         }
     }
 
@@ -89,8 +130,8 @@ impl Norm {
         let Self::Own { weight, bias, running_mean, running_var, eps, momentum } = self else {
             return Ok(xs);
         };
-        let (mean, var) = (Some(running_mean), Some(running_var));
-        xs.f_batch_norm(Some(weight), Some(bias), mean, var, train, *momentum, *eps, true)
+        let [weight, bias, mean, var] = [weight, bias, running_mean, running_var].map(|own| Some(&**own));
+        xs.f_batch_norm(weight, bias, mean, var, train, *momentum, *eps, true)
     }
 
     /// Scales the rows of `layer`, the weights of the layer before, and keeps what is to be added.
@@ -111,7 +152,7 @@ impl Norm {
             *layer = scaled.f_to_kind(kind)?;
             shift.f_to_kind(kind)
         })?;
-        *self = Self::Folded { bias };
+        *self = Self::Folded { bias: bias.into() };
         Ok(())
     }
 }
@@ -125,9 +166,9 @@ fn activate(mut xs: Tensor, activation: Activation) -> Result<Tensor, TchError> 
 }
 
 /// A convolution without bias, batch normalisation and an activation. [`fold`](Self::fold) makes it one convolution with bias.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ConvBn {
-    weight: Tensor,
+    weight: Weights,
     norm: Norm,
     config: ConvBnConfig,
 }
@@ -139,7 +180,7 @@ pub fn conv_bn(conv: &Path, bn: &Path, c_in: i64, c_out: i64, config: ConvBnConf
     let [rows, columns] = config.kernel;
     let shape = [c_out, c_in / config.groups, rows, columns];
     ConvBn {
-        weight: conv.var("weight", &shape, nn::init::DEFAULT_KAIMING_UNIFORM),
+        weight: conv.var("weight", &shape, nn::init::DEFAULT_KAIMING_UNIFORM).into(),
         norm: Norm::new(bn, c_out, config.eps, config.momentum),
         config,
     }
@@ -173,9 +214,9 @@ impl ConvBn {
         if let Padding::Same = self.config.padding {
             // Right for odd kernels and strides of 1 and 2, which are all there are.
             self.config.padding = Padding::Zeros(self.config.kernel.map(|side| side / 2));
-            self.weight = self.weight.f_flip([2, 3])?;
+            *self.weight = self.weight.f_flip([2, 3])?;
         }
-        self.weight = channels_last(&self.weight)?;
+        *self.weight = channels_last(&self.weight)?;
         Ok(())
     }
 
@@ -200,10 +241,10 @@ impl ConvBn {
 }
 
 /// A fully connected layer with bias; its variables are `<path>.weight` (`[c_out, c_in]`) and `<path>.bias`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Weights,
+    bias: Weights,
 }
 
 /// A [`Linear`] of that path.
@@ -211,8 +252,8 @@ pub struct Linear {
 pub fn linear(path: &Path, c_in: i64, c_out: i64) -> Linear {
     let bound = 1.0 / (c_in as f64).sqrt();
     Linear {
-        weight: path.var("weight", &[c_out, c_in], nn::init::DEFAULT_KAIMING_UNIFORM),
-        bias: path.var("bias", &[c_out], Init::Uniform { lo: -bound, up: bound }),
+        weight: path.var("weight", &[c_out, c_in], nn::init::DEFAULT_KAIMING_UNIFORM).into(),
+        bias: path.var("bias", &[c_out], Init::Uniform { lo: -bound, up: bound }).into(),
     }
 }
 
@@ -222,14 +263,14 @@ impl Linear {
     /// # Errors
     /// If the shapes do not match.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor, TchError> {
-        xs.f_linear(&self.weight, Some(&self.bias))
+        xs.f_linear(&self.weight, Some(&*self.bias))
     }
 }
 
 /// A fully connected layer without bias, batch normalisation and an activation; [`fold`](Self::fold) makes it one layer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LinearBn {
-    weight: Tensor,
+    weight: Weights,
     norm: Norm,
     activation: Activation,
 }
@@ -240,7 +281,7 @@ pub struct LinearBn {
 pub fn linear_bn(linear: &Path, bn: &Path, c_in: i64, c_out: i64, activation: Activation) -> LinearBn {
     let ConvBnConfig { eps, momentum, .. } = ConvBnConfig::default();
     LinearBn {
-        weight: linear.var("weight", &[c_out, c_in], nn::init::DEFAULT_KAIMING_UNIFORM),
+        weight: linear.var("weight", &[c_out, c_in], nn::init::DEFAULT_KAIMING_UNIFORM).into(),
         norm: Norm::new(bn, c_out, eps, momentum),
         activation,
     }

@@ -28,6 +28,9 @@ pub trait Net: fmt::Debug + Send {
     /// If libtorch runs out of memory.
     fn fold(&mut self) -> Result<(), TchError>;
 
+    /// One more of this net, on the same weights in memory.
+    fn share(&self) -> Box<dyn Net>;
+
     /// How many images one pass takes at most. A bigger batch goes in several passes: its activations would not stay in the
     /// processor's cache, and would need that much more memory.
     fn images_a_pass(&self) -> usize;
