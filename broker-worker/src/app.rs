@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka::{EmbeddedError, RuntimeDir, SettingsError};
+use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -232,12 +233,33 @@ async fn work(
     // On its own thread: it waits for the broker.
     let flushed = tokio::task::spawn_blocking(move || outbox.flush(FAREWELL));
     drop(flushed.await);
+    if let Home::Own(_) = home {
+        say_what_goes_with_the_broker(consumer, config.topics.requests.clone()).await;
+    }
     match result? {
         0 => {
             tracing::info!("all that was taken is answered and committed");
             Ok(())
         }
         left => Err(RunError::Unanswered(left)),
+    }
+}
+
+/// The embedded broker keeps nothing: what nobody has answered when it ends is not forgotten in silence.
+async fn say_what_goes_with_the_broker(consumer: ClientConfig, topic: String) {
+    let asked = tokio::task::spawn_blocking(move || broker::unanswered(&consumer, &topic)).await;
+    match asked {
+        Ok(Ok(0)) => {}
+        Ok(Ok(requests)) => tracing::warn!(
+            requests,
+            "the embedded broker ends with this worker, and with it requests that nobody has answered: send them again; a Kafka \
+             keeps them"
+        ),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "requests may be lost with the embedded broker: it does not say")
+        }
+        // It was interrupted: the runtime ends.
+        Err(_) => {}
     }
 }
 

@@ -1,9 +1,13 @@
-//! Which broker the worker uses, waiting for it, and noticing when an embedded one that another worker runs goes away.
+//! Which broker the worker uses, waiting for it, noticing when an embedded one that another worker runs goes away, and what
+//! goes with one that ends.
 
 use std::time::Duration;
 
 use kafka::embedded::{DEFAULT_PARTITIONS, Joined};
 use kafka::{Broker, EmbeddedBroker, EmbeddedError, Role, RuntimeDir, SettingsError, TopicError};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::{ClientConfig, TopicPartitionList};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +15,8 @@ use crate::config::Config;
 
 /// How long one attempt to reach a broker takes before it is said that there is none.
 const ATTEMPT: Duration = Duration::from_secs(5);
+/// How long a question about a topic may take.
+const ASK: Duration = Duration::from_secs(2);
 /// Between two looks at a joined broker.
 const LOOK: Duration = Duration::from_secs(1);
 /// After that many looks in a row that found nothing, it is gone.
@@ -73,6 +79,25 @@ impl Home {
             missed = if matches!(answer, Ok(Ok(_))) { 0 } else { missed + 1 };
         }
     }
+}
+
+/// How many requests of a topic the group of that consumer configuration has not answered. Blocks.
+///
+/// # Errors
+/// librdkafka's, where the broker does not answer.
+pub fn unanswered(consumer: &ClientConfig, topic: &str) -> KafkaResult<i64> {
+    let consumer: BaseConsumer = consumer.create()?;
+    let metadata = consumer.fetch_metadata(Some(topic), ASK)?;
+    let mut asked = TopicPartitionList::new();
+    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        asked.add_partition(topic, partition.id());
+    }
+    let mut unanswered = 0;
+    for element in consumer.committed_offsets(asked, ASK)?.elements() {
+        let (low, high) = consumer.fetch_watermarks(topic, element.partition(), ASK)?;
+        unanswered += high - element.offset().to_raw().unwrap_or_default().max(low);
+    }
+    Ok(unanswered)
 }
 
 /// Waits until a broker answers and the topics are there: services start in any order. Says what it waits for every few

@@ -8,6 +8,7 @@ use e2e::images::noise_bmp;
 use e2e::paths::sample;
 use e2e::process::Process;
 use e2e::scene::{Scene, Worker};
+use e2e::traffic::{Record, Sender};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -41,6 +42,37 @@ fn three_terminals_without_a_flag() {
     assert_eq!(listen.wait(PATIENCE).code(), Some(130));
     worker.signal(Signal::SIGINT);
     assert_eq!(worker.wait(PATIENCE).code(), Some(0));
+    assert!(!worker.stderr.text().contains(GONE), "all was answered");
+}
+
+/// Of what its embedded broker still held when a worker ended.
+const GONE: &str = "requests that nobody has answered";
+
+/// The embedded broker goes with its worker, and so does what the worker has not taken yet: it says so.
+#[test]
+fn what_ends_with_the_embedded_broker_is_said() {
+    const REQUESTS: u64 = 300;
+    let scene = Scene::without_broker();
+    let mut command = scene.command("worker");
+    command
+        .args(["--name", "w1", "--log-format", "json", "--instances", "1", "--max-batch-size", "4"])
+        .args(["--set", "queue.backpressure={high_requests: 4, low_requests: 2}"]);
+    let mut worker = Worker::start("w1", command);
+    // Not by `client`, which waits for the answers here. To compute takes longer than to send, so most of these wait on the
+    // broker.
+    let hen = std::fs::read(sample("hen.webp")).unwrap();
+    let records = (0..REQUESTS)
+        .map(|i| Record::bytes(&i.to_string(), hen.clone()).header("ce_model", "bird"))
+        .collect::<Vec<_>>();
+    let sender = Sender::new(&worker.bootstrap_servers(), &scene.topics.requests);
+    assert_eq!(sender.send(&records).len(), records.len());
+    worker.process.signal(Signal::SIGTERM);
+    assert_eq!(worker.process.wait(PATIENCE).code(), Some(0));
+    let said = worker.process.stderr.text();
+    let line = said.lines().find(|line| line.contains(GONE)).unwrap_or_else(|| panic!("{said}"));
+    let line: Value = serde_json::from_str(line).unwrap();
+    let requests = line["requests"].as_u64().unwrap();
+    assert!((1..=REQUESTS).contains(&requests), "{requests}");
 }
 
 /// A second worker finds the first one's broker; they are one group on it.
