@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use e2e::account::Account;
+use e2e::process::Process;
 use e2e::scene::{Kind, Scene};
 use e2e::stream::Stream;
 use nix::sys::signal::Signal;
@@ -82,10 +83,12 @@ fn a_killed_worker_that_commits_on_receipt_is_seen_to_lose(kind: Kind) {
 
 fn one_that_joins_late_takes_its_share(kind: Kind) {
     let scene = Scene::on(kind);
-    let _first = scene.worker("w1", FASHION_ONLY);
+    let flags = [FASHION_ONLY, HOLDS].concat();
+    let _first = scene.worker("w1", &flags);
     let mut stream = Stream::new(&scene);
     stream.flow_until("300 answers from the first", |s| s.answered_by("w1") >= 300);
-    let _second = scene.worker("w2", FASHION_ONLY);
+    // Nobody waits until it is ready: while it joins, the first has its hands full.
+    let _second = Process::spawn("worker w2", scene.worker_command("w2", &flags));
     stream.flow_until("300 answers from the second", |s| s.answered_by("w2") >= 300);
     let first = stream.answered_by("w1");
     stream.flow_until("100 more from the first", |s| s.answered_by("w1") >= first + 100);

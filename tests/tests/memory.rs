@@ -1,5 +1,6 @@
 //! How much memory a worker holds.
 
+use e2e::paths::sample;
 use e2e::scene::{Kind, Scene};
 use e2e::wait_until;
 use std::time::Duration;
@@ -19,4 +20,25 @@ fn a_worker_at_rest_holds_under_400_mb() {
         let held = worker.process.resident_bytes();
         if held < LIMIT { Ok(()) } else { Err(format!("{held} bytes")) }
     });
+}
+
+/// Full batches of the larger net, again and again: from the second hundred on it needs no more than it has.
+#[test]
+fn under_steady_load_a_worker_grows_no_further() {
+    const ROUND: usize = 100;
+    const SLACK: u64 = 30_000_000;
+    let scene = Scene::on(Kind::Embedded);
+    let worker = scene.worker("w1", &[]);
+    let folder = scene.folder.join("hens");
+    std::fs::create_dir_all(&folder).unwrap();
+    for i in 0..ROUND {
+        std::fs::copy(sample("hen.webp"), folder.join(format!("{i}.webp"))).unwrap();
+    }
+    let folder = folder.display().to_string();
+    let held = [(); 6].map(|()| {
+        let sent = scene.client(&["send", "--wait", "--model", "bird", &folder]);
+        assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+        worker.process.resident_bytes()
+    });
+    assert!(held[2..].iter().all(|bytes| *bytes < held[1] + SLACK), "after each hundred: {held:?}");
 }
