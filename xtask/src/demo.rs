@@ -52,7 +52,9 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     setup::ensure(workspace, Purpose::Demo, &[])?;
     step("build in release (some minutes the first time)", || {
         let mut cargo = process::cargo(workspace.root());
-        process::run(cargo.args(["build", "--release", "-p", "broker-worker", "-p", "client", "--bins"]))
+        // `model` too: the README's next steps call it.
+        let programs = ["broker-worker", "client", "model"].into_iter().flat_map(|name| ["--package", name]);
+        process::run(cargo.args(["build", "--locked", "--release", "--bins"]).args(programs))
     })?;
     let bin = workspace.target().join("release");
     // Its own folder for the broker's address, so that a broker that the user runs is not disturbed.
