@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use client::ClientError;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Map, Value, json};
 use wire::{Outcome, Response};
 
@@ -25,9 +25,13 @@ impl Output {
         } else {
             ProgressBar::hidden()
         };
-        let template = "{wide_bar} {pos}/{len} images, {per_sec}, {eta} left";
+        let template = "{wide_bar} {pos}/{len} images, {rate}/s, {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            // indicatif's own shows four decimals.
+            let rate = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+                write!(text, "{:.0}", state.per_sec()).ok();
+            };
+            bar.set_style(style.with_key("rate", rate));
         }
         Self { json, labels: labels.map_or(1, |k| k as usize), bar }
     }
