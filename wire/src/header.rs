@@ -1,5 +1,7 @@
 //! Record headers: their names, and a small ordered multimap that holds them apart from any Kafka library.
 
+use jiff::Timestamp;
+
 /// `1.0`: the CloudEvents version that every record of ours declares.
 pub const SPEC_VERSION: &str = "ce_specversion";
 /// The request id.
@@ -51,6 +53,17 @@ impl Headers {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The context attributes of a CloudEvent in binary mode: of that type, under that id, from that source.
+    pub(crate) fn of_event(kind: &str, id: &str, source: &str, time: Timestamp) -> Self {
+        let mut headers = Self::new();
+        headers.push(SPEC_VERSION, "1.0");
+        headers.push(ID, id);
+        headers.push(SOURCE, source);
+        headers.push(TYPE, kind);
+        headers.push(TIME, time.to_string());
+        headers
     }
 
     /// Adds one at the end, beside any of the same name.

@@ -28,7 +28,7 @@ pub struct Request {
 }
 
 /// The value of a request in JSON and in bincode. In bincode the order of the fields is the layout.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
     #[serde(default, deserialize_with = "codec::text::optional")]
@@ -117,12 +117,7 @@ impl Request {
         reply_to: &ReplyTo,
         trace: &TraceContext,
     ) -> Headers {
-        let mut headers = Headers::new();
-        headers.push(header::SPEC_VERSION, "1.0");
-        headers.push(header::ID, self.id.as_str());
-        headers.push(header::SOURCE, source);
-        headers.push(header::TYPE, header::TYPE_REQUEST);
-        headers.push(header::TIME, time.to_string());
+        let mut headers = Headers::of_event(header::TYPE_REQUEST, &self.id, source, time);
         let content_type = match encoding {
             Encoding::Bincode => encoding::BINCODE,
             Encoding::Json => encoding::JSON,
@@ -197,15 +192,7 @@ impl Request {
 
 impl Body {
     fn of_image(image: Vec<u8>) -> Self {
-        Self {
-            request_id: None,
-            model: None,
-            model_version: None,
-            top_k: None,
-            deadline: None,
-            priority: None,
-            image,
-        }
+        Self { image, ..Self::default() }
     }
 }
 

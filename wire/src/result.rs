@@ -251,12 +251,8 @@ impl Response {
         reply_to: &ReplyTo,
         trace: &TraceContext,
     ) -> Headers {
-        let mut headers = Headers::new();
-        headers.push(header::SPEC_VERSION, "1.0");
-        headers.push(header::ID, self.request_id.as_str());
-        headers.push(header::SOURCE, format!("/mlaas/worker/{}", self.worker));
-        headers.push(header::TYPE, header::TYPE_RESULT);
-        headers.push(header::TIME, time.to_string());
+        let source = format!("/mlaas/worker/{}", self.worker);
+        let mut headers = Headers::of_event(header::TYPE_RESULT, &self.request_id, &source, time);
         headers.push(
             header::CONTENT_TYPE,
             match encoding.of_answer() {
