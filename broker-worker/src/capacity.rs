@@ -12,7 +12,7 @@ pub const JOBS: usize = 64;
 /// and as large as possible.
 pub const BATCHES: usize = 1;
 /// From decode, queue and infer to respond.
-pub const OUTCOMES: usize = 256;
+pub const ANSWERS: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -22,7 +22,7 @@ mod tests {
     fn the_drawings_say_what_the_constants_say() {
         let drawing = format!(
             "[consume] -Record({RECORDS})-> [decode] -Job({JOBS})-> [queue] -> [batch] -Batch({BATCHES})-> [infer] \
-             -Outcome({OUTCOMES})-> [respond] -Ticket-> [commit]"
+             -Answer({ANSWERS})-> [respond] -Ticket-> [commit]"
         );
         for (file, text) in
             [("src/lib.rs", include_str!("lib.rs")), ("README.md", include_str!("../README.md"))]

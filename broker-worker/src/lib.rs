@@ -1,11 +1,11 @@
 //! The worker: takes requests from Kafka, answers them, and commits only what is answered.
 //!
 //! ```text
-//! [consume] -Record(64)-> [decode] -Job(64)-> [queue] -> [batch] -Batch(1)-> [infer] -Outcome(256)-> [respond] -Ticket-> [commit]
+//! [consume] -Record(64)-> [decode] -Job(64)-> [queue] -> [batch] -Batch(1)-> [infer] -Answer(256)-> [respond] -Ticket-> [commit]
 //! ```
 //!
 //! - [`rooms`]: the seven rooms, one file each; [`parcels`]: what they hand to each other; [`pipeline`]: wires them;
-//!   [`capacity`]: the figures on the arrows. Decode, queue and batch too hand outcomes to respond: those of requests
+//!   [`capacity`]: the figures on the arrows. Decode, queue and batch too hand answers to respond: those of requests
 //!   that are not computed. A ticket needs no channel: it writes itself into commit's book.
 //! - [`backend`] and [`models`]: what the rooms ask of a model, and the models of the registry behind it.
 //! - [`load`]: the rule behind back-pressure; [`outbox`]: the producer; [`clients`]: what librdkafka is given;

@@ -136,10 +136,14 @@ impl Metrics {
 
     /// A request was answered. Where no model was found, the labels are empty: what a request calls its model is its
     /// sender's, and would make a series for each typing error.
-    pub fn answered(&self, model: Option<&ModelId>, answer: &Result<Labels, Failure>, timings: &Timings) {
+    pub fn answered(&self, result: &Result<Labels, Failure>, timings: &Timings) {
+        let model = match result {
+            Ok(labels) => Some(&labels.model.id),
+            Err(failure) => failure.model.as_deref().map(|model| &model.id),
+        };
         let version = model.map(|m| m.version.to_string()).unwrap_or_default();
         let labels = [model.map_or("", |m| m.name.as_str()), version.as_str()];
-        match answer {
+        match result {
             Ok(_) => {
                 self.request_success.with_label_values(&labels).inc();
                 self.request_duration.with_label_values(&labels).inc_by(timings.total);
@@ -219,11 +223,12 @@ mod tests {
         metrics.computed(&model, 2, Duration::from_micros(100));
         metrics.pending(&model).set(3);
         let timings = Timings { decode: 1, queue: 2, inference: 3, total: 6 };
-        let labels = Labels { predictions: vec![], batch_size: 8 };
-        metrics.answered(Some(&model), &Ok(labels), &timings);
+        let served = std::sync::Arc::new(crate::doubles::served("bird", 1));
+        let labels = Labels { model: served, predictions: vec![], batch_size: 8 };
+        metrics.answered(&Ok(labels), &timings);
         for code in ErrorCode::ALL {
-            let failure = Failure::passing("decode", ErrorReply::new(code, ""));
-            metrics.answered(None, &Err(failure), &timings);
+            let failure = Failure::passing("decode", None, ErrorReply::new(code, ""));
+            metrics.answered(&Err(failure), &timings);
         }
         metrics.set_lag("predict.requests", 2, 17);
         let text = metrics.text();

@@ -103,13 +103,11 @@ pub struct Batch {
 
 /// From any room to respond: how a request ended.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Answer {
     /// Who asked.
     pub asker: Asker,
-    /// The model version, where one was found.
-    pub model: Option<Arc<Served>>,
     /// Labels, or what went wrong.
-    pub answer: Result<Labels, Failure>,
+    pub result: Result<Labels, Failure>,
     /// Where the time went, all but `total`.
     pub timings: wire::Timings,
 }
@@ -117,6 +115,8 @@ pub struct Outcome {
 /// The labels of one image.
 #[derive(Debug)]
 pub struct Labels {
+    /// The model version that gave them.
+    pub model: Arc<Served>,
     /// Most probable first.
     pub predictions: Vec<Prediction>,
     /// How many images were computed together.
@@ -126,6 +126,8 @@ pub struct Labels {
 /// Why a request got no labels.
 #[derive(Debug)]
 pub struct Failure {
+    /// The model version, where one was found.
+    pub model: Option<Arc<Served>>,
     /// What the asker is told.
     pub reply: ErrorReply,
     /// The room where it failed.
@@ -137,8 +139,8 @@ pub struct Failure {
 impl Failure {
     /// A failure that a later try, a later model or a longer deadline may mend.
     #[must_use]
-    pub fn passing(stage: &'static str, reply: ErrorReply) -> Self {
-        Self { reply, stage, dead: None }
+    pub fn passing(stage: &'static str, model: Option<Arc<Served>>, reply: ErrorReply) -> Self {
+        Self { model, reply, stage, dead: None }
     }
 }
 

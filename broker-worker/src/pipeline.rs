@@ -15,7 +15,7 @@ use crate::capacity;
 use crate::config::Config;
 use crate::models::Models;
 use crate::outbox::{Event, Outbox};
-use crate::parcels::{Outcome, Record};
+use crate::parcels::{Answer, Record};
 use crate::rooms::consume::{Consume, Shared};
 use crate::rooms::respond::Respond;
 use crate::rooms::{batch, decode, infer, queue, respond};
@@ -48,7 +48,7 @@ pub struct Warm {
     shared: Shared,
     rooms: Rooms,
     records: mpsc::Sender<Record>,
-    outcomes: mpsc::Receiver<Outcome>,
+    outcomes: mpsc::Receiver<Answer>,
 }
 
 /// All rooms, at work.
@@ -71,7 +71,7 @@ pub async fn warm(config: &Config, models: &Models, shared: Shared) -> Result<Wa
     let (records, to_decode) = mpsc::channel(capacity::RECORDS);
     let (jobs, to_queue) = mpsc::channel(capacity::JOBS);
     let (batches, to_infer) = mpsc::channel(capacity::BATCHES);
-    let (outcomes, to_respond) = mpsc::channel(capacity::OUTCOMES);
+    let (outcomes, to_respond) = mpsc::channel(capacity::ANSWERS);
     let metrics = &shared.metrics;
 
     let instances = config.instance_count();

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::config::Batching;
 use crate::metrics::Metrics;
 use crate::models::Served;
-use crate::parcels::{Batch, Outcome};
+use crate::parcels::{Answer, Batch};
 use crate::rooms::queue::{self, ModelQueue};
 
 /// The rule.
@@ -64,7 +64,7 @@ pub async fn run(
     queue: Arc<ModelQueue>,
     policy: Policy,
     batches: mpsc::Sender<Batch>,
-    outcomes: mpsc::Sender<Outcome>,
+    outcomes: mpsc::Sender<Answer>,
     metrics: Arc<Metrics>,
 ) {
     let pending = metrics.pending(&model.id);
@@ -172,7 +172,7 @@ mod tests {
     struct Bench {
         queue: Arc<ModelQueue>,
         batches: mpsc::Receiver<Batch>,
-        outcomes: mpsc::Receiver<Outcome>,
+        outcomes: mpsc::Receiver<Answer>,
         room: tokio::task::JoinHandle<()>,
     }
 
@@ -231,7 +231,7 @@ mod tests {
         bench.queue.push(Job { deadline, ..doubles::job("late") }).unwrap();
         let outcome = bench.outcomes.recv().await.unwrap();
         assert_eq!(outcome.asker.id, "late");
-        assert_eq!(outcome.answer.unwrap_err().reply.code, ErrorCode::DeadlineExceeded);
+        assert_eq!(outcome.result.unwrap_err().reply.code, ErrorCode::DeadlineExceeded);
         assert_eq!(next(&mut bench).await, ["ready"]);
     }
 

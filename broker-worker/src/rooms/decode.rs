@@ -12,7 +12,7 @@ use wire::{Envelope, ErrorCode, ErrorReply, Request, Timings};
 
 use crate::config::{Config, Queue};
 use crate::models::{Models, Served};
-use crate::parcels::{Asker, Failure, Job, Outcome, Record};
+use crate::parcels::{Answer, Asker, Failure, Job, Record};
 
 /// The room's name in logs and on dead letters.
 pub const STAGE: &str = "decode";
@@ -43,7 +43,7 @@ impl Decode {
     /// # Errors
     /// The answer. It is large, and handed on at once.
     #[allow(clippy::result_large_err)]
-    pub fn step(&self, record: Record) -> Result<Job, Outcome> {
+    pub fn step(&self, record: Record) -> Result<Job, Answer> {
         let start = Instant::now();
         let Record { original, ticket, arrived } = record;
         let envelope = Envelope::read(original.key.as_deref(), &original.headers);
@@ -83,7 +83,7 @@ impl Decode {
             Err((model, reply)) => {
                 let dead = can_never_succeed(reply.code).then_some(original);
                 let timings = Timings { decode: micros(start.elapsed()), ..Timings::default() };
-                Err(Outcome { asker, model, answer: Err(Failure { reply, stage: STAGE, dead }), timings })
+                Err(Answer { asker, result: Err(Failure { model, reply, stage: STAGE, dead }), timings })
             }
         }
     }
@@ -159,7 +159,7 @@ pub fn run(
     decode: &Decode,
     records: &Mutex<mpsc::Receiver<Record>>,
     jobs: &mpsc::Sender<Job>,
-    outcomes: &mpsc::Sender<Outcome>,
+    outcomes: &mpsc::Sender<Answer>,
 ) {
     loop {
         // The lock is held while this thread waits: the others wait for the lock instead.
@@ -209,9 +209,9 @@ mod tests {
         Record { original, ticket: doubles::ticket(), arrived: Instant::now() }
     }
 
-    fn failure(value: &[u8], headers: &[(&str, &str)]) -> (Outcome, ErrorCode, bool) {
+    fn failure(value: &[u8], headers: &[(&str, &str)]) -> (Answer, ErrorCode, bool) {
         let outcome = decode().step(record(value, headers)).expect_err("no job");
-        let Err(failure) = &outcome.answer else { panic!("{outcome:?}") };
+        let Err(failure) = &outcome.result else { panic!("{outcome:?}") };
         let (code, dead) = (failure.reply.code, failure.dead.is_some());
         (outcome, code, dead)
     }
@@ -260,7 +260,7 @@ mod tests {
         for (value, headers) in cases {
             let (outcome, code, dead) = failure(value, headers);
             assert_eq!((code, dead), (ErrorCode::InvalidArgument, true), "{value:?}");
-            let dead = outcome.answer.unwrap_err().dead.unwrap();
+            let dead = outcome.result.unwrap_err().dead.unwrap();
             assert_eq!(dead.value.as_deref(), Some(value), "unchanged");
         }
     }
@@ -270,7 +270,7 @@ mod tests {
         let mut record = record(b"", &[]);
         record.original.value = None;
         let outcome = decode().step(record).expect_err("no job");
-        let dead = outcome.answer.unwrap_err().dead.unwrap();
+        let dead = outcome.result.unwrap_err().dead.unwrap();
         assert_eq!(dead.value, None);
     }
 

@@ -13,7 +13,7 @@ use wire::{ErrorCode, ErrorReply, Prediction, Timings};
 use crate::backend::{Backend, BackendError, Input};
 use crate::metrics::Metrics;
 use crate::models::{Models, Served};
-use crate::parcels::{Batch, Failure, Job, Labels, Outcome};
+use crate::parcels::{Answer, Batch, Failure, Job, Labels};
 use crate::rooms::decode::micros;
 
 /// The room's name in logs.
@@ -49,7 +49,7 @@ impl Instance {
     }
 
     /// Computes a batch: one outcome for each of its jobs, in order.
-    pub fn step(&mut self, batch: Batch) -> Vec<Outcome> {
+    pub fn step(&mut self, batch: Batch) -> Vec<Answer> {
         let Some(seat) = self.seats.iter_mut().find(|seat| seat.model.id == batch.model.id) else {
             let error = BackendError(format!("{:?} is not loaded", batch.model));
             return batch
@@ -139,20 +139,24 @@ fn words(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
-fn outcome(job: Job, answer: Result<Vec<Prediction>, BackendError>, took: Computed) -> Outcome {
+fn outcome(job: Job, computed: Result<Vec<Prediction>, BackendError>, took: Computed) -> Answer {
     let timings = Timings {
         decode: micros(job.decode),
         queue: micros(took.at.saturating_duration_since(job.queued.into_std())),
         inference: micros(took.time),
         total: 0,
     };
-    let answer = answer
-        .map(|predictions| Labels { predictions, batch_size: u32::try_from(took.size).unwrap_or(u32::MAX) })
-        .map_err(|error| {
+    let model = job.model;
+    let result = match computed {
+        Ok(predictions) => {
+            Ok(Labels { model, predictions, batch_size: u32::try_from(took.size).unwrap_or(u32::MAX) })
+        }
+        Err(error) => {
             let message = format!("the model could not compute this image: {error}");
-            Failure::passing(STAGE, ErrorReply::new(ErrorCode::Internal, message))
-        });
-    Outcome { asker: job.asker, model: Some(job.model), answer, timings }
+            Err(Failure::passing(STAGE, Some(model), ErrorReply::new(ErrorCode::Internal, message)))
+        }
+    };
+    Answer { asker: job.asker, result, timings }
 }
 
 /// One thread of the room: loads, reports through `ready`, and computes until its input is closed.
@@ -160,7 +164,7 @@ pub fn run(
     load: impl FnOnce() -> Result<Instance, BackendError>,
     ready: &std::sync::mpsc::Sender<Result<(), BackendError>>,
     batches: &Mutex<mpsc::Receiver<Batch>>,
-    outcomes: &mpsc::Sender<Outcome>,
+    outcomes: &mpsc::Sender<Answer>,
 ) {
     let mut instance = match load() {
         Ok(instance) => instance,
@@ -206,10 +210,10 @@ mod tests {
         Batch { model: models.find(None, None).unwrap(), jobs: jobs.collect() }
     }
 
-    fn answers(outcomes: Vec<Outcome>) -> Vec<Result<(String, u32), ErrorCode>> {
-        let read = |outcome: Outcome| {
+    fn answers(outcomes: Vec<Answer>) -> Vec<Result<(String, u32), ErrorCode>> {
+        let read = |outcome: Answer| {
             outcome
-                .answer
+                .result
                 .map(|labels| (labels.predictions[0].label.clone(), labels.batch_size))
                 .map_err(|failure| failure.reply.code)
         };
@@ -249,7 +253,7 @@ mod tests {
     fn failures_of_the_model_are_retryable_and_no_dead_letters() {
         let models = models();
         let mut outcomes = instance(&models).step(batch(&models, &[doubles::FAILS]));
-        let failure = outcomes.remove(0).answer.unwrap_err();
+        let failure = outcomes.remove(0).result.unwrap_err();
         assert!(failure.reply.retryable && failure.dead.is_none());
     }
 

@@ -11,7 +11,7 @@ use wire::{ErrorCode, ErrorReply, Timings};
 use crate::config::Queue;
 use crate::metrics::Metrics;
 use crate::models::Models;
-use crate::parcels::{Failure, Job, Outcome};
+use crate::parcels::{Answer, Failure, Job};
 use crate::rooms::decode::micros;
 
 /// The room's name in logs.
@@ -140,16 +140,16 @@ impl ModelQueue {
 
 /// The answer to a job that is not computed.
 #[must_use]
-pub fn refused(job: Job, code: ErrorCode, message: &str) -> Outcome {
+pub fn refused(job: Job, code: ErrorCode, message: &str) -> Answer {
     let timings =
         Timings { decode: micros(job.decode), queue: micros(job.queued.elapsed()), ..Timings::default() };
-    let answer = Err(Failure::passing(STAGE, ErrorReply::new(code, message)));
-    Outcome { asker: job.asker, model: Some(job.model), answer, timings }
+    let failure = Failure::passing(STAGE, Some(job.model), ErrorReply::new(code, message));
+    Answer { asker: job.asker, result: Err(failure), timings }
 }
 
 /// The answer to a job whose deadline passed while it waited.
 #[must_use]
-pub fn expired(job: Job) -> Outcome {
+pub fn expired(job: Job) -> Answer {
     refused(job, ErrorCode::DeadlineExceeded, "the deadline passed while the request waited for an instance")
 }
 
@@ -164,7 +164,7 @@ pub async fn run(
     mut jobs: mpsc::Receiver<Job>,
     models: Models,
     queues: Vec<Arc<ModelQueue>>,
-    outcomes: mpsc::Sender<Outcome>,
+    outcomes: mpsc::Sender<Answer>,
     metrics: Arc<Metrics>,
 ) {
     while let Some(job) = jobs.recv().await {
@@ -259,7 +259,7 @@ mod tests {
         run(inbox, models, queues.clone(), outbox, Arc::new(Metrics::default())).await;
         let outcome = outcomes.recv().await.unwrap();
         assert_eq!(outcome.asker.id, "b");
-        let failure = outcome.answer.unwrap_err();
+        let failure = outcome.result.unwrap_err();
         assert_eq!(failure.reply.code, ErrorCode::ResourceExhausted);
         assert!(failure.reply.retryable && failure.dead.is_none());
         assert!(queues[0].look().closed);

@@ -18,7 +18,7 @@ use wire::{ErrorCode, ErrorReply, Response, Success};
 
 use crate::metrics::Metrics;
 use crate::outbox::{Event, Fault, Message, Outbox};
-use crate::parcels::{Asker, Failure, Original, Outcome};
+use crate::parcels::{Answer, Asker, Failure, Original};
 use crate::rooms::decode::micros;
 
 /// How long a full producer queue is given.
@@ -37,14 +37,14 @@ pub struct Respond {
     topics: Topics,
     worker: String,
     metrics: Arc<Metrics>,
-    answers: HashMap<usize, Answer>,
+    answers: HashMap<usize, Pending>,
     deliveries: HashMap<usize, Delivery>,
     next: usize,
     again: mpsc::UnboundedSender<Event>,
 }
 
 /// An outcome whose records are under way.
-struct Answer {
+struct Pending {
     asker: Asker,
     response: Response,
     left: usize,
@@ -121,20 +121,19 @@ impl Respond {
     ///
     /// # Errors
     /// [`Fatal`] where nothing can be sent any more.
-    pub async fn begin(&mut self, outcome: Outcome) -> Result<(), Fatal> {
-        let Outcome { asker, model, answer, mut timings } = outcome;
+    pub async fn begin(&mut self, answer: Answer) -> Result<(), Fatal> {
+        let Answer { asker, result, mut timings } = answer;
         if !asker.ticket.is_live() {
             asker.span.in_scope(|| tracing::debug!("the partition went to another worker, which answers"));
             return Ok(());
         }
         timings.total = micros(asker.arrived.elapsed());
-        self.metrics.answered(model.as_deref().map(|m| &m.id), &answer, &timings);
-        let (outcome, dead) = match answer {
+        self.metrics.answered(&result, &timings);
+        let (outcome, dead) = match result {
             Ok(labels) => {
-                let Some(model) = model else { return Ok(()) };
-                let id = model.id.clone();
+                let id = labels.model.id.clone();
                 asker.span.in_scope(|| {
-                    tracing::debug!(model = ?model, batch_size = labels.batch_size, total_us = timings.total, "answered");
+                    tracing::debug!(model = ?labels.model, batch_size = labels.batch_size, total_us = timings.total, "answered");
                 });
                 let success =
                     Success { model: id, predictions: labels.predictions, batch_size: labels.batch_size };
@@ -142,7 +141,7 @@ impl Respond {
             }
             Err(failure) => {
                 log(&asker, &failure);
-                let Failure { reply, stage, dead } = failure;
+                let Failure { reply, stage, dead, .. } = failure;
                 let dead = dead.map(|original| self.dead_letter(original, stage, &reply));
                 (wire::Outcome::Error(reply), dead)
             }
@@ -152,7 +151,7 @@ impl Respond {
         let reply = self.reply(&asker, &response, Route::Asked);
         let answer = self.id();
         let left = 1 + usize::from(dead.is_some());
-        self.answers.insert(answer, Answer { asker, response, left });
+        self.answers.insert(answer, Pending { asker, response, left });
         if let Some(message) = dead {
             self.metrics.dead_letters.inc();
             self.send(Delivery { answer, route: Route::DeadLetter, message }).await?;
@@ -195,7 +194,7 @@ impl Respond {
 
     async fn fault(&mut self, delivery: Delivery, fault: &Fault) -> Result<(), Fatal> {
         let Delivery { answer, route, message } = delivery;
-        let Some(Answer { asker, response, .. }) = self.answers.get(&answer) else { return Ok(()) };
+        let Some(Pending { asker, response, .. }) = self.answers.get(&answer) else { return Ok(()) };
         let elsewhere = message.topic != self.topics.results || message.partition.is_some();
         let next = next(route, elsewhere, fault);
         let topic = &message.topic;
@@ -298,7 +297,7 @@ fn too_large(response: &Response) -> Response {
 }
 
 fn log(asker: &Asker, failure: &Failure) {
-    let Failure { reply, stage, dead } = failure;
+    let Failure { reply, stage, dead, .. } = failure;
     let dead_letter = dead.is_some();
     asker.span.in_scope(|| {
         if reply.code == ErrorCode::Internal {
@@ -315,7 +314,7 @@ fn log(asker: &Asker, failure: &Failure) {
 /// [`Fatal`] where nothing can be sent any more.
 pub async fn run(
     mut respond: Respond,
-    mut outcomes: mpsc::Receiver<Outcome>,
+    mut outcomes: mpsc::Receiver<Answer>,
     mut events: mpsc::UnboundedReceiver<Event>,
 ) -> Result<(), Fatal> {
     let mut open = true;
@@ -384,17 +383,17 @@ mod tests {
             doubles::ticket_of(&self.book, 0, 7)
         }
 
-        fn success(&self) -> Outcome {
+        fn success(&self) -> Answer {
             let prediction = Prediction { label: "macaw".into(), index: Some(88), probability: 0.9 };
-            Outcome {
+            let model = Arc::new(doubles::served("bird", 1));
+            Answer {
                 asker: doubles::asker("r1", self.ticket()),
-                model: Some(Arc::new(doubles::served("bird", 1))),
-                answer: Ok(Labels { predictions: vec![prediction], batch_size: 3 }),
+                result: Ok(Labels { model, predictions: vec![prediction], batch_size: 3 }),
                 timings: wire::Timings::default(),
             }
         }
 
-        fn dead(&self) -> Outcome {
+        fn dead(&self) -> Answer {
             let mut headers = Headers::new();
             headers.push("own", "kept");
             let original = Original {
@@ -406,8 +405,8 @@ mod tests {
                 headers,
             };
             let reply = ErrorReply::new(ErrorCode::InvalidArgument, "no image");
-            let failure = Failure { reply, stage: "decode", dead: Some(original) };
-            Outcome { answer: Err(failure), model: None, ..self.success() }
+            let failure = Failure { model: None, reply, stage: "decode", dead: Some(original) };
+            Answer { result: Err(failure), ..self.success() }
         }
 
         /// Takes what was sent out of the broker.
