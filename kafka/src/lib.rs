@@ -6,6 +6,7 @@
 //! - [`cluster`]: whether a broker answers, and what it is.
 //! - [`topics`]: the names of the four topics, and making them on a real Kafka.
 //! - [`headers`]: record headers in and out of librdkafka.
+//! - [`producer`]: sending, each record with a parcel that comes back with the broker's word.
 //! - [`log`]: librdkafka's own talk, as `tracing` events instead of lines on stderr.
 
 pub mod cluster;
@@ -14,6 +15,7 @@ pub mod embedded;
 pub mod headers;
 pub mod locate;
 pub mod log;
+pub mod producer;
 pub mod settings;
 pub mod topics;
 
@@ -22,6 +24,7 @@ pub use embedded::{EmbeddedBroker, EmbeddedError};
 pub use headers::{from_headers, to_headers};
 pub use locate::{Broker, LocateError, RuntimeDir, locate};
 pub use log::LogContext;
+pub use producer::{Fault, FaultKind, NotTaken, Outgoing, Producer};
 pub use settings::{Role, Secret, SecurityProtocol, Settings, SettingsError};
 pub use topics::{TopicError, TopicSpec, Topics, ensure};
 
