@@ -58,6 +58,7 @@ impl Announcer {
                 default: self.models.is_default(served),
                 announced_at: Timestamp::now(),
                 ttl_s: TTL_S,
+                skipped: Vec::new(),
             };
             let mut headers = Headers::new();
             headers.push(header::CONTENT_TYPE, wire::encoding::JSON);

@@ -154,7 +154,12 @@ impl Metrics {
                 let reason = match failure.reply.code {
                     ErrorCode::DeadlineExceeded | ErrorCode::ResourceExhausted => "REJECTED",
                     ErrorCode::Internal => "BACKEND",
-                    _ => "OTHER",
+                    // All by name, so that a new code is given its reason here. The last is written by no worker.
+                    ErrorCode::InvalidArgument
+                    | ErrorCode::NotFound
+                    | ErrorCode::OutOfRange
+                    | ErrorCode::Unavailable
+                    | ErrorCode::Unknown(_) => "OTHER",
                 };
                 self.request_failure.with_label_values(&[labels[0], labels[1], reason]).inc();
             }
@@ -243,7 +248,7 @@ mod tests {
             r#"nv_inference_compute_input_duration_us{model="bird",version="1"} 1"#,
             r#"nv_inference_request_failure{model="",reason="REJECTED",version=""} 2"#,
             r#"nv_inference_request_failure{model="",reason="BACKEND",version=""} 1"#,
-            r#"nv_inference_request_failure{model="",reason="OTHER",version=""} 3"#,
+            r#"nv_inference_request_failure{model="",reason="OTHER",version=""} 4"#,
             r#"kafka_consumer_lag{partition="2",topic="predict.requests"} 17"#,
             "mlaas_worker_dead_letters_total 0",
         ] {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use model::Pixels;
 use tokio::time::Instant;
 use tracing::Span;
@@ -29,6 +30,8 @@ pub struct Original {
     pub value: Option<Vec<u8>>,
     /// Its headers.
     pub headers: Headers,
+    /// When it was written: by its sender's clock, or by the broker's where the topic is set so.
+    pub timestamp: Option<Timestamp>,
 }
 
 impl Original {

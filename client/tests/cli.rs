@@ -342,6 +342,7 @@ fn models_shows_what_is_announced_and_still_holds() {
             default: true,
             announced_at: Timestamp::now() - SignedDuration::from_secs(age),
             ttl_s: 30,
+            skipped: Vec::new(),
         };
         let value = announcement.encode();
         let partition = i32::from(worker.as_bytes()[0] % 4);

@@ -203,7 +203,7 @@ async fn late_answers_and_strangers_records_are_ignored() {
 async fn dropping_a_future_frees_its_place() {
     let broker = broker(1);
     let _responder = Responder::start(&broker, |received| {
-        let reply = received.filter(|r| r.request.image != b"ignored").map(|r| (r.success(), r));
+        let reply = received.filter(|r| *r.request.image != *b"ignored").map(|r| (r.success(), r));
         reply.map(|(a, r)| (r, vec![a])).into_iter().collect()
     });
     let client = Client::connect(ClientConfig { max_in_flight: 1, ..config(&broker) }).await.unwrap();

@@ -14,7 +14,7 @@ on_both_brokers!(each_kind_gets_its_error_and_its_neighbours_their_labels, poiso
 type Bad = (&'static str, Record, ErrorCode, bool, &'static str);
 
 fn kinds(good: &[u8]) -> Vec<Bad> {
-    use ErrorCode::{DeadlineExceeded, InvalidArgument, NotFound};
+    use ErrorCode::{DeadlineExceeded, InvalidArgument, NotFound, OutOfRange};
     let record = |name: &'static str, value: &[u8]| Record::bytes(&format!("bad-{name}"), value);
     let truncated = &good[..good.len() / 2];
     let bincode = Request::new(good.to_vec()).encode(Encoding::Bincode);
@@ -29,7 +29,7 @@ fn kinds(good: &[u8]) -> Vec<Bad> {
         invalid("no-image", b"these are words and no picture", &[], "image"),
         invalid("truncated", truncated, &[("content-type", b"image/png")], "image"),
         invalid("bomb", &bomb_png(), &[], "image"),
-        invalid("oversize", &vec![0xff; 200_000], &[], "limit"),
+        ("oversize", record("oversize", &[0xff; 200_000]), OutOfRange, false, "limit"),
         invalid("content-type", good, &[("content-type", b"text/html")], "content-type"),
         invalid("json", b"{\"image\": ", json, "JSON"),
         invalid("base64", b"{\"image\": \"*\"}", json, "base64"),

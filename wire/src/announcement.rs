@@ -29,6 +29,21 @@ pub struct Announcement {
     pub announced_at: Timestamp,
     /// For how many seconds it holds.
     pub ttl_s: u32,
+    /// What the same worker found and does not serve; not written where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<SkippedModel>,
+}
+
+/// A model that a worker found and could not load.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedModel {
+    /// Its name.
+    pub model: String,
+    /// The version, where it was known by then.
+    #[serde(default)]
+    pub version: Option<u32>,
+    /// Why, in a sentence.
+    pub reason: String,
 }
 
 impl Announcement {
@@ -47,7 +62,7 @@ impl Announcement {
     /// The record's value, JSON.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        codec::to_json(self)
+        codec::json::write(self)
     }
 
     /// Reads a record's value.
@@ -56,6 +71,6 @@ impl Announcement {
     /// [`DecodeError`] where it is not an announcement.
     pub fn decode(value: &[u8]) -> Result<Self, DecodeError> {
         codec::check_size(value, codec::MAX_VALUE_BYTES)?;
-        codec::from_json(value, "announcement")
+        codec::json::read(value, "announcement")
     }
 }

@@ -20,15 +20,24 @@ pub struct DeadLetter<'a> {
     pub message: &'a str,
 }
 
+/// The names, in the order in which they are written.
+pub const HEADERS: [&str; 7] = [
+    "__connect.errors.topic",
+    "__connect.errors.partition",
+    "__connect.errors.offset",
+    "__connect.errors.stage",
+    "__connect.errors.class.name",
+    "__connect.errors.exception.class.name",
+    "__connect.errors.exception.message",
+];
+
 impl DeadLetter<'_> {
     /// Adds Connect's headers behind the record's own.
     pub fn write(&self, headers: &mut Headers) {
-        headers.push("__connect.errors.topic", self.topic);
-        headers.push("__connect.errors.partition", self.partition.to_string());
-        headers.push("__connect.errors.offset", self.offset.to_string());
-        headers.push("__connect.errors.stage", self.stage);
-        headers.push("__connect.errors.class.name", "mlaas.worker");
-        headers.push("__connect.errors.exception.class.name", self.code);
-        headers.push("__connect.errors.exception.message", self.message);
+        let (partition, offset) = (self.partition.to_string(), self.offset.to_string());
+        let values = [self.topic, &partition, &offset, self.stage, "mlaas.worker", self.code, self.message];
+        for (name, value) in HEADERS.into_iter().zip(values) {
+            headers.push(name, value);
+        }
     }
 }

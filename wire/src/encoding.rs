@@ -9,6 +9,8 @@ pub const BINCODE: &str = "application/x-bincode";
 pub const JSON: &str = "application/json";
 /// The media type of a CloudEvent in structured mode, JSON event format.
 pub const CLOUDEVENTS_JSON: &str = "application/cloudevents+json";
+/// The media type of bytes that nothing is said about.
+const BYTES: &str = "application/octet-stream";
 
 /// How a request or a result is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,8 +42,17 @@ impl Encoding {
     pub fn sniff(value: &[u8]) -> Self {
         match value.iter().find(|b| !b.is_ascii_whitespace()) {
             Some(b'{') => Self::Json,
-            _ if value.first() == Some(&crate::codec::BINCODE_VERSION) => Self::Bincode,
+            _ if value.first() == Some(&crate::codec::bincode::LAYOUT) => Self::Bincode,
             _ => Self::Raw,
+        }
+    }
+
+    /// The `content-type` of a value in this encoding; `image` is what a raw one holds.
+    pub(crate) fn media_type(self, image: &[u8]) -> &'static str {
+        match self {
+            Self::Bincode => BINCODE,
+            Self::Json => JSON,
+            Self::Raw => image_media_type(image).unwrap_or(BYTES),
         }
     }
 }
@@ -65,6 +76,46 @@ impl FromStr for Encoding {
             .find(|e| e.to_string() == text)
             .ok_or_else(|| format!("'{text}' is no encoding: use bincode, json or raw"))
     }
+}
+
+/// What a `content-type` says about a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Media {
+    /// It is a body in that encoding.
+    Body(Encoding),
+    /// It is a CloudEvent in structured mode.
+    Event,
+    /// It is bytes: look at them.
+    Bytes,
+}
+
+impl Media {
+    /// `None` for a media type that nobody here reads.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        match essence(text).as_str() {
+            BINCODE => Some(Self::Body(Encoding::Bincode)),
+            JSON => Some(Self::Body(Encoding::Json)),
+            CLOUDEVENTS_JSON => Some(Self::Event),
+            BYTES => Some(Self::Bytes),
+            other => other.starts_with("image/").then_some(Self::Body(Encoding::Raw)),
+        }
+    }
+}
+
+/// The first encoding of an answer that an `accept` names: `Some(None)` where any will do, `None` where it names no encoding
+/// of ours.
+pub(crate) fn accepted(text: &str) -> Option<Option<Encoding>> {
+    text.split(',').map(essence).find_map(|t| match t.as_str() {
+        BINCODE => Some(Some(Encoding::Bincode)),
+        JSON | "application/*" => Some(Some(Encoding::Json)),
+        "*/*" => Some(None),
+        _ => None,
+    })
+}
+
+/// Type and subtype, without parameters, in lower case.
+pub(crate) fn essence(media_type: &str) -> String {
+    media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// The media type in `image/...` that the first bytes of a file announce.

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::codec::DecodeError;
-use crate::encoding::{self, Encoding};
+use crate::codec::{self, DecodeError};
+use crate::encoding::{self, Encoding, Media};
+use crate::event;
 use crate::header::{self, Headers};
 
 /// Where an answer goes.
@@ -41,6 +42,28 @@ impl TraceContext {
         let well_formed = hex(version, 2) && version != "ff" && hex(trace, 32) && hex(parent, 16);
         (well_formed && !nil(trace) && !nil(parent)).then_some(trace)
     }
+
+    fn read(headers: &Headers) -> Self {
+        let lossless = |name| headers.get(name).and_then(|v| std::str::from_utf8(v).ok()).map(str::to_owned);
+        Self {
+            parent: lossless(header::TRACEPARENT),
+            state: lossless(header::TRACESTATE),
+            baggage: lossless(header::BAGGAGE),
+        }
+    }
+
+    pub(crate) fn write(&self, headers: &mut Headers) {
+        let fields = [
+            (header::TRACEPARENT, &self.parent),
+            (header::TRACESTATE, &self.state),
+            (header::BAGGAGE, &self.baggage),
+        ];
+        for (name, value) in fields {
+            if let Some(value) = value {
+                headers.push(name, value.as_str());
+            }
+        }
+    }
 }
 
 /// A record's headers and key, understood. What could not be understood is kept in `defect` and is reported when the
@@ -67,6 +90,8 @@ pub struct Envelope {
     pub top_k: Option<u32>,
     /// `ce_deadline`.
     pub deadline: Option<Timestamp>,
+    /// `ce_timeoutms`.
+    pub timeout_ms: Option<u64>,
     /// `ce_priority`.
     pub priority: Option<u32>,
     /// The first thing wrong with the headers.
@@ -89,26 +114,27 @@ impl Envelope {
             partition: reader.partition(),
             correlation_id: headers.get(header::CORRELATION_ID).map(<[u8]>::to_vec),
         };
-        let trace = TraceContext {
-            parent: lossless(headers, header::TRACEPARENT),
-            state: lossless(headers, header::TRACESTATE),
-            baggage: lossless(headers, header::BAGGAGE),
-        };
-        let content_type = reader.text(header::CONTENT_TYPE);
-        let structured = content_type.is_some_and(|t| media_type(t).starts_with("application/cloudevents"));
-        let encoding = content_type.and_then(|t| reader.content_type(t));
+        if let Err(defect) = event::check_headers(headers, header::TYPE_REQUEST) {
+            reader.note(defect);
+        }
+        let media = reader.text(header::CONTENT_TYPE).and_then(|text| reader.content_type(text));
         let accept = reader.text(header::ACCEPT).and_then(|t| reader.accept(t));
         Self {
             id,
             reply_to,
-            trace,
-            encoding,
-            structured,
+            trace: TraceContext::read(headers),
+            encoding: match media {
+                Some(Media::Body(encoding)) => Some(encoding),
+                Some(Media::Event) => Some(Encoding::Json),
+                Some(Media::Bytes) | None => None,
+            },
+            structured: media == Some(Media::Event),
             accept,
             model: reader.text(header::MODEL).map(str::to_owned),
             model_version: reader.parsed(header::MODEL_VERSION, number),
             top_k: reader.parsed(header::TOP_K, number),
             deadline: reader.parsed(header::DEADLINE, |t| t.parse().map_err(|e: jiff::Error| e.to_string())),
+            timeout_ms: reader.parsed(header::TIMEOUT_MS, number),
             priority: reader.parsed(header::PRIORITY, number),
             defect: reader.defect,
         }
@@ -134,14 +160,12 @@ impl<'a> Reader<'a> {
 
     fn text(&mut self, name: &'static str) -> Option<&'a str> {
         let bytes = self.headers.get(name)?;
-        std::str::from_utf8(bytes)
-            .map_err(|_| self.note(DecodeError::Header { name, reason: "not UTF-8 text".to_owned() }))
-            .ok()
+        std::str::from_utf8(bytes).map_err(|_| self.note(DecodeError::header(name, "not UTF-8 text"))).ok()
     }
 
     fn parsed<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let text = self.text(name)?;
-        parse(text).map_err(|reason| self.note(DecodeError::Header { name, reason })).ok()
+        parse(text).map_err(|reason| self.note(DecodeError::header(name, &reason))).ok()
     }
 
     fn partition(&mut self) -> Option<i32> {
@@ -151,51 +175,32 @@ impl<'a> Reader<'a> {
             Ok(negative) => format!("{negative} is no partition number"),
             Err(_) => format!("{} bytes where a big-endian 32-bit partition number belongs", bytes.len()),
         };
-        self.note(DecodeError::Header { name: header::REPLY_PARTITION, reason });
+        self.note(DecodeError::header(header::REPLY_PARTITION, &reason));
         None
     }
 
-    fn content_type(&mut self, text: &str) -> Option<Encoding> {
-        match media_type(text).as_str() {
-            encoding::BINCODE => Some(Encoding::Bincode),
-            encoding::JSON | encoding::CLOUDEVENTS_JSON => Some(Encoding::Json),
-            "application/octet-stream" => None,
-            other if other.starts_with("image/") => Some(Encoding::Raw),
-            _ => {
-                self.note(DecodeError::ContentType(text.to_owned()));
-                None
-            }
+    fn content_type(&mut self, text: &str) -> Option<Media> {
+        let media = Media::read(text);
+        if media.is_none() {
+            self.note(DecodeError::ContentType(codec::quoted(text)));
         }
+        media
     }
 
     fn accept(&mut self, text: &str) -> Option<Encoding> {
-        let wanted = text.split(',').map(media_type).find_map(|t| match t.as_str() {
-            encoding::BINCODE => Some(Some(Encoding::Bincode)),
-            encoding::JSON | "application/*" => Some(Some(Encoding::Json)),
-            "*/*" => Some(None),
-            _ => None,
-        });
+        let wanted = encoding::accepted(text);
         if wanted.is_none() {
-            self.note(DecodeError::Header {
-                name: header::ACCEPT,
-                reason: format!("'{text}' names neither application/json nor application/x-bincode"),
-            });
+            let text = codec::quoted(text);
+            let reason = format!("'{text}' names neither application/json nor application/x-bincode");
+            self.note(DecodeError::header(header::ACCEPT, &reason));
         }
         wanted.flatten()
     }
 }
 
-/// The type and subtype, without parameters, in lower case.
-pub(crate) fn media_type(text: &str) -> String {
-    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
-fn lossless(headers: &Headers, name: &str) -> Option<String> {
-    headers.get(name).and_then(|v| std::str::from_utf8(v).ok()).map(str::to_owned)
-}
-
-fn number(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| format!("'{text}' is not a whole number from 0 to {}", u32::MAX))
+fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
+    text.parse()
+        .map_err(|_| format!("'{}' is not a whole number, or one that is too large", codec::quoted(text)))
 }
 
 /// What [`is_id`] asks, in words.
@@ -212,6 +217,6 @@ fn topic_name(text: &str) -> Result<&str, String> {
     if (1..=249).contains(&text.len()) && text.bytes().all(allowed) && text != "." && text != ".." {
         Ok(text)
     } else {
-        Err(format!("'{text}' is not a Kafka topic name"))
+        Err(format!("'{}' is not a Kafka topic name", codec::quoted(text)))
     }
 }

@@ -1,7 +1,5 @@
 //! Record headers: their names, and a small ordered multimap that holds them apart from any Kafka library.
 
-use jiff::Timestamp;
-
 /// `1.0`: the CloudEvents version that every record of ours declares.
 pub const SPEC_VERSION: &str = "ce_specversion";
 /// The request id.
@@ -20,6 +18,8 @@ pub const MODEL_VERSION: &str = "ce_modelversion";
 pub const TOP_K: &str = "ce_topk";
 /// Extension attribute: the time after which nobody waits for the answer, RFC 3339.
 pub const DEADLINE: &str = "ce_deadline";
+/// Extension attribute: for how long somebody waits, in milliseconds from the record's own timestamp on, a decimal number.
+pub const TIMEOUT_MS: &str = "ce_timeoutms";
 /// Extension attribute: a decimal number; lower goes first, as in Triton.
 pub const PRIORITY: &str = "ce_priority";
 /// How the value is encoded, a media type.
@@ -39,6 +39,29 @@ pub const TRACESTATE: &str = "tracestate";
 /// W3C Baggage.
 pub const BAGGAGE: &str = "baggage";
 
+/// Each of them.
+pub const ALL: [&str; 19] = [
+    SPEC_VERSION,
+    ID,
+    SOURCE,
+    TYPE,
+    TIME,
+    MODEL,
+    MODEL_VERSION,
+    TOP_K,
+    DEADLINE,
+    TIMEOUT_MS,
+    PRIORITY,
+    CONTENT_TYPE,
+    ACCEPT,
+    REPLY_TOPIC,
+    REPLY_PARTITION,
+    CORRELATION_ID,
+    TRACEPARENT,
+    TRACESTATE,
+    BAGGAGE,
+];
+
 /// The CloudEvents type of a request.
 pub const TYPE_REQUEST: &str = "mlaas.predict.request.v1";
 /// The CloudEvents type of a result.
@@ -53,17 +76,6 @@ impl Headers {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// The context attributes of a CloudEvent in binary mode: of that type, under that id, from that source.
-    pub(crate) fn of_event(kind: &str, id: &str, source: &str, time: Timestamp) -> Self {
-        let mut headers = Self::new();
-        headers.push(SPEC_VERSION, "1.0");
-        headers.push(ID, id);
-        headers.push(SOURCE, source);
-        headers.push(TYPE, kind);
-        headers.push(TIME, time.to_string());
-        headers
     }
 
     /// Adds one at the end, beside any of the same name.

@@ -3,7 +3,8 @@
 //!
 //! - [`header`]: names and values of record headers (CloudEvents, Spring's request/reply, W3C trace context).
 //! - [`envelope`]: what a record says beside its value: request id, where to answer, how to encode the answer.
-//! - [`request`] and [`result`]: the two messages, and their three encodings each.
+//! - [`request`] and [`result`]: the two messages; [`error`]: the codes of a result that is an error.
+//! - [`encoding`]: how a value is encoded, and how that is told.
 //! - [`dead_letter`]: the headers of a record that can never succeed (Kafka Connect's).
 //! - [`announcement`]: what a worker says it serves.
 //!
@@ -16,17 +17,20 @@ mod codec;
 pub mod dead_letter;
 pub mod encoding;
 pub mod envelope;
+pub mod error;
+mod event;
 pub mod header;
 pub mod request;
 pub mod result;
 
-pub use announcement::Announcement;
+pub use announcement::{Announcement, SkippedModel};
 pub use codec::{DecodeError, MAX_VALUE_BYTES};
 pub use encoding::Encoding;
 pub use envelope::{Envelope, ReplyTo, TraceContext};
+pub use error::{ErrorCode, ErrorReply, UnknownCode};
 pub use header::Headers;
 pub use request::Request;
-pub use result::{ErrorCode, ErrorReply, ModelId, Outcome, Prediction, Response, Success, Timings};
+pub use result::{ModelId, Outcome, Prediction, Response, Success, Timings};
 
 /// A new request id: a UUID of version 7 (RFC 9562), which sorts by the time it was made.
 #[must_use]

@@ -1,16 +1,20 @@
 //! A request: one image and what is asked about it.
 
-use jiff::Timestamp;
+use std::borrow::Cow;
+
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, DecodeError};
-use crate::encoding::{self, Encoding};
+use crate::encoding::Encoding;
 use crate::envelope::{self, Envelope, ReplyTo, TraceContext};
+use crate::event::{self, Event};
 use crate::header::{self, Headers};
 
-/// One image and what is asked about it. Where `None`, the worker's configuration decides.
+/// One image and what is asked about it. Where `None`, the worker's configuration decides. What is read from a record may
+/// borrow its image from the record's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct Request<'a> {
     /// Correlates the answer. Unique for each request.
     pub id: String,
     /// The name of the model that should answer.
@@ -19,73 +23,63 @@ pub struct Request {
     pub model_version: Option<u32>,
     /// How many predictions to return, most probable first.
     pub top_k: Option<u32>,
-    /// The time after which nobody waits for the answer.
+    /// The time after which nobody waits for the answer; see [`Self::expires`].
     pub deadline: Option<Timestamp>,
+    /// For how many milliseconds somebody waits, from the record's own timestamp on. It travels beside the value only, as
+    /// that timestamp does.
+    pub timeout_ms: Option<u64>,
     /// Lower goes first.
     pub priority: Option<u32>,
     /// The bytes of an image file.
-    pub image: Vec<u8>,
+    pub image: Cow<'a, [u8]>,
 }
 
 /// The value of a request in JSON and in bincode. In bincode the order of the fields is the layout.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
-    #[serde(default, deserialize_with = "codec::text::optional")]
-    request_id: Option<String>,
-    #[serde(default, deserialize_with = "codec::text::optional")]
-    model: Option<String>,
+pub(crate) struct Body<'a> {
+    #[serde(default, deserialize_with = "codec::fields::text::optional")]
+    pub(crate) request_id: Option<String>,
+    #[serde(default, deserialize_with = "codec::fields::text::optional")]
+    pub(crate) model: Option<String>,
     #[serde(default)]
-    model_version: Option<u32>,
+    pub(crate) model_version: Option<u32>,
     #[serde(default)]
-    top_k: Option<u32>,
+    pub(crate) top_k: Option<u32>,
     #[serde(default)]
-    deadline: Option<Timestamp>,
+    pub(crate) deadline: Option<Timestamp>,
     #[serde(default)]
-    priority: Option<u32>,
-    #[serde(with = "codec::image_bytes")]
-    image: Vec<u8>,
+    pub(crate) priority: Option<u32>,
+    #[serde(borrow, with = "codec::fields::image")]
+    pub(crate) image: Cow<'a, [u8]>,
 }
 
-/// A CloudEvent in structured mode, JSON event format. Attributes that are nothing to us are passed over, as the
-/// specification asks.
-#[derive(Debug, Deserialize)]
-struct Event {
-    id: String,
-    #[serde(default)]
-    datacontenttype: Option<String>,
-    #[serde(default)]
-    model: Option<String>,
-    #[serde(default)]
-    modelversion: Option<u32>,
-    #[serde(default)]
-    topk: Option<u32>,
-    #[serde(default)]
-    deadline: Option<Timestamp>,
-    #[serde(default)]
-    priority: Option<u32>,
-    #[serde(default)]
-    data: Option<Body>,
-    #[serde(default)]
-    data_base64: Option<Base64>,
+impl<'a> Body<'a> {
+    pub(crate) fn of_image(image: Cow<'a, [u8]>) -> Self {
+        Self { image, ..Self::default() }
+    }
 }
 
-#[derive(Debug, Deserialize)]
-struct Base64(#[serde(with = "codec::image_bytes")] Vec<u8>);
-
-impl Request {
+impl<'a> Request<'a> {
     /// A request for that image with a new id, everything else left to the worker.
     #[must_use]
-    pub fn new(image: Vec<u8>) -> Self {
+    pub fn new(image: impl Into<Cow<'a, [u8]>>) -> Self {
         Self {
             id: crate::new_request_id(),
             model: None,
             model_version: None,
             top_k: None,
             deadline: None,
+            timeout_ms: None,
             priority: None,
-            image,
+            image: image.into(),
         }
+    }
+
+    /// The same, borrowing nothing.
+    #[must_use]
+    pub fn into_owned(self) -> Request<'static> {
+        Request { image: Cow::Owned(self.image.into_owned()), ..self }
     }
 
     /// The value of a record that carries this request.
@@ -98,16 +92,17 @@ impl Request {
             top_k: self.top_k,
             deadline: self.deadline,
             priority: self.priority,
-            image: self.image.clone(),
+            image: Cow::Borrowed(&self.image),
         };
         match encoding {
-            Encoding::Bincode => codec::to_bincode(&body()),
-            Encoding::Json => codec::to_json(&body()),
-            Encoding::Raw => self.image.clone(),
+            Encoding::Bincode => codec::bincode::write(&body(), self.image.len() + 192),
+            Encoding::Json => codec::json::write(&body()),
+            Encoding::Raw => self.image.to_vec(),
         }
     }
 
     /// The headers of a record that carries this request: CloudEvents in binary mode, where to answer, trace context.
+    /// `source` is a URI reference; what may not stand in one is percent-encoded.
     #[must_use]
     pub fn headers(
         &self,
@@ -117,13 +112,8 @@ impl Request {
         reply_to: &ReplyTo,
         trace: &TraceContext,
     ) -> Headers {
-        let mut headers = Headers::of_event(header::TYPE_REQUEST, &self.id, source, time);
-        let content_type = match encoding {
-            Encoding::Bincode => encoding::BINCODE,
-            Encoding::Json => encoding::JSON,
-            Encoding::Raw => encoding::image_media_type(&self.image).unwrap_or("application/octet-stream"),
-        };
-        headers.push(header::CONTENT_TYPE, content_type);
+        let mut headers = event::attributes(header::TYPE_REQUEST, &self.id, source, time);
+        headers.push(header::CONTENT_TYPE, encoding.media_type(&self.image));
         let mut optional = |name: &str, value: Option<String>| {
             if let Some(value) = value {
                 headers.push(name, value);
@@ -133,6 +123,7 @@ impl Request {
         optional(header::MODEL_VERSION, self.model_version.map(|v| v.to_string()));
         optional(header::TOP_K, self.top_k.map(|k| k.to_string()));
         optional(header::DEADLINE, self.deadline.map(|t| t.to_string()));
+        optional(header::TIMEOUT_MS, self.timeout_ms.map(|ms| ms.to_string()));
         optional(header::PRIORITY, self.priority.map(|p| p.to_string()));
         optional(header::REPLY_TOPIC, reply_to.topic.clone());
         trace.write(&mut headers);
@@ -152,19 +143,20 @@ impl Request {
     /// # Errors
     /// [`DecodeError`] where the value is empty, larger than `max_bytes`, not what its `content-type` says, or where a
     /// header was not understood.
-    pub fn decode(envelope: &Envelope, value: &[u8], max_bytes: usize) -> Result<Self, DecodeError> {
+    pub fn decode(envelope: &Envelope, value: &'a [u8], max_bytes: usize) -> Result<Self, DecodeError> {
         if let Some(defect) = &envelope.defect {
             return Err(defect.clone());
         }
         codec::check_size(value, max_bytes)?;
-        let body = if envelope.structured {
-            codec::from_json::<Event>(value, "CloudEvent")?.into_body()?
+        let (body, timeout_ms) = if envelope.structured {
+            Event::read(value)?.into_request()?
         } else {
-            match envelope.encoding.unwrap_or_else(|| Encoding::sniff(value)) {
-                Encoding::Bincode => codec::from_bincode(value, "request")?,
-                Encoding::Json => codec::from_json(value, "request")?,
-                Encoding::Raw => Body::of_image(value.to_vec()),
-            }
+            let body = match envelope.encoding.unwrap_or_else(|| Encoding::sniff(value)) {
+                Encoding::Bincode => codec::bincode::read(value, "request")?,
+                Encoding::Json => codec::json::read(value, "request")?,
+                Encoding::Raw => Body::of_image(Cow::Borrowed(value)),
+            };
+            (body, None)
         };
         if body.image.is_empty() {
             return Err(DecodeError::Empty("image"));
@@ -184,44 +176,22 @@ impl Request {
             model_version: envelope.model_version.or(body.model_version),
             top_k: envelope.top_k.or(body.top_k),
             deadline: envelope.deadline.or(body.deadline),
+            timeout_ms: envelope.timeout_ms.or(timeout_ms),
             priority: envelope.priority.or(body.priority),
             image: body.image,
         })
     }
-}
 
-impl Body {
-    fn of_image(image: Vec<u8>) -> Self {
-        Self { image, ..Self::default() }
-    }
-}
-
-impl Event {
-    fn into_body(self) -> Result<Body, DecodeError> {
-        let malformed = |reason: &str| DecodeError::Malformed {
-            encoding: "JSON",
-            what: "CloudEvent",
-            reason: reason.to_owned(),
-        };
-        let image_data =
-            self.datacontenttype.as_deref().is_some_and(|t| t.to_ascii_lowercase().starts_with("image/"));
-        let body = match (self.data, self.data_base64) {
-            (Some(body), None) => body,
-            (None, Some(Base64(image))) if image_data || self.datacontenttype.is_none() => {
-                Body::of_image(image)
-            }
-            (None, Some(_)) => return Err(malformed("data_base64 needs a datacontenttype of image/...")),
-            (Some(_), Some(_)) => return Err(malformed("both data and data_base64 are given")),
-            (None, None) => return Err(malformed("neither data nor data_base64 is given")),
-        };
-        Ok(Body {
-            request_id: Some(self.id),
-            model: self.model.or(body.model),
-            model_version: self.modelversion.or(body.model_version),
-            top_k: self.topk.or(body.top_k),
-            deadline: self.deadline.or(body.deadline),
-            priority: self.priority.or(body.priority),
-            image: body.image,
-        })
+    /// When nobody waits for the answer any more; `None` where no time was set or it lies beyond all times.
+    ///
+    /// The time allowed counts from `written`, the record's timestamp, and goes before the deadline, as `max-age` goes
+    /// before `Expires` in HTTP: a deadline is by the sender's clock, the timestamp by the broker's where its topic has
+    /// `message.timestamp.type=LogAppendTime`. Nothing was written after it `arrived`: a timestamp of a clock that is ahead
+    /// counts as that, and so does none.
+    #[must_use]
+    pub fn expires(&self, written: Option<Timestamp>, arrived: Timestamp) -> Option<Timestamp> {
+        let Some(allowed) = self.timeout_ms else { return self.deadline };
+        let from = written.map_or(arrived, |written| written.min(arrived));
+        from.checked_add(SignedDuration::from_millis(i64::try_from(allowed).ok()?)).ok()
     }
 }

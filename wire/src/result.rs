@@ -1,13 +1,13 @@
 //! A result: labels with their probabilities, or what went wrong.
 
-use std::fmt;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, DecodeError};
-use crate::encoding::{self, Encoding};
-use crate::envelope::{ReplyTo, TraceContext, media_type};
+use crate::encoding::{Encoding, Media};
+use crate::envelope::{ReplyTo, TraceContext};
+use crate::error::ErrorReply;
+use crate::event;
 use crate::header::{self, Headers};
 
 /// The answer to one request.
@@ -48,12 +48,12 @@ pub struct Success {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ModelId {
     /// Its name.
-    #[serde(deserialize_with = "codec::text::deserialize")]
+    #[serde(deserialize_with = "codec::fields::text::deserialize")]
     pub name: String,
     /// Its version.
     pub version: u32,
     /// The digest of its weights, `sha256:` and 64 hexadecimal digits.
-    #[serde(deserialize_with = "codec::text::deserialize")]
+    #[serde(deserialize_with = "codec::fields::text::deserialize")]
     pub digest: String,
 }
 
@@ -61,7 +61,7 @@ pub struct ModelId {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
     /// The class's name.
-    #[serde(deserialize_with = "codec::text::deserialize")]
+    #[serde(deserialize_with = "codec::fields::text::deserialize")]
     pub label: String,
     /// The class's index in the model's own output; `None` (JSON `null`) for an outcome that is no class of it, as
     /// "not a bird".
@@ -83,87 +83,6 @@ pub struct Timings {
     pub total: u64,
 }
 
-/// What went wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorReply {
-    /// gRPC's canonical code.
-    pub code: ErrorCode,
-    /// A sentence that says what to do.
-    #[serde(deserialize_with = "codec::text::deserialize")]
-    pub message: String,
-    /// Whether the same request may succeed later.
-    pub retryable: bool,
-}
-
-/// gRPC's canonical codes, those that occur here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum ErrorCode {
-    /// The request can't be read or its image can't be decoded.
-    InvalidArgument,
-    /// No such model, or no such version of it.
-    NotFound,
-    /// The deadline passed before an answer was computed.
-    DeadlineExceeded,
-    /// A queue is full.
-    ResourceExhausted,
-    /// The worker can't answer now.
-    Unavailable,
-    /// A fault of ours.
-    Internal,
-}
-
-impl ErrorCode {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::InvalidArgument,
-        Self::NotFound,
-        Self::DeadlineExceeded,
-        Self::ResourceExhausted,
-        Self::Unavailable,
-        Self::Internal,
-    ];
-
-    /// Its canonical name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::InvalidArgument => "INVALID_ARGUMENT",
-            Self::NotFound => "NOT_FOUND",
-            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
-            Self::ResourceExhausted => "RESOURCE_EXHAUSTED",
-            Self::Unavailable => "UNAVAILABLE",
-            Self::Internal => "INTERNAL",
-        }
-    }
-
-    /// Whether the same request may succeed later.
-    #[must_use]
-    pub fn is_retryable(self) -> bool {
-        matches!(self, Self::ResourceExhausted | Self::Unavailable | Self::Internal)
-    }
-}
-
-impl fmt::Display for ErrorCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl ErrorReply {
-    /// With the code's own word on whether to try again.
-    #[must_use]
-    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retryable: code.is_retryable() }
-    }
-}
-
-impl From<DecodeError> for ErrorReply {
-    fn from(error: DecodeError) -> Self {
-        Self::new(ErrorCode::InvalidArgument, error.to_string())
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Status {
@@ -175,14 +94,17 @@ enum Status {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Body {
     status: Status,
-    #[serde(deserialize_with = "codec::text::deserialize")]
+    #[serde(deserialize_with = "codec::fields::text::deserialize")]
     request_id: String,
     model: Option<ModelId>,
+    #[serde(default)]
     predictions: Vec<Prediction>,
     error: Option<ErrorReply>,
+    #[serde(default)]
     timings_us: Timings,
+    #[serde(default)]
     batch_size: u32,
-    #[serde(deserialize_with = "codec::text::deserialize")]
+    #[serde(deserialize_with = "codec::fields::text::deserialize")]
     worker: String,
 }
 
@@ -237,8 +159,8 @@ impl Response {
     #[must_use]
     pub fn encode(&self, encoding: Encoding) -> Vec<u8> {
         match encoding.of_answer() {
-            Encoding::Bincode => codec::to_bincode(self),
-            Encoding::Json | Encoding::Raw => codec::to_json(self),
+            Encoding::Bincode => codec::bincode::write(self, 512),
+            Encoding::Json | Encoding::Raw => codec::json::write(self),
         }
     }
 
@@ -251,15 +173,9 @@ impl Response {
         reply_to: &ReplyTo,
         trace: &TraceContext,
     ) -> Headers {
-        let source = format!("/mlaas/worker/{}", self.worker);
-        let mut headers = Headers::of_event(header::TYPE_RESULT, &self.request_id, &source, time);
-        headers.push(
-            header::CONTENT_TYPE,
-            match encoding.of_answer() {
-                Encoding::Bincode => encoding::BINCODE,
-                Encoding::Json | Encoding::Raw => encoding::JSON,
-            },
-        );
+        let source = format!("/mlaas/worker/{}", event::segment(&self.worker));
+        let mut headers = event::attributes(header::TYPE_RESULT, &self.request_id, &source, time);
+        headers.push(header::CONTENT_TYPE, encoding.of_answer().media_type(&[]));
         trace.write(&mut headers);
         if let Some(id) = &reply_to.correlation_id {
             headers.push(header::CORRELATION_ID, id.as_slice());
@@ -267,38 +183,25 @@ impl Response {
         headers
     }
 
-    /// Reads the value of a record, by its `content-type` where there is one.
+    /// Reads the value of a record, by its `content-type` where there is one. Leniently: fields that are not known are
+    /// passed over, in bincode what stands behind the last one.
     ///
     /// # Errors
-    /// [`DecodeError`] where the value is empty, over 64 MiB, or not a result.
+    /// [`DecodeError`] where the value is empty, over 64 MiB, not a result, or a result of another version.
     pub fn decode(headers: &Headers, value: &[u8]) -> Result<Self, DecodeError> {
+        event::check_headers(headers, header::TYPE_RESULT)?;
         codec::check_size(value, codec::MAX_VALUE_BYTES)?;
         let encoding = match headers.get(header::CONTENT_TYPE).map(String::from_utf8_lossy) {
             None => Encoding::sniff(value),
-            Some(text) => match media_type(&text).as_str() {
-                encoding::BINCODE => Encoding::Bincode,
-                encoding::JSON => Encoding::Json,
-                _ => return Err(DecodeError::ContentType(text.into_owned())),
+            Some(text) => match Media::read(&text) {
+                Some(Media::Body(encoding @ (Encoding::Bincode | Encoding::Json))) => encoding,
+                Some(Media::Bytes) => Encoding::sniff(value),
+                _ => return Err(DecodeError::ContentType(codec::quoted(&text))),
             },
         };
         match encoding {
-            Encoding::Bincode => codec::from_bincode(value, "result"),
-            Encoding::Json | Encoding::Raw => codec::from_json(value, "result"),
-        }
-    }
-}
-
-impl TraceContext {
-    pub(crate) fn write(&self, headers: &mut Headers) {
-        let fields = [
-            (header::TRACEPARENT, &self.parent),
-            (header::TRACESTATE, &self.state),
-            (header::BAGGAGE, &self.baggage),
-        ];
-        for (name, value) in fields {
-            if let Some(value) = value {
-                headers.push(name, value.as_str());
-            }
+            Encoding::Bincode => codec::bincode::read_front(value, "result").map(|(result, _)| result),
+            Encoding::Json | Encoding::Raw => codec::json::read(value, "result"),
         }
     }
 }

@@ -112,7 +112,7 @@ fn size_is_checked_before_anything_else() {
             "{encoding}"
         );
     }
-    request.image = vec![0; MAX_VALUE_BYTES + 1];
+    request.image = vec![0; MAX_VALUE_BYTES + 1].into();
     let error = Request::decode(&bare(), &request.image, usize::MAX).unwrap_err();
     assert_eq!(error, DecodeError::TooLarge { bytes: MAX_VALUE_BYTES + 1, limit: MAX_VALUE_BYTES });
     assert!(Response::decode(&Headers::new(), &request.image).is_err());
@@ -126,7 +126,10 @@ fn deep_json_is_refused() {
 }
 
 /// Names that mean something, so that random values reach the parsers behind them.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 18] = [
+    "ce_specversion",
+    "ce_type",
+    "ce_timeoutms",
     "ce_id",
     "ce_model",
     "ce_modelversion",

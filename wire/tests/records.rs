@@ -6,15 +6,16 @@ mod common;
 
 use common::PIXEL_PNG;
 use wire::{
-    DecodeError, Encoding, Envelope, ErrorCode, ErrorReply, Headers, Request, Response, TraceContext,
+    DecodeError, Encoding, Envelope, ErrorCode, ErrorReply, Headers, Outcome, ReplyTo, Request, Response,
+    TraceContext,
 };
 
 fn headers(pairs: &[(&str, &str)]) -> Headers {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), Some(value.as_bytes().to_vec()))).collect()
 }
 
-fn decode(key: Option<&[u8]>, headers: &Headers, value: &[u8]) -> Result<Request, DecodeError> {
-    Request::decode(&Envelope::read(key, headers), value, 1 << 20)
+fn decode(key: Option<&[u8]>, headers: &Headers, value: &[u8]) -> Result<Request<'static>, DecodeError> {
+    Request::decode(&Envelope::read(key, headers), value, 1 << 20).map(Request::into_owned)
 }
 
 /// The error's text, which is what the sender gets to read.
@@ -27,7 +28,7 @@ fn refusal(headers: &Headers, value: &[u8]) -> String {
 #[test]
 fn bytes_alone_are_a_request() {
     let request = decode(None, &Headers::new(), &PIXEL_PNG).unwrap();
-    assert_eq!(request.image, PIXEL_PNG);
+    assert_eq!(*request.image, PIXEL_PNG);
     assert_eq!((request.model, request.model_version, request.top_k), (None, None, None));
     assert!(uuid::Uuid::parse_str(&request.id).is_ok(), "an id is made: {}", request.id);
 }
@@ -76,6 +77,7 @@ fn a_header_goes_before_the_body() {
         ("ce_modelversion", "7"),
         ("ce_topk", "9"),
         ("ce_deadline", "2030-01-01T00:00:00Z"),
+        ("ce_timeoutms", "9"),
         ("ce_priority", "0"),
     ]);
     let read = decode(None, &over, &value).unwrap();
@@ -83,6 +85,7 @@ fn a_header_goes_before_the_body() {
     request.model_version = Some(7);
     request.top_k = Some(9);
     request.deadline = Some("2030-01-01T00:00:00Z".parse().unwrap());
+    request.timeout_ms = Some(9);
     request.priority = Some(0);
     assert_eq!(read, request);
 }
@@ -191,10 +194,10 @@ fn structured_cloud_events() {
         (request.id.as_str(), request.model.as_deref(), request.top_k),
         ("e-1", Some("bird"), Some(2))
     );
-    assert_eq!(request.image, b"\x89PNG\r\n\x1a\n");
+    assert_eq!(*request.image, *b"\x89PNG\r\n\x1a\n");
 
     let request = read(&format!("\"datacontenttype\":\"image/png\",\"data_base64\":\"{image}\"")).unwrap();
-    assert_eq!(request.image, b"\x89PNG\r\n\x1a\n");
+    assert_eq!(*request.image, *b"\x89PNG\r\n\x1a\n");
 
     for (rest, words) in [
         ("\"x\":1".to_owned(), "neither data nor data_base64"),
@@ -261,4 +264,167 @@ fn codes_are_spelled_as_grpc_spells_them() {
     for code in ErrorCode::ALL {
         assert_eq!(serde_json::to_value(code).unwrap(), code.name());
     }
+}
+
+#[test]
+fn another_version_of_a_record_of_ours_is_refused_by_its_name() {
+    let v2 = headers(&[("ce_specversion", "1.0"), ("ce_type", "mlaas.predict.request.v2")]);
+    let text = refusal(&v2, &PIXEL_PNG);
+    assert_eq!(
+        text,
+        "ce_type 'mlaas.predict.request.v2' is not known: this side reads mlaas.predict.request.v1"
+    );
+    let answer = headers(&[("ce_type", "mlaas.predict.result.v1")]);
+    assert!(refusal(&answer, &PIXEL_PNG).contains("'mlaas.predict.result.v1' is not known"));
+    let old = headers(&[("ce_specversion", "0.3")]);
+    assert_eq!(refusal(&old, &PIXEL_PNG), "ce_specversion '0.3' is not known: this side reads 1.0");
+    let other = headers(&[("ce_specversion", "1.0"), ("ce_type", "com.example.uploaded")]);
+    assert!(decode(None, &other, &PIXEL_PNG).is_ok(), "somebody else's type is nothing to us");
+
+    let result = common::success().encode(Encoding::Json);
+    let read = |pairs| Response::decode(&headers(pairs), &result);
+    let error = read(&[("ce_type", "mlaas.predict.result.v2")]).unwrap_err();
+    assert!(error.to_string().contains("this side reads mlaas.predict.result.v1"), "{error}");
+    assert!(read(&[("ce_specversion", "2.0")]).is_err());
+    assert!(read(&[("ce_specversion", "1.0"), ("ce_type", "mlaas.predict.result.v1")]).is_ok());
+}
+
+#[test]
+fn results_are_read_leniently() {
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&common::error().encode(Encoding::Json)).unwrap();
+    json["new"] = serde_json::json!({"of": "tomorrow"});
+    json["timings_us"]["network"] = 7.into();
+    json["error"]["code"] = "DATA_LOSS".into();
+    json["error"]["retryable"] = true.into();
+    let read = Response::decode(&Headers::new(), json.to_string().as_bytes()).unwrap();
+    let Outcome::Error(error) = &read.outcome else { panic!("{read:?}") };
+    assert_eq!((error.code.name(), error.retryable), ("DATA_LOSS", true), "the reply's word, not the code's");
+    let again: serde_json::Value = serde_json::from_slice(&read.encode(Encoding::Json)).unwrap();
+    assert_eq!(again["error"], json["error"], "it is passed on as it came");
+
+    // In bincode the code of the golden error is the byte behind `error, optional: present`.
+    let mut value = common::error().encode(Encoding::Bincode);
+    let at = 1 + 1 + 4 + 1 + 1 + 1;
+    assert_eq!(value[at], 1, "NOT_FOUND");
+    value[at] = 9;
+    value.extend(b"fields of tomorrow");
+    let read = Response::decode(&Headers::new(), &value).unwrap();
+    let Outcome::Error(error) = &read.outcome else { panic!("{read:?}") };
+    assert_eq!(error.code.to_string(), "CODE_9");
+    assert_eq!(read.encode(Encoding::Bincode), value[..value.len() - 18], "it is passed on as it came");
+
+    for odd in ["", "data_loss", "A B", "A\u{1b}", "X".repeat(41).as_str()] {
+        json["error"]["code"] = odd.into();
+        let error = Response::decode(&Headers::new(), json.to_string().as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("not the name of an error code"), "{error}");
+    }
+}
+
+#[test]
+fn a_structured_event_may_write_numbers_as_text() {
+    let structured = headers(&[("content-type", "application/cloudevents+json")]);
+    let event = |attributes: &str| {
+        let event = format!("{{\"id\":\"e-1\",{attributes},\"data\":{{\"image\":\"AA==\"}}}}");
+        decode(None, &structured, event.as_bytes())
+    };
+    for (model_version, top_k, priority, timeout) in
+        [("7", "2", "1", "1500"), ("\"7\"", "\"2\"", "\"1\"", "\"1500\"")]
+    {
+        let request = event(&format!(
+            "\"modelversion\":{model_version},\"topk\":{top_k},\"priority\":{priority},\"timeoutms\":{timeout}"
+        ))
+        .unwrap();
+        assert_eq!(
+            (request.model_version, request.top_k, request.priority, request.timeout_ms),
+            (Some(7), Some(2), Some(1), Some(1500))
+        );
+    }
+    for odd in ["\"two\"", "-1", "\"-1\"", "1.5", "true", "4294967296", "\"4294967296\"", "\"\"", "[]"] {
+        let error = event(&format!("\"topk\":{odd}")).unwrap_err().to_string();
+        assert!(error.contains("not a JSON CloudEvent"), "{odd}: {error}");
+    }
+    assert_eq!(event("\"topk\":null").unwrap().top_k, None);
+    let error = event("\"type\":\"mlaas.predict.request.v2\"").unwrap_err().to_string();
+    assert!(error.contains("ce_type 'mlaas.predict.request.v2'"), "{error}");
+    assert!(event("\"specversion\":\"0.3\"").is_err());
+}
+
+#[test]
+fn a_source_is_a_uri_reference() {
+    let mut response = common::success();
+    let source = |response: &Response| {
+        let headers =
+            response.headers(Encoding::Json, common::time(), &ReplyTo::default(), &TraceContext::default());
+        String::from_utf8(headers.get("ce_source").unwrap().to_vec()).unwrap()
+    };
+    assert_eq!(source(&response), "/mlaas/worker/worker-1");
+    response.worker = "größe 1/2?#%".to_owned();
+    assert_eq!(source(&response), "/mlaas/worker/gr%C3%B6%C3%9Fe%201%2F2%3F%23%25");
+    let request = common::small_request().headers(
+        Encoding::Raw,
+        "https://example.com/a b?c=%20#ü",
+        common::time(),
+        &ReplyTo::default(),
+        &TraceContext::default(),
+    );
+    assert_eq!(request.get("ce_source"), Some(&b"https://example.com/a%20b?c=%20#%C3%BC"[..]));
+}
+
+#[test]
+fn the_time_allowed_counts_from_the_record_s_timestamp() {
+    let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
+    let (written, arrived) = (at("2026-01-01T00:00:00Z"), at("2026-01-01T00:00:10Z"));
+    let mut request = common::small_request();
+    assert_eq!(request.expires(Some(written), arrived), None);
+    request.deadline = Some(at("2026-01-01T00:00:05Z"));
+    assert_eq!(request.expires(Some(written), arrived), request.deadline);
+    request.timeout_ms = Some(30_000);
+    let expires = request.expires(Some(written), arrived);
+    assert_eq!(expires, Some(at("2026-01-01T00:00:30Z")), "it goes before the deadline, which has passed");
+    let ahead = at("2026-01-01T01:00:00Z");
+    assert_eq!(request.expires(Some(ahead), arrived), Some(at("2026-01-01T00:00:40Z")), "a clock ahead");
+    assert_eq!(request.expires(None, arrived), Some(at("2026-01-01T00:00:40Z")), "no timestamp");
+    for endless in [u64::MAX, i64::MAX as u64, 1 << 60] {
+        request.timeout_ms = Some(endless);
+        assert_eq!(request.expires(Some(written), arrived), None, "{endless} ms are no limit");
+    }
+    for odd in ["-1", "1.5", "30s", "", "18446744073709551616"] {
+        let text = refusal(&headers(&[("ce_timeoutms", odd)]), &PIXEL_PNG);
+        assert!(text.starts_with("header ce_timeoutms: "), "{text}");
+    }
+}
+
+#[test]
+fn a_stranger_s_words_are_not_repeated_at_length() {
+    let long = "ü".repeat(5000);
+    let key = format!("{{\"{long}\":1}}");
+    for text in [
+        refusal(&headers(&[("content-type", &long)]), &PIXEL_PNG),
+        refusal(&headers(&[("accept", &long)]), &PIXEL_PNG),
+        refusal(&headers(&[("ce_topk", &long)]), &PIXEL_PNG),
+        refusal(&headers(&[("ce_deadline", &long)]), &PIXEL_PNG),
+        refusal(&headers(&[("kafka_replyTopic", &long)]), &PIXEL_PNG),
+        refusal(&headers(&[("ce_type", &format!("mlaas.{long}"))]), &PIXEL_PNG),
+        refusal(&headers(&[("ce_specversion", &long)]), &PIXEL_PNG),
+        refusal(&Headers::new(), key.as_bytes()),
+    ] {
+        assert!(text.len() < 450, "{} bytes: {text}", text.len());
+    }
+}
+
+#[test]
+fn an_announcement_of_an_older_worker_skips_nothing() {
+    let mut announcement = common::announcement();
+    let old = announcement.encode();
+    assert!(!String::from_utf8_lossy(&old).contains("skipped"), "unchanged where there is nothing to say");
+    assert_eq!(wire::Announcement::decode(&old).unwrap(), announcement);
+    announcement.skipped = vec![wire::SkippedModel {
+        model: "bird".to_owned(),
+        version: None,
+        reason: "model.safetensors is missing".to_owned(),
+    }];
+    assert_eq!(wire::Announcement::decode(&announcement.encode()).unwrap(), announcement);
+    let tomorrow = String::from_utf8(old).unwrap().replacen('{', "{\"new\":[1],", 1);
+    assert!(wire::Announcement::decode(tomorrow.as_bytes()).is_ok());
 }

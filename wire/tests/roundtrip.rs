@@ -25,10 +25,11 @@ prop_compose! {
         model_version in any::<Option<u32>>(),
         top_k in any::<Option<u32>>(),
         deadline in proptest::option::of(timestamp()),
+        timeout_ms in any::<Option<u64>>(),
         priority in any::<Option<u32>>(),
         image in proptest::collection::vec(any::<u8>(), 1..2000),
-    ) -> Request {
-        Request { id, model, model_version, top_k, deadline, priority, image }
+    ) -> Request<'static> {
+        Request { id, model, model_version, top_k, deadline, timeout_ms, priority, image: image.into() }
     }
 }
 
@@ -63,7 +64,10 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         .prop_map(|(name, version, digest, predictions, batch_size)| {
             Outcome::Success(Success { model: ModelId { name, version, digest }, predictions, batch_size })
         });
-    let error = (proptest::sample::select(ErrorCode::ALL.to_vec()), text(), any::<bool>())
+    // Codes that are not known come back too: by name from JSON, by number from bincode, as `CODE_9` from both.
+    let unknown = (7..u32::MAX).prop_map(|n| serde_json::from_value(format!("CODE_{n}").into()).unwrap());
+    let code = prop_oneof![proptest::sample::select(ErrorCode::ALL.to_vec()), unknown];
+    let error = (code, text(), any::<bool>())
         .prop_map(|(code, message, retryable)| Outcome::Error(ErrorReply { code, message, retryable }));
     prop_oneof![success, error]
 }
@@ -97,7 +101,8 @@ proptest! {
         prop_assert_eq!(&envelope.defect, &None);
         prop_assert_eq!(&envelope.reply_to, &reply_to);
         prop_assert_eq!(&envelope.trace, &trace);
-        prop_assert_eq!(Request::decode(&envelope, &request.encode(encoding), usize::MAX).unwrap(), request);
+        let value = request.encode(encoding);
+        prop_assert_eq!(Request::decode(&envelope, &value, usize::MAX).unwrap(), request);
     }
 
     #[test]
@@ -106,7 +111,9 @@ proptest! {
         encoding in proptest::sample::select(vec![Encoding::Bincode, Encoding::Json]),
     ) {
         let envelope = Envelope::read(None, &Headers::new());
-        prop_assert_eq!(Request::decode(&envelope, &request.encode(encoding), usize::MAX).unwrap(), request);
+        let value = request.encode(encoding);
+        let bare = Request { timeout_ms: None, ..request };
+        prop_assert_eq!(Request::decode(&envelope, &value, usize::MAX).unwrap(), bare);
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl Decode {
         let Envelope { reply_to, trace, .. } = envelope;
         let key = original.key.clone();
         let mut asker = Asker { id, key, reply_to, trace, encoding, arrived, span, ticket };
-        match self.job_parts(request, arrived) {
+        match self.job_parts(request, arrived, original.timestamp) {
             Ok(parts) => {
                 // From here on only the pixels are kept: nothing that comes later sends a record to the dead letters.
                 asker.ticket.weigh(parts.pixels.data.len());
@@ -90,8 +90,9 @@ impl Decode {
 
     fn job_parts(
         &self,
-        request: Result<Request, wire::DecodeError>,
+        request: Result<Request<'_>, wire::DecodeError>,
         arrived: Instant,
+        written: Option<Timestamp>,
     ) -> Result<Parts, (Option<Arc<Served>>, ErrorReply)> {
         let request = request.map_err(|e| (None, e.into()))?;
         let model = self
@@ -99,7 +100,8 @@ impl Decode {
             .find(request.model.as_deref(), request.model_version)
             .map_err(|reply| (None, reply))?;
         let fail = |code, message: String| (Some(Arc::clone(&model)), ErrorReply::new(code, message));
-        let deadline = deadline(request.deadline, arrived, &self.queue);
+        let arrived_at = Timestamp::now().saturating_sub(arrived.elapsed()).unwrap_or(Timestamp::MIN);
+        let deadline = deadline(request.expires(written, arrived_at), arrived, &self.queue);
         if deadline.is_some_and(|at| at <= Instant::now()) {
             return Err(fail(
                 ErrorCode::DeadlineExceeded,
@@ -193,6 +195,7 @@ mod tests {
             key: None,
             value: Some(value.to_vec()),
             headers: wire::Headers::new(),
+            timestamp: None,
         }
     }
 
@@ -248,10 +251,9 @@ mod tests {
     #[test]
     fn what_can_never_succeed_goes_to_the_dead_letters_as_it_came() {
         type Case<'a> = (&'a [u8], &'a [(&'a str, &'a str)]);
-        let cases: [Case<'_>; 7] = [
+        let cases: [Case<'_>; 6] = [
             (b"", &[]),
             (b"not an image", &[]),
-            (&[7; 101], &[]),
             (b"{\"image\": 1}", &[(header::CONTENT_TYPE, "application/json")]),
             (b"x", &[(header::CONTENT_TYPE, "text/plain")]),
             (&doubles::image(9), &[(header::TOP_K, "0")]),
@@ -277,6 +279,8 @@ mod tests {
     #[test]
     fn what_may_succeed_another_time_is_answered_and_no_dead_letter() {
         let image = doubles::image(9);
+        let (_, code, dead) = failure(&[7; 101], &[]);
+        assert_eq!((code, dead), (ErrorCode::OutOfRange, false), "a worker may take more tomorrow");
         assert_eq!(failure(&image, &[(header::MODEL, "fish")]).1, ErrorCode::NotFound);
         assert_eq!(failure(&image, &[(header::MODEL_VERSION, "4")]).1, ErrorCode::NotFound);
         let expired = [(header::DEADLINE, "2020-01-01T00:00:00Z")];
@@ -290,6 +294,20 @@ mod tests {
         let (outcome, ..) = failure(b"not an image", &headers);
         assert_eq!(outcome.asker.id, "r2");
         assert_eq!(outcome.asker.reply_to.topic.as_deref(), Some("answers"));
+    }
+
+    #[test]
+    fn the_time_allowed_counts_from_the_record_s_timestamp() {
+        let allowed = [(header::TIMEOUT_MS, "60000"), (header::DEADLINE, "2020-01-01T00:00:00Z")];
+        let mut late = record(&doubles::image(9), &allowed);
+        late.original.timestamp = Some(Timestamp::now() - jiff::SignedDuration::from_secs(61));
+        let outcome = decode().step(late).expect_err("no job");
+        assert_eq!(outcome.answer.unwrap_err().reply.code, ErrorCode::DeadlineExceeded);
+
+        let mut fresh = record(&doubles::image(9), &allowed);
+        fresh.original.timestamp = Some(Timestamp::now() - jiff::SignedDuration::from_secs(20));
+        let left = decode().step(fresh).unwrap().deadline.unwrap() - Instant::now();
+        assert!((30..=40).contains(&left.as_secs()), "{left:?} of 60 s are left after 20");
     }
 
     #[test]

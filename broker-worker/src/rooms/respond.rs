@@ -270,7 +270,7 @@ impl Respond {
     }
 
     fn dead_letter(&self, original: Original, stage: &str, reply: &ErrorReply) -> Message {
-        let Original { topic, partition, offset, key, value, mut headers } = original;
+        let Original { topic, partition, offset, key, value, mut headers, .. } = original;
         let letter = DeadLetter {
             topic: &topic,
             partition,
@@ -292,7 +292,7 @@ impl Respond {
 fn too_large(response: &Response) -> Response {
     let message =
         "the reply is larger than its topic takes: ask for fewer predictions, or send shorter headers";
-    let reply = ErrorReply { retryable: false, ..ErrorReply::new(ErrorCode::ResourceExhausted, message) };
+    let reply = ErrorReply::new(ErrorCode::OutOfRange, message);
     Response { outcome: wire::Outcome::Error(reply), ..response.clone() }
 }
 
@@ -403,6 +403,7 @@ mod tests {
                 key: Some(b"k".to_vec()),
                 value: Some(b"no image".to_vec()),
                 headers,
+                timestamp: None,
             };
             let reply = ErrorReply::new(ErrorCode::InvalidArgument, "no image");
             let failure = Failure { model: None, reply, stage: "decode", dead: Some(original) };
@@ -550,10 +551,7 @@ mod tests {
         let (id, _) = bench.only();
         bench.fails(id, Fault::TooLarge).await;
         let (id, short) = bench.only();
-        assert_eq!(
-            (short.topic.as_str(), error_code(&short)),
-            ("answers", Some(ErrorCode::ResourceExhausted))
-        );
+        assert_eq!((short.topic.as_str(), error_code(&short)), ("answers", Some(ErrorCode::OutOfRange)));
         assert!(short.headers.get(header::CORRELATION_ID).is_some());
         bench.fails(id, Fault::TooLarge).await;
         let (id, bare) = bench.only();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use client::ClientError;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Map, Value, json};
-use wire::{Outcome, Response};
+use wire::{ErrorCode, ErrorReply, Outcome, Response};
 
 /// Writes whole lines, around the progress bar where there is one.
 #[derive(Debug)]
@@ -68,12 +68,11 @@ impl Output {
     pub(crate) fn failure(&self, file: &str, id: Option<&str>, error: &ClientError) -> io::Result<()> {
         if self.json {
             let code = match error {
-                ClientError::Timeout { .. } => "DEADLINE_EXCEEDED",
-                ClientError::TooLarge { .. } => "INVALID_ARGUMENT",
-                _ => "UNAVAILABLE",
+                ClientError::Timeout { .. } => ErrorCode::DeadlineExceeded,
+                ClientError::TooLarge { .. } => ErrorCode::OutOfRange,
+                _ => ErrorCode::Unavailable,
             };
-            let retryable = code != "INVALID_ARGUMENT";
-            let error = json!({"code": code, "message": error.to_string(), "retryable": retryable});
+            let error = ErrorReply::new(code, error.to_string());
             self.line(&json!({"file": file, "request_id": id, "status": "error", "error": error}).to_string())
         } else {
             self.line(&format!("{file}  error: {error}"))
@@ -83,7 +82,7 @@ impl Output {
     /// A file that could not be read.
     pub(crate) fn unreadable(&self, file: &str, error: &io::Error) -> io::Result<()> {
         if self.json {
-            let error = json!({"code": "INVALID_ARGUMENT", "message": error.to_string(), "retryable": false});
+            let error = ErrorReply::new(ErrorCode::InvalidArgument, error.to_string());
             self.line(
                 &json!({"file": file, "request_id": null, "status": "error", "error": error}).to_string(),
             )

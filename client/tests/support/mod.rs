@@ -27,7 +27,7 @@ pub fn broker(partitions: i32) -> EmbeddedBroker {
 /// A request, as it came.
 pub struct Received {
     pub envelope: Envelope,
-    pub request: Request,
+    pub request: Request<'static>,
     /// Key, headers and value together.
     pub bytes: usize,
     pub key: Vec<u8>,
@@ -100,7 +100,7 @@ impl Responder {
                         let key = message.key().unwrap_or_default().to_vec();
                         let value = message.payload().unwrap_or_default();
                         let envelope = Envelope::read(Some(&key), &headers);
-                        let request = Request::decode(&envelope, value, usize::MAX).unwrap();
+                        let request = Request::decode(&envelope, value, usize::MAX).unwrap().into_owned();
                         let headers: usize =
                             headers.iter().map(|(k, v)| k.len() + v.map_or(0, <[u8]>::len)).sum();
                         let bytes = key.len() + value.len() + headers;

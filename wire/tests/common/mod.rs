@@ -23,27 +23,29 @@ pub(crate) fn digest() -> String {
     format!("sha256:{}", "0123456789abcdef".repeat(4))
 }
 
-pub(crate) fn small_request() -> Request {
+pub(crate) fn small_request() -> Request<'static> {
     Request {
         id: "r-1".to_owned(),
         model: None,
         model_version: None,
         top_k: None,
         deadline: None,
+        timeout_ms: None,
         priority: None,
-        image: PIXEL_PNG.to_vec(),
+        image: PIXEL_PNG.to_vec().into(),
     }
 }
 
-pub(crate) fn full_request() -> Request {
+pub(crate) fn full_request() -> Request<'static> {
     Request {
         id: "019b7c9e-2d5a-7c31-8a57-5f0c1c6b2a10".to_owned(),
         model: Some("bird".to_owned()),
         model_version: Some(1),
         top_k: Some(3),
         deadline: Some("2026-01-02T03:04:35.5Z".parse().unwrap()),
+        timeout_ms: Some(30_500),
         priority: Some(300),
-        image: PIXEL_PNG.to_vec(),
+        image: PIXEL_PNG.to_vec().into(),
     }
 }
 
@@ -116,6 +118,7 @@ pub(crate) fn announcement() -> Announcement {
         default: true,
         announced_at: time(),
         ttl_s: 30,
+        skipped: Vec::new(),
     }
 }
 
