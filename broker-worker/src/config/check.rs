@@ -8,6 +8,12 @@ use super::{BackPressure, Config, Protocol};
 
 /// librdkafka's default for `max.poll.interval.ms`.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
+/// Threads of one kind: more than the largest machine has cores, and few enough to start.
+const MAX_THREADS: usize = 512;
+/// What a dead letter is larger than its request: the headers that say why it is one.
+const DEAD_LETTER_ROOM: usize = 64 << 10;
+/// The longest name that Kafka gives a topic.
+const MAX_TOPIC_NAME: usize = 249;
 
 /// A rule that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +29,10 @@ impl Config {
         self.check_batching()?;
         self.check_queue()?;
         self.check_group()?;
+        self.check_topics()?;
+        self.check_limits()?;
         self.check_rest()?;
+        self.check_delivery()?;
         // librdkafka's own view; the address is of no matter here.
         for role in [Role::Consumer, Role::Producer, Role::Admin] {
             self.kafka
@@ -117,17 +126,120 @@ impl Config {
         Ok(())
     }
 
-    fn check_rest(&self) -> Result<(), Invalid> {
-        at_least_one("top_k", self.top_k)?;
-        at_least_one("instances", self.instance_count())?;
-        at_least_one("decode_threads", self.decode_thread_count())?;
-        at_least_one("limits.max_request_bytes", self.limits.max_request_bytes)?;
-        if self.limits.max_request_bytes > wire::MAX_VALUE_BYTES {
+    fn check_limits(&self) -> Result<(), Invalid> {
+        let limits = &self.limits;
+        at_least_one("limits.max_request_bytes", limits.max_request_bytes)?;
+        at_least_one("limits.max_image_width", limits.max_image_width)?;
+        at_least_one("limits.max_image_height", limits.max_image_height)?;
+        at_least_one("limits.max_image_alloc_bytes", limits.max_image_alloc_bytes)?;
+        if limits.max_request_bytes > wire::MAX_VALUE_BYTES {
             return fail(format!(
                 "limits.max_request_bytes, {}, must be {} or fewer",
-                self.limits.max_request_bytes,
+                limits.max_request_bytes,
                 wire::MAX_VALUE_BYTES
             ));
+        }
+        Ok(())
+    }
+
+    fn check_topics(&self) -> Result<(), Invalid> {
+        for (key, value) in
+            [("partitions", self.topics.partitions), ("replication_factor", self.topics.replication_factor)]
+        {
+            if value < 1 && value != -1 {
+                return fail(format!(
+                    "topics.{key}, {value}, must be at least 1, or -1 for the broker's default"
+                ));
+            }
+        }
+        let topics = &self.topics;
+        for (key, name) in [
+            ("requests", &topics.requests),
+            ("results", &topics.results),
+            ("dead_letter", &topics.dead_letter),
+            ("models", &topics.models),
+        ] {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
+            if name.is_empty()
+                || name.len() > MAX_TOPIC_NAME
+                || name == "."
+                || name == ".."
+                || !name.chars().all(allowed)
+            {
+                return fail(format!(
+                    "topics.{key}, '{}', is no name that Kafka gives a topic: it takes 1 to {MAX_TOPIC_NAME} letters, digits, '.', '_' and '-'",
+                    name.escape_debug()
+                ));
+            }
+        }
+        let topics = topics.names();
+        let mut names = topics.names().to_vec();
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => fail(format!("topics: {} is named twice: each must be another", pair[0])),
+            None => Ok(()),
+        }
+    }
+
+    /// Settings of librdkafka's that it takes and that would lose requests or answers, or hold them up for ever.
+    fn check_delivery(&self) -> Result<(), Invalid> {
+        let given = |role: Role, key: &str| {
+            let own = if role == Role::Consumer { &self.kafka.consumer } else { &self.kafka.producer };
+            own.get(key).or_else(|| self.kafka.common.get(key)).map(|value| value.trim().to_lowercase())
+        };
+        for key in ["acks", "request.required.acks"] {
+            if let Some(value) = given(Role::Producer, key).filter(|v| v != "all" && v != "-1") {
+                return fail(format!(
+                    "kafka: {key} is {value}, and must be all: an answer that one broker alone has can be lost with it"
+                ));
+            }
+        }
+        if let Some(value) = given(Role::Producer, "enable.idempotence").filter(|v| v != "true") {
+            return fail(format!(
+                "kafka: enable.idempotence is {value}, and must be true: answers would come twice or in another order"
+            ));
+        }
+        if let Some(value) = given(Role::Producer, "delivery.report.only.error").filter(|v| v != "false") {
+            return fail(format!(
+                "kafka: delivery.report.only.error is {value}, and must be false: the worker commits what the broker is reported to have"
+            ));
+        }
+        let largest = self.limits.max_request_bytes + DEAD_LETTER_ROOM;
+        if let Some(kbytes) = given(Role::Producer, "queue.buffering.max.kbytes")
+            && kbytes.parse::<usize>().is_ok_and(|kbytes| kbytes.saturating_mul(1024) < largest)
+        {
+            return fail(format!(
+                "kafka: queue.buffering.max.kbytes is {kbytes}, and must be {} or more: the largest record, a dead letter of limits.max_request_bytes, would never fit",
+                largest.div_ceil(1024)
+            ));
+        }
+        if let Some(value) = given(Role::Consumer, "auto.offset.reset")
+            .filter(|v| !["earliest", "smallest", "beginning"].contains(&v.as_str()))
+        {
+            return fail(format!(
+                "kafka: auto.offset.reset is {value}, and must be earliest: requests that lie on the topic before the group's first worker comes would be skipped"
+            ));
+        }
+        if given(Role::Consumer, "auto.commit.interval.ms").is_some_and(|value| value == "0") {
+            return fail(
+                "kafka: auto.commit.interval.ms is 0, which commits nothing: requests would be answered again at each start"
+                    .into(),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_rest(&self) -> Result<(), Invalid> {
+        at_least_one("top_k", self.top_k)?;
+        for (key, threads) in
+            [("instances", self.instance_count()), ("decode_threads", self.decode_thread_count())]
+        {
+            at_least_one(key, threads)?;
+            if threads > MAX_THREADS {
+                return fail(format!(
+                    "{key}, {threads}, must be {MAX_THREADS} or fewer: one for each core is quickest"
+                ));
+            }
         }
         if self.shutdown.grace.is_zero() {
             return fail("shutdown.grace is 0: what was taken needs a moment to be answered".into());
@@ -141,21 +253,6 @@ impl Config {
         }
         if self.models.default.is_empty() {
             return fail("models.default is empty: name the model for requests that name none".into());
-        }
-        for (key, value) in
-            [("partitions", self.topics.partitions), ("replication_factor", self.topics.replication_factor)]
-        {
-            if value < 1 && value != -1 {
-                return fail(format!(
-                    "topics.{key}, {value}, must be at least 1, or -1 for the broker's default"
-                ));
-            }
-        }
-        let topics = self.topics.names();
-        let mut names = topics.names().to_vec();
-        names.sort_unstable();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return fail(format!("topics: {} is named twice: each must be another", pair[0]));
         }
         crate::telemetry::filter(&self.log.level)
             .map(drop)
@@ -177,8 +274,8 @@ fn fail(reason: String) -> Result<(), Invalid> {
     Err(Invalid(reason))
 }
 
-fn at_least_one(key: &str, value: usize) -> Result<(), Invalid> {
-    if value == 0 { fail(format!("{key} is 0: it must be at least 1")) } else { Ok(()) }
+fn at_least_one<N: Default + PartialEq>(key: &str, value: N) -> Result<(), Invalid> {
+    if value == N::default() { fail(format!("{key} is 0: it must be at least 1")) } else { Ok(()) }
 }
 
 fn show(duration: Duration) -> String {
@@ -186,50 +283,4 @@ fn show(duration: Duration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_defaults_hold() {
-        assert_eq!(Config::default().validate(), Ok(()));
-    }
-
-    #[test]
-    fn each_rule_names_the_keys_that_break_it() {
-        let cases = [
-            ("batching: {max_batch_size: 0}", "batching.max_batch_size is 0"),
-            ("batching: {max_batch_size: 8, preferred_batch_size: [4, 16]}", "holds 16"),
-            ("batching: {max_batch_size: 300}", "no batch would ever be full"),
-            ("queue: {max_queue_size: 128}", "no request would ever be refused"),
-            ("queue: {backpressure: {low_requests: 128}}", "low_requests, 128, must be below"),
-            ("queue: {backpressure: {low_bytes: 67108864}}", "low_bytes, 67108864, must be below"),
-            ("queue: {priority_levels: 3, default_priority_level: 4}", "from 1 to queue.priority_levels, 3"),
-            ("group: {id: ' '}", "group.id is empty"),
-            (
-                "group: {drain_timeout: 10s}",
-                "group.drain_timeout, 10s, must be below group.session_timeout, 10s",
-            ),
-            (
-                "group: {session_timeout: 10min, drain_timeout: 1s}",
-                "must not be above max.poll.interval.ms, 5m",
-            ),
-            ("shutdown: {grace: 5min}", "shutdown.grace, 5m, must be below"),
-            ("kafka: {consumer: {max.poll.interval.ms: '15000'}}", "shutdown.grace, 20s, must be below"),
-            ("shutdown: {grace: 0s}", "shutdown.grace is 0"),
-            ("top_k: 0", "top_k is 0"),
-            ("instances: 0", "instances is 0"),
-            ("limits: {max_request_bytes: 99999999}", "limits.max_request_bytes"),
-            ("topics: {results: predict.requests}", "predict.requests is named twice"),
-            ("topics: {partitions: 0}", "topics.partitions, 0, must be"),
-            ("name: a/b", "name must not"),
-            ("log: {level: 'nonsense=;='}", "log.level"),
-            ("kafka: {sasl_username: me, common: {sasl.username: me}}", "are the same setting"),
-            ("kafka: {common: {no.such.key: 1}}", "no.such.key"),
-        ];
-        for (text, expected) in cases {
-            let config: Config = serde_yaml::from_str(text).unwrap_or_else(|e| panic!("{text}: {e}"));
-            let error = config.validate().expect_err(text).to_string();
-            assert!(error.contains(expected), "{text}\n{error}");
-        }
-    }
-}
+mod tests;
