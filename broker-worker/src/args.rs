@@ -13,7 +13,8 @@ use crate::config::{LogFormat, Sources};
 /// Answers prediction requests from Kafka. Without a broker configured it starts one of its own, for a first try.
 ///
 /// Exit codes: 0 ended as asked and all answered; 2 usage or configuration error; 3 the embedded broker of another worker
-/// is gone; 1 anything else; 130 or 143 ended at once by a second Ctrl-C or SIGTERM.
+/// is gone; 1 anything else; 130 or 143 ended at once by a second Ctrl-C or SIGTERM, or by one that came before the
+/// configuration was read.
 #[derive(Debug, Parser)]
 #[command(name = "worker", version)]
 pub struct Args {

@@ -1,25 +1,35 @@
 //! The `worker` program: command line, configuration, logs, signals, exit code. All else is in the library.
 
+mod signals;
+
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use worker::args::{Args, Instead, ready_line};
 use worker::config::{self, Config};
 use worker::{RunError, telemetry};
 
+use crate::signals::{Signals, leave};
+
 const USAGE: u8 = 2;
 const BROKER_GONE: u8 = 3;
-const INTERRUPTED: u8 = 128 + 2;
-const TERMINATED: u8 = 128 + 15;
 
 fn main() -> ExitCode {
+    // Before anything else: from here on no signal is lost, and none runs destructors beneath a thread that computes.
+    let withheld = signals::withhold();
     // Before the first tensor and the first thread.
     model::configure_process();
+    let signals = match withheld.map_err(std::io::Error::from).and_then(signals::Withheld::listen) {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("worker: signals can't be heard: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let (args, sources) = match Args::read(std::env::args_os(), std::env::vars()) {
         Ok(read) => read,
         Err(error) => {
@@ -42,8 +52,9 @@ fn main() -> ExitCode {
         print!("{}", config.to_yaml());
         return ExitCode::SUCCESS;
     }
-    match work(config) {
-        Ok(Ended::Asked) => ExitCode::SUCCESS,
+    // Whatever the end is, threads that load or compute may outlive it.
+    match work(config, &signals) {
+        Ok(Ended::Asked) => leave(0),
         Ok(Ended::AtOnce(code)) => leave(code),
         Err(error) => {
             eprintln!("worker: {error:#}");
@@ -58,22 +69,23 @@ enum Ended {
     AtOnce(u8),
 }
 
-fn work(config: Config) -> anyhow::Result<Ended> {
+fn work(config: Config, signals: &Signals) -> anyhow::Result<Ended> {
+    let heard = signals.subscribe();
     telemetry::init(&config.log).context("log.level")?;
     // The nets have threads of their own; these move parcels.
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let ended = runtime.block_on(run(config));
-    runtime.shutdown_timeout(Duration::from_millis(100));
+    let ended = runtime.block_on(run(config, heard));
+    runtime.shutdown_background();
     ended
 }
 
-async fn run(config: Config) -> anyhow::Result<Ended> {
-    let mut signals = Signals::new().context("signals can't be heard")?;
+async fn run(config: Config, mut signals: mpsc::UnboundedReceiver<u8>) -> anyhow::Result<Ended> {
     let format = config.log.format;
     let end = CancellationToken::new();
     let app = tokio::select! {
         app = worker::build(config) => app?,
-        code = signals.next() => return Ok(Ended::AtOnce(code)),
+        // Nothing was taken: all is answered.
+        _ = signals.recv() => return Ok(Ended::Asked),
     };
     let work = worker::run(app, end.clone(), move |ready| {
         let mut out = std::io::stdout().lock();
@@ -83,42 +95,12 @@ async fn run(config: Config) -> anyhow::Result<Ended> {
     tokio::pin!(work);
     tokio::select! {
         result = &mut work => return result.map(|()| Ended::Asked).map_err(Into::into),
-        _ = signals.next() => {}
+        _ = signals.recv() => {}
     }
     tracing::info!("shutting down; a second signal ends at once");
     end.cancel();
     tokio::select! {
         result = &mut work => result.map(|()| Ended::Asked).map_err(Into::into),
-        code = signals.next() => Ok(Ended::AtOnce(code)),
-    }
-}
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// The exit code that goes with the next signal.
-    async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.interrupt.recv() => INTERRUPTED,
-            _ = self.terminate.recv() => TERMINATED,
-        }
-    }
-}
-
-/// Ends the process while threads may still compute: to return would run libtorch's destructors beneath them. What was
-/// worth keeping has been dropped before.
-fn leave(code: u8) -> ExitCode {
-    drop(std::io::stdout().flush());
-    // SAFETY: `_exit` ends the process, touches no memory of ours and runs no handlers.
-    #[allow(unsafe_code)]
-    unsafe {
-        nix::libc::_exit(i32::from(code))
+        Some(code) = signals.recv() => Ok(Ended::AtOnce(code)),
     }
 }
