@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use wire::{Announcement, Headers, header};
+use wire::{Announcement, Headers, SkippedModel, header};
 
-use crate::models::Models;
+use crate::models::{Models, Skipped};
 use crate::outbox::{Message, Outbox, UNATTENDED};
 
 /// How often.
@@ -58,7 +58,7 @@ impl Announcer {
                 default: self.models.is_default(served),
                 announced_at: Timestamp::now(),
                 ttl_s: TTL_S,
-                skipped: Vec::new(),
+                skipped: self.models.skipped().iter().map(skipped).collect(),
             };
             let mut headers = Headers::new();
             headers.push(header::CONTENT_TYPE, wire::encoding::JSON);
@@ -74,6 +74,10 @@ impl Announcer {
             }
         }
     }
+}
+
+fn skipped(skipped: &Skipped) -> SkippedModel {
+    SkippedModel { model: skipped.name.clone(), version: skipped.version, reason: skipped.reason.clone() }
 }
 
 #[cfg(test)]
@@ -98,7 +102,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn announces_again_and_again_and_takes_it_back() {
         let served = vec![doubles::served("bird", 2), doubles::served("shoe", 1)];
-        let models = Models::new(served, "shoe", "weights").unwrap();
+        let skipped = Skipped { name: "fish".into(), version: None, reason: "no weights".into() };
+        let models = Models::with_skipped(served, vec![skipped], "shoe", "weights").unwrap();
         let sent = Arc::new(Sent::default());
         let end = CancellationToken::new();
         let outbox = Arc::clone(&sent) as Arc<dyn Outbox>;
@@ -115,6 +120,7 @@ mod tests {
         let bird = said[0].as_ref().unwrap();
         assert_eq!((bird.model.as_str(), bird.version, bird.default), ("bird", 2, false));
         assert!(said[1].as_ref().unwrap().default);
+        assert_eq!((bird.skipped[0].model.as_str(), bird.skipped[0].reason.as_str()), ("fish", "no weights"));
         assert!(said[4].is_none() && said[5].is_none(), "tombstones");
         assert_eq!(sent[4].key.as_deref(), Some(&b"w1/bird/2"[..]));
         assert!(sent.iter().all(|m| m.topic == "predict.models"));

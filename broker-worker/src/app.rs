@@ -16,7 +16,7 @@ use crate::announce::Announcer;
 use crate::broker::{self, Home};
 use crate::clients;
 use crate::config::Config;
-use crate::health::Health;
+use crate::health::{Health, Problem};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::models::{Models, ModelsError};
@@ -112,7 +112,12 @@ pub struct Ready {
 /// # Errors
 /// [`BuildError`], one sentence.
 pub async fn build(config: Config) -> Result<App, BuildError> {
-    let models = Models::open(&config)?;
+    // Reading and hashing the files takes as long as the disk does.
+    let opened = config.clone();
+    let models = match tokio::task::spawn_blocking(move || Models::open(&opened)).await {
+        Ok(models) => models?,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    };
     build_with(config, models, &RuntimeDir::from_env()).await
 }
 
@@ -132,6 +137,9 @@ pub async fn build_with(config: Config, models: Models, dir: &RuntimeDir) -> Res
         health: Arc::new(Health::default()),
         metrics: Arc::new(Metrics::default()),
     };
+    for skipped in models.skipped() {
+        shared.health.note(Problem::new(format!("model-{}", skipped.name), &skipped.reason));
+    }
     let worker = config.worker_name();
     Ok(App { config, models, home, listener, address, shared, worker })
 }
@@ -141,6 +149,13 @@ impl App {
     #[must_use]
     pub fn http_address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Takes a room for stuck after that long at one piece of work.
+    #[cfg(test)]
+    pub(crate) fn with_patience(mut self, stuck: std::time::Duration) -> Self {
+        self.shared.health = Arc::new(Health::with_patience(stuck));
+        self
     }
 
     /// The broker's address.

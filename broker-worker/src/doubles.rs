@@ -8,7 +8,9 @@ use tokio::time::Instant;
 use wire::{Encoding, ModelId, Prediction, ReplyTo, TraceContext};
 
 use crate::backend::{Backend, BackendError, Input, Prepare};
-use crate::config::Delivery;
+use crate::config::{Delivery, Queue};
+use crate::lane::Lane;
+use crate::metrics::Metrics;
 use crate::models::Served;
 use crate::parcels::{Asker, Job, Ticket};
 use crate::rooms::commit::Book;
@@ -140,9 +142,21 @@ pub(crate) fn asker(id: &str, ticket: Ticket) -> Asker {
 /// A job of that id.
 #[must_use]
 pub(crate) fn job(id: &str) -> Job {
+    job_in(&lane(served("bird", 1)), id)
+}
+
+/// A lane of its own for a model version.
+#[must_use]
+pub(crate) fn lane(served: Served) -> Arc<Lane> {
+    Arc::new(Lane::new(Arc::new(served), &Queue::default(), &Metrics::default()))
+}
+
+/// A job of that lane and id.
+#[must_use]
+pub(crate) fn job_in(lane: &Arc<Lane>, id: &str) -> Job {
     Job {
         asker: asker(id, ticket()),
-        model: Arc::new(served("bird", 1)),
+        lane: Arc::clone(lane),
         pixels: Pixels { width: 1, height: 1, channels: 1, data: vec![1] },
         top_k: 1,
         level: 0,

@@ -42,7 +42,7 @@ pub async fn serve(
 }
 
 async fn live(State(shown): State<Shown>) -> impl IntoResponse {
-    said(shown.health.live())
+    said(shown.health.live().map(|()| Vec::new()).map_err(|reason| vec![reason]))
 }
 
 async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
@@ -53,9 +53,11 @@ async fn text(State(shown): State<Shown>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shown.metrics.text())
 }
 
-fn said(state: Result<(), &'static str>) -> (StatusCode, String) {
-    match state {
-        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
-    }
+/// `ok` and what there is to know beside it, or what is wrong; a line each.
+fn said(state: Result<Vec<String>, Vec<String>>) -> (StatusCode, String) {
+    let (status, lines) = match state {
+        Ok(notes) => (StatusCode::OK, [vec!["ok".to_owned()], notes].concat()),
+        Err(reasons) => (StatusCode::SERVICE_UNAVAILABLE, reasons),
+    };
+    (status, lines.join("\n") + "\n")
 }

@@ -8,7 +8,7 @@
 //!   [`capacity`]: the figures on the arrows. Decode, queue and batch too hand answers to respond: those of requests
 //!   that are not computed. A ticket needs no channel: it writes itself into commit's book.
 //! - [`backend`] and [`models`]: what the rooms ask of a model, and the models of the registry behind it.
-//! - [`load`]: the rule behind back-pressure; [`outbox`]: the producer; [`clients`]: what librdkafka is given;
+//! - [`lane`]: a model version and the jobs that wait for it; [`load`]: the rule behind back-pressure; [`outbox`]: the producer; [`clients`]: what librdkafka is given;
 //!   [`broker`]: which broker, and waiting for it.
 //! - [`app`]: all of it, built and run; [`args`] and [`config`]: what there is to set; [`http`], [`health`], [`metrics`],
 //!   [`telemetry`] and [`announce`]: what it says about itself.
@@ -25,8 +25,10 @@ pub mod config;
 mod doubles;
 pub mod health;
 pub mod http;
+pub mod lane;
 pub mod load;
 pub mod metrics;
+mod micros;
 pub mod models;
 pub mod outbox;
 pub mod parcels;

@@ -2,12 +2,20 @@
 
 use std::time::Duration;
 
-use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
 use wire::{ErrorCode, ModelId, Timings};
 
+use crate::micros::micros;
 use crate::parcels::{Failure, Labels};
 
 const MODEL: [&str; 2] = ["model", "version"];
+/// Seconds, from a reply that needs no computing to one that waited as long as anybody does.
+const BUCKETS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// All of a worker's metrics.
 pub struct Metrics {
@@ -21,6 +29,8 @@ pub struct Metrics {
     queue_duration: IntCounterVec,
     compute_input_duration: IntCounterVec,
     compute_infer_duration: IntCounterVec,
+    stages: HistogramVec,
+    errors: IntCounterVec,
     lag: IntGaugeVec,
     /// Records sent to the dead-letter topic.
     pub dead_letters: IntCounter,
@@ -34,6 +44,26 @@ pub struct Metrics {
     pub paused: IntGauge,
     /// Rebalances seen.
     pub rebalances: IntCounter,
+}
+
+/// Those of one model version, looked up once.
+pub struct ModelMetrics {
+    /// Requests that wait for an instance.
+    pub pending: IntGauge,
+    inference_count: IntCounter,
+    exec_count: IntCounter,
+    compute_infer_duration: IntCounter,
+    infer: Histogram,
+}
+
+impl ModelMetrics {
+    /// A batch of that many images was computed.
+    pub fn computed(&self, images: usize, took: Duration) {
+        self.inference_count.inc_by(images as u64);
+        self.exec_count.inc();
+        self.compute_infer_duration.inc_by(micros(took));
+        self.infer.observe(took.as_secs_f64());
+    }
 }
 
 impl Default for Metrics {
@@ -53,6 +83,8 @@ impl Metrics {
     #[must_use]
     pub fn new(registry: Registry) -> Self {
         let families = Families(&registry);
+        families.process();
+        families.build_info();
         Self {
             request_success: families.counters(
                 "nv_inference_request_success",
@@ -96,6 +128,16 @@ impl Metrics {
                 "Time in the net, in microseconds, each batch once, summed",
                 &MODEL,
             ),
+            stages: families.histograms(
+                "mlaas_worker_stage_duration_seconds",
+                "Time of a request in decode, in the queue, in the net (each batch once), and in all of the worker (total)",
+                &["stage", "model", "version"],
+            ),
+            errors: families.counters(
+                "mlaas_worker_error_replies_total",
+                "Requests answered with an error, by its code",
+                &["code"],
+            ),
             lag: families.gauges(
                 "kafka_consumer_lag",
                 "Records on the partition behind the committed offset",
@@ -118,20 +160,18 @@ impl Metrics {
         }
     }
 
-    /// The gauge of requests that wait for that model.
+    /// Those of that model version.
     #[must_use]
-    pub fn pending(&self, model: &ModelId) -> IntGauge {
-        self.pending.with_label_values(&[&model.name, &model.version.to_string()])
-    }
-
-    /// A batch was computed.
-    pub fn computed(&self, model: &ModelId, images: usize, took: Duration) {
+    pub fn of(&self, model: &ModelId) -> ModelMetrics {
         let version = model.version.to_string();
         let labels = [model.name.as_str(), version.as_str()];
-        self.inference_count.with_label_values(&labels).inc_by(images as u64);
-        self.exec_count.with_label_values(&labels).inc();
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.compute_infer_duration.with_label_values(&labels).inc_by(micros);
+        ModelMetrics {
+            pending: self.pending.with_label_values(&labels),
+            inference_count: self.inference_count.with_label_values(&labels),
+            exec_count: self.exec_count.with_label_values(&labels),
+            compute_infer_duration: self.compute_infer_duration.with_label_values(&labels),
+            infer: self.stages.with_label_values(&["infer", labels[0], labels[1]]),
+        }
     }
 
     /// A request was answered. Where no model was found, the labels are empty: what a request calls its model is its
@@ -143,6 +183,11 @@ impl Metrics {
         };
         let version = model.map(|m| m.version.to_string()).unwrap_or_default();
         let labels = [model.map_or("", |m| m.name.as_str()), version.as_str()];
+        for (stage, time) in [("decode", timings.decode), ("queue", timings.queue), ("total", timings.total)]
+        {
+            let stage = self.stages.with_label_values(&[stage, labels[0], labels[1]]);
+            stage.observe(Duration::from_micros(time).as_secs_f64());
+        }
         match result {
             Ok(_) => {
                 self.request_success.with_label_values(&labels).inc();
@@ -151,17 +196,9 @@ impl Metrics {
                 self.compute_input_duration.with_label_values(&labels).inc_by(timings.decode);
             }
             Err(failure) => {
-                let reason = match failure.reply.code {
-                    ErrorCode::DeadlineExceeded | ErrorCode::ResourceExhausted => "REJECTED",
-                    ErrorCode::Internal => "BACKEND",
-                    // All by name, so that a new code is given its reason here. The last is written by no worker.
-                    ErrorCode::InvalidArgument
-                    | ErrorCode::NotFound
-                    | ErrorCode::OutOfRange
-                    | ErrorCode::Unavailable
-                    | ErrorCode::Unknown(_) => "OTHER",
-                };
-                self.request_failure.with_label_values(&[labels[0], labels[1], reason]).inc();
+                let code = failure.reply.code;
+                self.errors.with_label_values(&[code.name()]).inc();
+                self.request_failure.with_label_values(&[labels[0], labels[1], reason(code)]).inc();
             }
         }
     }
@@ -188,6 +225,18 @@ impl Metrics {
     }
 }
 
+/// Triton's word for it. Each code has its line, so that a new one gets a word of its own.
+fn reason(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::DeadlineExceeded | ErrorCode::ResourceExhausted => "REJECTED",
+        ErrorCode::Internal | ErrorCode::Unavailable => "BACKEND",
+        // The last is written by no worker.
+        ErrorCode::InvalidArgument | ErrorCode::NotFound | ErrorCode::OutOfRange | ErrorCode::Unknown(_) => {
+            "OTHER"
+        }
+    }
+}
+
 struct Families<'a>(&'a Registry);
 
 // Each name and label below is a constant of this file, and a test makes all of them.
@@ -204,6 +253,23 @@ impl Families<'_> {
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels).expect("a valid name"))
+    }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+        let opts = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
+        self.register(HistogramVec::new(opts, labels).expect("a valid name"))
+    }
+
+    /// The process's processor time, memory, threads, open files and start.
+    fn process(&self) {
+        self.0.register(Box::new(ProcessCollector::for_self())).expect("each name is registered once");
+    }
+
+    fn build_info(&self) {
+        let labels = ["version", "librdkafka"];
+        let info = self.gauges("mlaas_worker_build_info", "1; what this worker was built from", &labels);
+        let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
+        info.with_label_values(&[env!("CARGO_PKG_VERSION"), &librdkafka]).set(1);
     }
 
     fn counter(&self, name: &str, help: &str) -> IntCounter {
@@ -224,9 +290,10 @@ mod tests {
     fn the_families_have_triton_s_names_and_labels() {
         let metrics = Metrics::default();
         let model = ModelId { name: "bird".into(), version: 1, digest: String::new() };
-        metrics.computed(&model, 8, Duration::from_micros(900));
-        metrics.computed(&model, 2, Duration::from_micros(100));
-        metrics.pending(&model).set(3);
+        let of_model = metrics.of(&model);
+        of_model.computed(8, Duration::from_micros(900));
+        of_model.computed(2, Duration::from_micros(100));
+        of_model.pending.set(3);
         let timings = Timings { decode: 1, queue: 2, inference: 3, total: 6 };
         let served = std::sync::Arc::new(crate::doubles::served("bird", 1));
         let labels = Labels { model: served, predictions: vec![], batch_size: 8 };
@@ -247,12 +314,21 @@ mod tests {
             r#"nv_inference_queue_duration_us{model="bird",version="1"} 2"#,
             r#"nv_inference_compute_input_duration_us{model="bird",version="1"} 1"#,
             r#"nv_inference_request_failure{model="",reason="REJECTED",version=""} 2"#,
-            r#"nv_inference_request_failure{model="",reason="BACKEND",version=""} 1"#,
-            r#"nv_inference_request_failure{model="",reason="OTHER",version=""} 4"#,
+            r#"nv_inference_request_failure{model="",reason="BACKEND",version=""} 2"#,
+            r#"nv_inference_request_failure{model="",reason="OTHER",version=""} 3"#,
+            r#"mlaas_worker_error_replies_total{code="NOT_FOUND"} 1"#,
+            r#"mlaas_worker_stage_duration_seconds_count{model="bird",stage="infer",version="1"} 2"#,
+            r#"mlaas_worker_stage_duration_seconds_count{model="bird",stage="total",version="1"} 1"#,
+            r#"mlaas_worker_stage_duration_seconds_bucket{model="bird",stage="infer",version="1",le="0.001"} 2"#,
             r#"kafka_consumer_lag{partition="2",topic="predict.requests"} 17"#,
             "mlaas_worker_dead_letters_total 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\nis not in\n{text}");
+        }
+        for family in
+            ["process_cpu_seconds_total", "process_resident_memory_bytes", "mlaas_worker_build_info{"]
+        {
+            assert!(text.lines().any(|l| l.starts_with(family)), "{family}");
         }
         metrics.forget_lag("predict.requests", 2);
         assert!(!metrics.text().contains("kafka_consumer_lag{"));

@@ -8,7 +8,7 @@ use registry::{ModelVersion, Registry, Select};
 use wire::{ErrorCode, ErrorReply, ModelId, Prediction};
 
 use crate::backend::{Backend, BackendError, Input, Loader, Prepare};
-use crate::config::{self, Config};
+use crate::config::Config;
 
 /// A model version that is served.
 pub struct Served {
@@ -30,11 +30,23 @@ impl fmt::Debug for Served {
     }
 }
 
-/// All that are served.
+/// All that are served, and those that would be if their files were whole.
 #[derive(Clone, Debug)]
 pub struct Models {
     served: Vec<Arc<Served>>,
+    skipped: Vec<Skipped>,
     default: String,
+}
+
+/// A model of the folder that can't be served. Those beside it are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its name.
+    pub name: String,
+    /// The version, where it is known which one is meant.
+    pub version: Option<u32>,
+    /// Why, and what to do.
+    pub reason: String,
 }
 
 /// Why the configured models can't be served.
@@ -51,6 +63,12 @@ pub enum ModelsError {
     None {
         /// `models.root`.
         root: String,
+    },
+    /// None of those that there are can be served.
+    #[error("no model can be served: {reasons}")]
+    NoneLeft {
+        /// Why not, each.
+        reasons: String,
     },
     /// One is named twice.
     #[error("{name} version {version} is served twice: name it once in models.serve")]
@@ -76,8 +94,26 @@ impl Models {
     /// # Errors
     /// [`ModelsError`] where there are none, one is there twice, or the default is not among them.
     pub fn new(served: Vec<Served>, default: &str, root: &str) -> Result<Self, ModelsError> {
-        if served.is_empty() {
+        Self::with_skipped(served, Vec::new(), default, root)
+    }
+
+    /// As [`Models::new`], beside others that can't be served. The default may be one of those: requests that mean it
+    /// are told so.
+    ///
+    /// # Errors
+    /// As [`Models::new`].
+    pub fn with_skipped(
+        served: Vec<Served>,
+        skipped: Vec<Skipped>,
+        default: &str,
+        root: &str,
+    ) -> Result<Self, ModelsError> {
+        if served.is_empty() && skipped.is_empty() {
             return Err(ModelsError::None { root: root.to_owned() });
+        }
+        if served.is_empty() {
+            let reasons: Vec<_> = skipped.into_iter().map(|s| s.reason).collect();
+            return Err(ModelsError::NoneLeft { reasons: reasons.join("; ") });
         }
         for (i, model) in served.iter().enumerate() {
             let id = &model.id;
@@ -85,33 +121,62 @@ impl Models {
                 return Err(ModelsError::Twice { name: id.name.clone(), version: id.version });
             }
         }
-        let models = Self { served: served.into_iter().map(Arc::new).collect(), default: default.to_owned() };
-        if models.served.iter().any(|m| m.id.name == default) {
+        let served = served.into_iter().map(Arc::new).collect();
+        let models = Self { served, skipped, default: default.to_owned() };
+        if models.served.iter().any(|m| m.id.name == default)
+            || models.skipped.iter().any(|m| m.name == default)
+        {
             Ok(models)
         } else {
             Err(ModelsError::Default { default: default.to_owned(), served: models.list() })
         }
     }
 
-    /// Those of the configuration, from its folder: each file is checked against its digest, nothing is loaded yet.
+    /// Those of the configuration, from its folder: each file is checked against its digest, nothing is loaded yet. Of
+    /// models that are not named but found there, those that are not whole are skipped: somebody may be copying them.
     ///
     /// # Errors
-    /// [`ModelsError`] where one is missing, damaged, or not what the rest of the configuration asks for.
+    /// [`ModelsError`] where one that is named is missing or damaged, or where none is left.
     pub fn open(config: &Config) -> Result<Self, ModelsError> {
         let registry = Registry::open(&config.models.root)?;
         let device = config.device.0.resolve()?;
         let limits = config.limits.image();
-        let mut served = Vec::new();
-        for choice in choices(&registry, &config.models.serve)? {
-            let version = registry.load(&choice.0, &choice.1)?;
-            served.push(Served::new(version, device, limits)?);
+        let open = |name: &str, select: &Select| -> Result<Served, ModelsError> {
+            Ok(Served::new(registry.load(name, select)?, device, limits)?)
+        };
+        let (mut served, mut skipped) = (Vec::new(), Vec::new());
+        for named in &config.models.serve {
+            served.push(open(&named.name, &named.version.0)?);
         }
-        Self::new(served, &config.models.default, &config.models.root.display().to_string())
+        if config.models.serve.is_empty() {
+            for name in registry.models()? {
+                match found(&registry, &name).map_err(Into::into).and_then(|found| match found {
+                    Some(select) => open(&name, &select).map(Some),
+                    None => Ok(None),
+                }) {
+                    Ok(found) => served.extend(found),
+                    Err(error) => {
+                        let version = registry.resolve(&name, &Select::default()).ok();
+                        let reason = format!("{name} is not served: {error}");
+                        tracing::error!(model = name, "{reason}");
+                        skipped.push(Skipped { name, version, reason });
+                    }
+                }
+            }
+        }
+        let root = config.models.root.display().to_string();
+        Self::with_skipped(served, skipped, &config.models.default, &root)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Served>> {
         self.served.iter()
+    }
+
+    /// Those that can't be served.
+    #[must_use]
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
     }
 
     /// Whether it answers a request that names no model.
@@ -123,15 +188,25 @@ impl Models {
     /// The one that a request means: without a name the default, without a version the first one configured.
     ///
     /// # Errors
-    /// `NOT_FOUND` where it is not served here.
-    pub fn find(&self, name: Option<&str>, version: Option<u32>) -> Result<Arc<Served>, ErrorReply> {
+    /// `NOT_FOUND` where it is not served here; `UNAVAILABLE` where it would be if its files were whole.
+    pub fn find(&self, name: Option<&str>, version: Option<u32>) -> Result<&Arc<Served>, ErrorReply> {
+        self.position(name, version).map(|at| &self.served[at])
+    }
+
+    /// As [`Models::find`], its place in the order of [`Models::iter`].
+    pub(crate) fn position(&self, name: Option<&str>, version: Option<u32>) -> Result<usize, ErrorReply> {
         let name = name.unwrap_or(&self.default);
-        let mut named = self.served.iter().filter(|m| m.id.name == name).peekable();
+        let mut named = self.served.iter().enumerate().filter(|(_, m)| m.id.name == name).peekable();
         let not_found = |message: String| ErrorReply::new(ErrorCode::NotFound, message);
         if named.peek().is_none() {
+            if self.skipped.iter().any(|skipped| skipped.name == name) {
+                let message = format!("model '{name}' can't be served by this worker: its log says why");
+                return Err(ErrorReply::new(ErrorCode::Unavailable, message));
+            }
             return Err(not_found(format!("model '{name}' is not served here; there are: {}", self.list())));
         }
-        named.find(|m| version.is_none_or(|v| m.id.version == v)).cloned().ok_or_else(|| {
+        let found = named.find(|(_, m)| version.is_none_or(|v| m.id.version == v));
+        found.map(|(at, _)| at).ok_or_else(|| {
             let version = version.unwrap_or_default();
             not_found(format!("version {version} of {name} is not served here; there are: {}", self.list()))
         })
@@ -143,26 +218,16 @@ impl Models {
     }
 }
 
-/// What is configured, else each model of the folder in its production version, or the latest where it names none.
-fn choices(
-    registry: &Registry,
-    serve: &[config::Serve],
-) -> Result<Vec<(String, Select)>, registry::RegistryError> {
-    if !serve.is_empty() {
-        return Ok(serve.iter().map(|s| (s.name.clone(), s.version.0.clone())).collect());
+/// Which version of a model that is found in the folder is meant: the production version, or the latest where it names
+/// none. Nothing where it has no version yet.
+fn found(registry: &Registry, name: &str) -> Result<Option<Select>, registry::RegistryError> {
+    if registry.versions(name)?.is_empty() {
+        return Ok(None);
     }
-    let mut choices = Vec::new();
-    for name in registry.models()? {
-        if registry.versions(&name)?.is_empty() {
-            continue;
-        }
-        let select = match registry.resolve(&name, &Select::default()) {
-            Err(registry::RegistryError::UnknownAlias { .. }) => Select::Latest,
-            _ => Select::default(),
-        };
-        choices.push((name, select));
-    }
-    Ok(choices)
+    Ok(Some(match registry.resolve(name, &Select::default()) {
+        Err(registry::RegistryError::UnknownAlias { .. }) => Select::Latest,
+        _ => Select::default(),
+    }))
 }
 
 impl Served {
@@ -246,6 +311,7 @@ impl Backend for Net {
 mod tests {
     use super::*;
     use crate::doubles;
+    use std::path::Path;
 
     fn models() -> Models {
         let served = vec![doubles::served("bird", 2), doubles::served("bird", 1), doubles::served("shoe", 1)];
@@ -267,6 +333,57 @@ mod tests {
             assert_eq!(error.code, ErrorCode::NotFound);
             assert!(error.message.ends_with("there are: bird 2, bird 1, shoe 1"), "{}", error.message);
         }
+    }
+
+    /// A copy of the shipped Fashion-MNIST model, and another model beside it whose weights are cut short.
+    fn half_copied() -> tempfile::TempDir {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights/fashion-mnist");
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["fashion-mnist", "half"] {
+            let version = dir.path().join(name).join("1");
+            std::fs::create_dir_all(&version).unwrap();
+            std::fs::write(dir.path().join(name).join("production"), "1\n").unwrap();
+            let manifest = std::fs::read_to_string(shipped.join("1/manifest.yaml")).unwrap();
+            let manifest = manifest.replacen("fashion-mnist", name, 1);
+            std::fs::write(version.join("manifest.yaml"), manifest).unwrap();
+            let weights = std::fs::read(shipped.join("1/model.safetensors")).unwrap();
+            let end = if name == "half" { weights.len() / 2 } else { weights.len() };
+            std::fs::write(version.join("model.safetensors"), &weights[..end]).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn a_half_copied_model_is_skipped_and_those_beside_it_are_served() {
+        let dir = half_copied();
+        let mut config = Config::default();
+        config.models.root = dir.path().to_owned();
+        let models = Models::open(&config).unwrap();
+        assert_eq!(models.list(), "fashion-mnist 1");
+        let [skipped] = models.skipped() else { panic!("{:?}", models.skipped()) };
+        assert_eq!((skipped.name.as_str(), skipped.version), ("half", Some(1)));
+        assert!(skipped.reason.starts_with("half is not served: "), "{}", skipped.reason);
+        assert_eq!(models.find(Some("half"), None).unwrap_err().code, ErrorCode::Unavailable);
+
+        config.models.default = "half".to_owned();
+        let models = Models::open(&config).unwrap();
+        assert_eq!(models.find(None, None).unwrap_err().code, ErrorCode::Unavailable);
+
+        std::fs::remove_file(dir.path().join("half/1/manifest.yaml")).unwrap();
+        assert_eq!(Models::open(&config).unwrap().skipped().len(), 1, "nor does a missing file");
+    }
+
+    #[test]
+    fn a_damaged_model_that_is_named_or_alone_is_fatal() {
+        let dir = half_copied();
+        let mut config = Config::default();
+        config.models.root = dir.path().to_owned();
+        config.models.serve = serde_yaml::from_str("[{name: fashion-mnist}, {name: half}]").unwrap();
+        assert!(matches!(Models::open(&config), Err(ModelsError::Registry(_))));
+        config.models.serve.clear();
+        std::fs::remove_dir_all(dir.path().join("fashion-mnist")).unwrap();
+        let error = Models::open(&config).unwrap_err().to_string();
+        assert!(error.starts_with("no model can be served: half is not served: "), "{error}");
     }
 
     #[test]

@@ -9,9 +9,11 @@ use jiff::Timestamp;
 use model::Pixels;
 use tokio::time::Instant;
 use tracing::Span;
-use wire::{Encoding, ErrorReply, Headers, Prediction, ReplyTo, TraceContext};
+use wire::{Encoding, ErrorCode, ErrorReply, Headers, Prediction, ReplyTo, Timings, TraceContext};
 
+use crate::lane::Lane;
 use crate::load::Hold;
+use crate::micros::micros;
 use crate::models::Served;
 use crate::rooms::commit::Book;
 
@@ -79,8 +81,8 @@ pub struct Asker {
 pub struct Job {
     /// Who asks.
     pub asker: Asker,
-    /// The model version that answers.
-    pub model: Arc<Served>,
+    /// Where it waits for the model version that answers.
+    pub lane: Arc<Lane>,
     /// The image, at the net's own size.
     pub pixels: Pixels,
     /// How many predictions to return.
@@ -95,11 +97,39 @@ pub struct Job {
     pub queued: Instant,
 }
 
-/// From batch to infer: jobs of one model version, never none.
+impl Job {
+    /// Whether its deadline has passed.
+    #[must_use]
+    pub fn is_expired(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|at| at <= now)
+    }
+
+    /// The answer where it is not computed.
+    #[must_use]
+    pub fn refused(self, stage: &'static str, code: ErrorCode, message: &str) -> Answer {
+        let timings = Timings {
+            decode: micros(self.decode),
+            queue: micros(self.queued.elapsed()),
+            ..Timings::default()
+        };
+        let model = Some(Arc::clone(&self.lane.model));
+        let failure = Failure::passing(stage, model, ErrorReply::new(code, message));
+        Answer { asker: self.asker, result: Err(failure), timings }
+    }
+
+    /// The answer where its deadline passed before it was computed.
+    #[must_use]
+    pub fn expired(self, stage: &'static str) -> Answer {
+        let message = "the deadline passed while the request waited for an instance";
+        self.refused(stage, ErrorCode::DeadlineExceeded, message)
+    }
+}
+
+/// From batch to infer: jobs of one lane, never none.
 #[derive(Debug)]
 pub struct Batch {
-    /// The model version.
-    pub model: Arc<Served>,
+    /// The lane.
+    pub lane: Arc<Lane>,
     /// The jobs, in the order in which they are computed.
     pub jobs: Vec<Job>,
 }

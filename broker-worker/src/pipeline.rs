@@ -13,6 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::backend::BackendError;
 use crate::capacity;
 use crate::config::Config;
+use crate::lane::Lanes;
 use crate::models::Models;
 use crate::outbox::{Event, Outbox};
 use crate::parcels::{Answer, Record};
@@ -48,7 +49,7 @@ pub struct Warm {
     shared: Shared,
     rooms: Rooms,
     records: mpsc::Sender<Record>,
-    outcomes: mpsc::Receiver<Answer>,
+    answers: mpsc::Receiver<Answer>,
 }
 
 /// All rooms, at work.
@@ -71,8 +72,8 @@ pub async fn warm(config: &Config, models: &Models, shared: Shared) -> Result<Wa
     let (records, to_decode) = mpsc::channel(capacity::RECORDS);
     let (jobs, to_queue) = mpsc::channel(capacity::JOBS);
     let (batches, to_infer) = mpsc::channel(capacity::BATCHES);
-    let (outcomes, to_respond) = mpsc::channel(capacity::ANSWERS);
-    let metrics = &shared.metrics;
+    let (answers, to_respond) = mpsc::channel(capacity::ANSWERS);
+    let lanes = Lanes::new(models, &config.queue, &shared.metrics);
 
     let instances = config.instance_count();
     let max_batch = config.batching.max_batch_size;
@@ -81,41 +82,40 @@ pub async fn warm(config: &Config, models: &Models, shared: Shared) -> Result<Wa
     // One after the other: what one needed to warm up, the next one uses again, and so the worker at rest stays small.
     let turn = Arc::new(Mutex::new(()));
     for i in 0..instances {
-        let (models, metrics) = (models.clone(), Arc::clone(metrics));
-        let (ready, to_infer, outcomes) = (ready.clone(), Arc::clone(&to_infer), outcomes.clone());
+        let lanes = lanes.clone();
+        let (ready, to_infer, answers) = (ready.clone(), Arc::clone(&to_infer), answers.clone());
         let turn = Arc::clone(&turn);
+        let pulse = shared.health.pulse(format!("infer-{i}"));
         thread_room(&mut rooms, "infer", i, move || {
             let load = || {
                 let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-                infer::Instance::load(&models, max_batch, metrics)
+                infer::Instance::load(&lanes, max_batch)
             };
-            infer::run(load, &ready, &to_infer, &outcomes);
+            infer::run(load, &ready, &to_infer, &answers, &pulse);
             Ok(0)
         })?;
     }
     drop((ready, to_infer));
 
-    let decode = Arc::new(decode::Decode::new(models.clone(), config));
+    let decode = Arc::new(decode::Decode::new(lanes.clone(), config));
     let to_decode = Arc::new(Mutex::new(to_decode));
     for i in 0..config.decode_thread_count() {
         let (decode, to_decode) = (Arc::clone(&decode), Arc::clone(&to_decode));
-        let (jobs, outcomes) = (jobs.clone(), outcomes.clone());
+        let (jobs, answers) = (jobs.clone(), answers.clone());
+        let pulse = shared.health.pulse(format!("decode-{i}"));
         thread_room(&mut rooms, "decode", i, move || {
-            decode::run(&decode, &to_decode, &jobs, &outcomes);
+            decode::run(&decode, &to_decode, &jobs, &answers, &pulse);
             Ok(0)
         })?;
     }
     drop((jobs, to_decode));
 
-    let queues = queue::queues(models, &config.queue);
     let policy = batch::Policy::new(&config.batching);
-    for (model, queue) in models.iter().zip(&queues) {
-        let (model, queue, policy) = (Arc::clone(model), Arc::clone(queue), policy.clone());
-        let room = batch::run(model, queue, policy, batches.clone(), outcomes.clone(), Arc::clone(metrics));
+    for lane in lanes.iter() {
+        let room = batch::run(Arc::clone(lane), policy.clone(), batches.clone(), answers.clone());
         rooms.spawn(named("batch", room));
     }
-    let room = queue::run(to_queue, models.clone(), queues, outcomes, Arc::clone(metrics));
-    rooms.spawn(named("queue", room));
+    rooms.spawn(named("queue", queue::run(to_queue, lanes, answers)));
     drop(batches);
 
     // Loading takes seconds and is waited for where it holds nobody up.
@@ -126,7 +126,7 @@ pub async fn warm(config: &Config, models: &Models, shared: Shared) -> Result<Wa
     });
     warm.await.map_err(|e| BackendError(e.to_string()))??;
     shared.health.set_warm();
-    Ok(Warm { config: config.clone(), shared, rooms, records, outcomes: to_respond })
+    Ok(Warm { config: config.clone(), shared, rooms, records, answers: to_respond })
 }
 
 impl Warm {
@@ -142,11 +142,12 @@ impl Warm {
         events: (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
         end: CancellationToken,
     ) -> Result<Running, PipelineError> {
-        let Self { config, shared, mut rooms, records, outcomes } = self;
+        let Self { config, shared, mut rooms, records, answers } = self;
         let metrics = Arc::clone(&shared.metrics);
+        let pulse = shared.health.pulse("respond");
         let room = Respond::new(outbox, config.topics.names(), worker, metrics, events.0);
         rooms.spawn(async move {
-            let ended = respond::run(room, outcomes, events.1).await;
+            let ended = respond::run(room, answers, events.1, pulse).await;
             ("respond", ended.map(|()| 0).map_err(|e| e.to_string()))
         });
         let consume = Consume::new(client, &config, shared).map_err(PipelineError::Consumer)?;

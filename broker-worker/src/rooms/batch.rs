@@ -1,4 +1,4 @@
-//! When to compute how many of the waiting jobs at once: a pure rule, and a task for each model version that follows it.
+//! When to compute how many of the waiting jobs at once: a pure rule, and a task for each lane that follows it.
 //! Triton's words: a batch goes at a preferred size or at the largest one, or when the oldest job has waited long enough.
 
 use std::sync::Arc;
@@ -8,10 +8,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::config::Batching;
-use crate::metrics::Metrics;
-use crate::models::Served;
+use crate::lane::{Lane, Waiting};
 use crate::parcels::{Answer, Batch};
-use crate::rooms::queue::{self, ModelQueue};
+
+/// The room's name in logs. Who expires has waited in the queue.
+const STAGE: &str = "queue";
 
 /// The rule.
 #[derive(Clone, Debug)]
@@ -58,60 +59,90 @@ impl Policy {
     }
 }
 
-/// The room for one model version, until its queue is closed and empty.
+/// The room for one lane, until its line is closed and empty.
 pub async fn run(
-    model: Arc<Served>,
-    queue: Arc<ModelQueue>,
+    lane: Arc<Lane>,
     policy: Policy,
     batches: mpsc::Sender<Batch>,
-    outcomes: mpsc::Sender<Answer>,
-    metrics: Arc<Metrics>,
+    answers: mpsc::Sender<Answer>,
 ) {
-    let pending = metrics.pending(&model.id);
+    // Where respond has ended, the worker does: nobody is left to answer.
+    drop(step_until_closed(&lane, &policy, &batches, &answers).await);
+}
+
+/// Respond or infer has ended.
+struct Ended;
+
+async fn step_until_closed(
+    lane: &Arc<Lane>,
+    policy: &Policy,
+    batches: &mpsc::Sender<Batch>,
+    answers: &mpsc::Sender<Answer>,
+) -> Result<(), Ended> {
     loop {
-        for job in queue.take_expired(Instant::now()) {
-            pending.dec();
-            if outcomes.send(queue::expired(job)).await.is_err() {
-                return;
-            }
-        }
-        let look = queue.look();
-        let age = look.oldest.map_or(Duration::ZERO, |at| at.elapsed());
-        match policy.decide(look.waiting, age, look.closed) {
-            Decision::Idle if look.closed => return,
-            Decision::Idle => queue.changed().await,
+        answer_expired(lane, answers).await?;
+        let (decision, waiting) = decide(lane, policy);
+        match decision {
+            Decision::Idle if waiting.closed => return Ok(()),
+            Decision::Idle => lane.line.changed().await,
             Decision::Wait(time) => {
                 let until = Instant::now() + time;
-                let wake = look.expires.map_or(until, |at| at.min(until));
+                let wake = waiting.expires.map_or(until, |at| at.min(until));
                 tokio::select! {
                     () = tokio::time::sleep_until(wake) => {}
-                    () = queue.changed() => {}
+                    () = lane.line.changed() => {}
                 }
             }
             Decision::Send(_) => {
                 // First a place for the batch, then the batch: while the instances are busy it may still grow.
-                let permit = tokio::select! {
-                    permit = batches.reserve() => permit,
-                    () = expiry(look.expires) => continue,
-                };
-                let Ok(permit) = permit else { return };
-                // Someone else's time may have run out while this waited; the next round answers them.
-                let look = queue.look();
-                if look.expires.is_some_and(|at| at <= Instant::now()) {
+                let permit = place(lane, batches, answers).await?;
+                // Someone's time may have run out meanwhile; the next round answers them.
+                if lane.line.waiting().expires.is_some_and(|at| at <= Instant::now()) {
                     continue;
                 }
-                let age = look.oldest.map_or(Duration::ZERO, |at| at.elapsed());
-                let Decision::Send(size) = policy.decide(look.waiting, age, look.closed) else { continue };
-                let jobs = queue.take(size);
-                pending.sub(i64::try_from(jobs.len()).unwrap_or(i64::MAX));
+                let (Decision::Send(size), _) = decide(lane, policy) else { continue };
+                let jobs = lane.line.take(size);
                 // What belongs to a partition that went elsewhere is computed there.
                 let jobs: Vec<_> = jobs.into_iter().filter(|job| job.asker.ticket.is_live()).collect();
                 if !jobs.is_empty() {
-                    permit.send(Batch { model: Arc::clone(&model), jobs });
+                    permit.send(Batch { lane: Arc::clone(lane), jobs });
                 }
             }
         }
     }
+}
+
+fn decide(lane: &Lane, policy: &Policy) -> (Decision, Waiting) {
+    let waiting = lane.line.waiting();
+    let age = waiting.oldest.map_or(Duration::ZERO, |at| at.elapsed());
+    (policy.decide(waiting.jobs, age, waiting.closed), waiting)
+}
+
+/// A place for a batch. Who expires while this waits is answered when it is time, also those that come meanwhile; and
+/// the lane keeps its turn among the lanes that wait.
+async fn place<'a>(
+    lane: &Lane,
+    batches: &'a mpsc::Sender<Batch>,
+    answers: &mpsc::Sender<Answer>,
+) -> Result<mpsc::Permit<'a, Batch>, Ended> {
+    let reserved = batches.reserve();
+    tokio::pin!(reserved);
+    loop {
+        let expires = lane.line.waiting().expires;
+        tokio::select! {
+            biased;
+            permit = &mut reserved => return permit.map_err(|_| Ended),
+            () = expiry(expires) => answer_expired(lane, answers).await?,
+            () = lane.line.changed() => {}
+        }
+    }
+}
+
+async fn answer_expired(lane: &Lane, answers: &mpsc::Sender<Answer>) -> Result<(), Ended> {
+    for job in lane.line.take_expired(Instant::now()) {
+        answers.send(job.expired(STAGE)).await.map_err(|_| Ended)?;
+    }
+    Ok(())
 }
 
 async fn expiry(at: Option<Instant>) {
@@ -124,7 +155,6 @@ async fn expiry(at: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Queue;
     use crate::doubles;
     use crate::parcels::Job;
     use wire::ErrorCode;
@@ -169,79 +199,95 @@ mod tests {
         assert_eq!(policy.decide(1, us(500), false), Decision::Send(1), "below any preferred size");
     }
 
-    struct Bench {
-        queue: Arc<ModelQueue>,
+    struct Room {
+        lane: Arc<Lane>,
         batches: mpsc::Receiver<Batch>,
-        outcomes: mpsc::Receiver<Answer>,
+        answers: mpsc::Receiver<Answer>,
         room: tokio::task::JoinHandle<()>,
     }
 
-    fn bench(policy: Policy) -> Bench {
-        let queue = Arc::new(ModelQueue::new(&Queue::default()));
+    fn room(policy: Policy) -> Room {
+        let lane = doubles::lane(doubles::served("bird", 1));
         let (to_batches, batches) = mpsc::channel(1);
-        let (to_outcomes, outcomes) = mpsc::channel(9);
-        let model = Arc::new(doubles::served("bird", 1));
-        let metrics = Arc::new(Metrics::default());
-        let room = tokio::spawn(run(model, Arc::clone(&queue), policy, to_batches, to_outcomes, metrics));
-        Bench { queue, batches, outcomes, room }
+        let (to_answers, answers) = mpsc::channel(9);
+        let room = tokio::spawn(run(Arc::clone(&lane), policy, to_batches, to_answers));
+        Room { lane, batches, answers, room }
     }
 
-    async fn next(bench: &mut Bench) -> Vec<String> {
-        let batch = bench.batches.recv().await.unwrap();
+    async fn next(room: &mut Room) -> Vec<String> {
+        let batch = room.batches.recv().await.unwrap();
         batch.jobs.into_iter().map(|job| job.asker.id).collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_lone_job_leaves_after_the_delay_and_not_before() {
-        let mut bench = bench(policy(8, &[], 5000));
+        let mut room = room(policy(8, &[], 5000));
         let start = Instant::now();
-        bench.queue.push(doubles::job("a")).unwrap();
-        assert_eq!(next(&mut bench).await, ["a"]);
+        room.lane.line.push(doubles::job("a")).unwrap();
+        assert_eq!(next(&mut room).await, ["a"]);
         // The clock is paused: it moves only by what the room sleeps, whole milliseconds.
         assert!((us(5000)..=us(6000)).contains(&start.elapsed()), "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_full_batch_does_not_wait() {
-        let mut bench = bench(policy(2, &[], 3_600_000_000));
+        let mut room = room(policy(2, &[], 3_600_000_000));
         let start = Instant::now();
-        bench.queue.push(doubles::job("a")).unwrap();
-        bench.queue.push(doubles::job("b")).unwrap();
-        assert_eq!(next(&mut bench).await, ["a", "b"]);
+        room.lane.line.push(doubles::job("a")).unwrap();
+        room.lane.line.push(doubles::job("b")).unwrap();
+        assert_eq!(next(&mut room).await, ["a", "b"]);
         assert_eq!(start.elapsed(), us(0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn while_the_instances_are_busy_the_next_batch_grows() {
-        let mut bench = bench(policy(8, &[], 0));
+        let mut room = room(policy(8, &[], 0));
         for id in ["a", "b", "c", "d"] {
-            bench.queue.push(doubles::job(id)).unwrap();
+            room.lane.line.push(doubles::job(id)).unwrap();
             tokio::time::sleep(us(1000)).await;
         }
-        assert_eq!(next(&mut bench).await, ["a"], "it lay ready");
-        assert_eq!(next(&mut bench).await, ["b", "c", "d"]);
+        assert_eq!(next(&mut room).await, ["a"], "it lay ready");
+        assert_eq!(next(&mut room).await, ["b", "c", "d"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_expired_are_answered_although_no_instance_is_free() {
-        let mut bench = bench(policy(1, &[], 0));
-        bench.queue.push(doubles::job("ready")).unwrap();
+        let mut room = room(policy(1, &[], 0));
+        room.lane.line.push(doubles::job("ready")).unwrap();
         tokio::task::yield_now().await;
         let deadline = Some(Instant::now() + Duration::from_secs(3));
-        bench.queue.push(Job { deadline, ..doubles::job("late") }).unwrap();
-        let outcome = bench.outcomes.recv().await.unwrap();
-        assert_eq!(outcome.asker.id, "late");
-        assert_eq!(outcome.result.unwrap_err().reply.code, ErrorCode::DeadlineExceeded);
-        assert_eq!(next(&mut bench).await, ["ready"]);
+        room.lane.line.push(Job { deadline, ..doubles::job("late") }).unwrap();
+        let answer = room.answers.recv().await.unwrap();
+        assert_eq!(answer.asker.id, "late");
+        assert_eq!(answer.result.unwrap_err().reply.code, ErrorCode::DeadlineExceeded);
+        assert_eq!(next(&mut room).await, ["ready"]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_closed_queue_is_emptied_without_delay_and_ends_the_room() {
-        let mut bench = bench(policy(8, &[], 3_600_000_000));
-        bench.queue.push(doubles::job("a")).unwrap();
-        bench.queue.close();
-        assert_eq!(next(&mut bench).await, ["a"]);
-        bench.room.await.unwrap();
-        assert!(bench.batches.recv().await.is_none());
+    async fn a_deadline_that_comes_while_a_place_is_waited_for_is_kept_too() {
+        let mut room = room(policy(1, &[], 0));
+        let start = Instant::now();
+        room.lane.line.push(doubles::job("ready")).unwrap();
+        room.lane.line.push(doubles::job("next")).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // The room has the first one in its place by now, and waits for a place for the next.
+        let deadline = Some(Instant::now() + Duration::from_secs(3));
+        room.lane.line.push(Job { deadline, ..doubles::job("late") }).unwrap();
+        let answer = room.answers.recv().await.unwrap();
+        assert_eq!(answer.asker.id, "late");
+        // The clock is paused: it moves only by what is slept.
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert_eq!(next(&mut room).await, ["ready"]);
+        assert_eq!(next(&mut room).await, ["next"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_line_is_emptied_without_delay_and_ends_the_room() {
+        let mut room = room(policy(8, &[], 3_600_000_000));
+        room.lane.line.push(doubles::job("a")).unwrap();
+        room.lane.line.close();
+        assert_eq!(next(&mut room).await, ["a"]);
+        room.room.await.unwrap();
+        assert!(room.batches.recv().await.is_none());
     }
 }

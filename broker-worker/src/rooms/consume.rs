@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{BackPressure, Config};
-use crate::health::Health;
+use crate::health::{Health, Pulse};
 use crate::load::{Flow, Load, Step};
 use crate::metrics::Metrics;
 use crate::parcels::{Original, Record};
@@ -59,6 +59,7 @@ pub struct Consume {
     consumer: BaseConsumer<Context>,
     topic: Arc<str>,
     shared: Shared,
+    pulse: Pulse,
     marks: BackPressure,
     grace: Duration,
     flow: Flow,
@@ -81,8 +82,10 @@ impl Consume {
     /// librdkafka's, where it refuses the configuration.
     pub fn new(client: &ClientConfig, config: &Config, shared: Shared) -> KafkaResult<Self> {
         let topic: Arc<str> = Arc::from(config.topics.requests.as_str());
+        let pulse = shared.health.pulse("consume");
         let context = Context {
             shared: shared.clone(),
+            pulse: pulse.clone(),
             topic: Arc::clone(&topic),
             drain: config.group.drain_timeout,
             fresh: AtomicBool::new(false),
@@ -94,6 +97,7 @@ impl Consume {
             consumer,
             topic,
             shared,
+            pulse,
             marks: config.queue.backpressure,
             grace: config.shutdown.grace,
             flow: Flow::default(),
@@ -122,7 +126,7 @@ impl Consume {
 
     fn step(&mut self, records: &mpsc::Sender<Record>) -> Result<(), Fatal> {
         self.store();
-        self.shared.health.polled();
+        self.pulse.beat();
         if self.consumer.context().fresh.swap(false, Ordering::Relaxed) {
             self.begin_partitions();
         }
@@ -237,6 +241,8 @@ impl Consume {
         } else {
             self.resume();
         }
+        // The broker may take its time.
+        self.pulse.rest();
         if let Err(error) = self.commit_first_positions() {
             tracing::debug!(%error, "the first positions were not committed");
         }
@@ -272,6 +278,7 @@ impl Consume {
         self.pause();
         let deadline = Instant::now() + self.grace;
         let left = loop {
+            self.pulse.beat();
             self.store();
             let left = self.shared.book.outstanding();
             if left == 0 || Instant::now() >= deadline || now.is_cancelled() {
@@ -282,6 +289,7 @@ impl Consume {
                 tracing::debug!(%error, "the consumer goes on");
             }
         };
+        self.pulse.rest();
         self.consumer.context().closing.store(true, Ordering::Relaxed);
         if !now.is_cancelled() {
             commit(&self.consumer);
@@ -311,6 +319,7 @@ fn commit(consumer: &BaseConsumer<Context>) {
 /// What librdkafka calls back, all of it on this room's thread, from within poll.
 pub struct Context {
     shared: Shared,
+    pulse: Pulse,
     topic: Arc<str>,
     drain: Duration,
     /// Partitions were added.
@@ -330,6 +339,7 @@ impl Context {
             health.set_joined(false);
         } else if !self.closing.load(Ordering::Relaxed) {
             // Polling stands still meanwhile, so that nothing more is taken; librdkafka's own thread keeps the session.
+            self.pulse.rest();
             let left = book.drain(partitions, Instant::now() + self.drain);
             store(consumer, &self.topic, book);
             commit(consumer);

@@ -11,7 +11,10 @@ use tokio::time::Instant;
 use wire::{Envelope, ErrorCode, ErrorReply, Request, Timings};
 
 use crate::config::{Config, Queue};
-use crate::models::{Models, Served};
+use crate::health::Pulse;
+use crate::lane::{Lane, Lanes};
+use crate::micros::micros;
+use crate::models::Served;
 use crate::parcels::{Answer, Asker, Failure, Job, Record};
 
 /// The room's name in logs and on dead letters.
@@ -20,7 +23,7 @@ pub const STAGE: &str = "decode";
 /// What decoding needs to know.
 #[derive(Debug)]
 pub struct Decode {
-    models: Models,
+    lanes: Lanes,
     queue: Queue,
     max_request_bytes: usize,
     top_k: usize,
@@ -29,9 +32,9 @@ pub struct Decode {
 impl Decode {
     /// By that configuration.
     #[must_use]
-    pub fn new(models: Models, config: &Config) -> Self {
+    pub fn new(lanes: Lanes, config: &Config) -> Self {
         Self {
-            models,
+            lanes,
             queue: config.queue.clone(),
             max_request_bytes: config.limits.max_request_bytes,
             top_k: config.top_k,
@@ -71,7 +74,7 @@ impl Decode {
                 let now = Instant::now();
                 Ok(Job {
                     asker,
-                    model: parts.model,
+                    lane: parts.lane,
                     pixels: parts.pixels,
                     top_k: parts.top_k,
                     level: parts.level,
@@ -95,11 +98,11 @@ impl Decode {
         written: Option<Timestamp>,
     ) -> Result<Parts, (Option<Arc<Served>>, ErrorReply)> {
         let request = request.map_err(|e| (None, e.into()))?;
-        let model = self
-            .models
+        let lane = self
+            .lanes
             .find(request.model.as_deref(), request.model_version)
             .map_err(|reply| (None, reply))?;
-        let fail = |code, message: String| (Some(Arc::clone(&model)), ErrorReply::new(code, message));
+        let fail = |code, message: String| (Some(Arc::clone(&lane.model)), ErrorReply::new(code, message));
         let arrived_at = Timestamp::now().saturating_sub(arrived.elapsed()).unwrap_or(Timestamp::MIN);
         let deadline = deadline(request.expires(written, arrived_at), arrived, &self.queue);
         if deadline.is_some_and(|at| at <= Instant::now()) {
@@ -115,16 +118,16 @@ impl Decode {
                 "top_k is 0: ask for at least one prediction".into(),
             ));
         }
-        let pixels = catch_unwind(AssertUnwindSafe(|| model.prepare.prepare(&request.image)))
+        let pixels = catch_unwind(AssertUnwindSafe(|| lane.model.prepare.prepare(&request.image)))
             .unwrap_or_else(|_| Err("the image can't be decoded: the decoder gave up on it".into()))
             .map_err(|reason| fail(ErrorCode::InvalidArgument, reason))?;
         let level = self.queue.level(request.priority);
-        Ok(Parts { model, pixels, top_k, level, deadline })
+        Ok(Parts { lane: Arc::clone(lane), pixels, top_k, level, deadline })
     }
 }
 
 struct Parts {
-    model: Arc<Served>,
+    lane: Arc<Lane>,
     pixels: model::Pixels,
     top_k: usize,
     level: usize,
@@ -152,27 +155,30 @@ fn far(from: Instant, by: Duration) -> Instant {
     from.checked_add(by).unwrap_or(from + Duration::from_secs(86400 * 365))
 }
 
-pub(crate) fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
 /// One thread of the room, until its input is closed.
 pub fn run(
     decode: &Decode,
     records: &Mutex<mpsc::Receiver<Record>>,
     jobs: &mpsc::Sender<Job>,
-    outcomes: &mpsc::Sender<Answer>,
+    answers: &mpsc::Sender<Answer>,
+    pulse: &Pulse,
 ) {
     loop {
+        pulse.rest();
         // The lock is held while this thread waits: the others wait for the lock instead.
         let record = records.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(record) = record else { return };
         if !record.ticket.is_live() {
+            let (partition, offset) = (record.original.partition, record.original.offset);
+            tracing::debug!(partition, offset, "the partition went to another worker, which answers");
             continue;
         }
-        let sent = match decode.step(record) {
+        pulse.beat();
+        let step = decode.step(record);
+        pulse.rest();
+        let sent = match step {
             Ok(job) => jobs.blocking_send(job).is_ok(),
-            Err(outcome) => outcomes.blocking_send(outcome).is_ok(),
+            Err(answer) => answers.blocking_send(answer).is_ok(),
         };
         if !sent {
             return;
@@ -184,6 +190,8 @@ pub fn run(
 mod tests {
     use super::*;
     use crate::doubles;
+    use crate::metrics::Metrics;
+    use crate::models::Models;
     use crate::parcels::Original;
     use wire::header;
 
@@ -203,7 +211,8 @@ mod tests {
         let served = vec![doubles::served("bird", 1), doubles::served("shoe", 1)];
         let mut config = Config::default();
         config.limits.max_request_bytes = 100;
-        Decode::new(Models::new(served, "shoe", "weights").unwrap(), &config)
+        let models = Models::new(served, "shoe", "weights").unwrap();
+        Decode::new(Lanes::new(&models, &config.queue, &Metrics::default()), &config)
     }
 
     fn record(value: &[u8], headers: &[(&str, &str)]) -> Record {
@@ -213,16 +222,16 @@ mod tests {
     }
 
     fn failure(value: &[u8], headers: &[(&str, &str)]) -> (Answer, ErrorCode, bool) {
-        let outcome = decode().step(record(value, headers)).expect_err("no job");
-        let Err(failure) = &outcome.result else { panic!("{outcome:?}") };
+        let answer = decode().step(record(value, headers)).expect_err("no job");
+        let Err(failure) = &answer.result else { panic!("{answer:?}") };
         let (code, dead) = (failure.reply.code, failure.dead.is_some());
-        (outcome, code, dead)
+        (answer, code, dead)
     }
 
     #[test]
     fn a_bare_image_is_a_job_for_the_default_model_and_gets_an_id() {
         let job = decode().step(record(&doubles::image(9), &[])).unwrap();
-        assert_eq!(format!("{:?}", job.model), "shoe 1");
+        assert_eq!(format!("{:?}", job.lane), "shoe 1");
         assert_eq!(job.pixels.data, [9]);
         assert_eq!(job.asker.encoding, wire::Encoding::Json);
         assert!(!job.asker.id.is_empty());
@@ -260,9 +269,9 @@ mod tests {
             (&doubles::PANIC_IN_DECODER, &[]),
         ];
         for (value, headers) in cases {
-            let (outcome, code, dead) = failure(value, headers);
+            let (answer, code, dead) = failure(value, headers);
             assert_eq!((code, dead), (ErrorCode::InvalidArgument, true), "{value:?}");
-            let dead = outcome.result.unwrap_err().dead.unwrap();
+            let dead = answer.result.unwrap_err().dead.unwrap();
             assert_eq!(dead.value.as_deref(), Some(value), "unchanged");
         }
     }
@@ -271,8 +280,8 @@ mod tests {
     fn a_null_value_is_an_empty_one() {
         let mut record = record(b"", &[]);
         record.original.value = None;
-        let outcome = decode().step(record).expect_err("no job");
-        let dead = outcome.result.unwrap_err().dead.unwrap();
+        let answer = decode().step(record).expect_err("no job");
+        let dead = answer.result.unwrap_err().dead.unwrap();
         assert_eq!(dead.value, None);
     }
 
@@ -291,9 +300,9 @@ mod tests {
     #[test]
     fn a_bad_record_is_answered_under_its_own_id_at_its_own_address() {
         let headers = [(header::ID, "r2"), (header::REPLY_TOPIC, "answers")];
-        let (outcome, ..) = failure(b"not an image", &headers);
-        assert_eq!(outcome.asker.id, "r2");
-        assert_eq!(outcome.asker.reply_to.topic.as_deref(), Some("answers"));
+        let (answer, ..) = failure(b"not an image", &headers);
+        assert_eq!(answer.asker.id, "r2");
+        assert_eq!(answer.asker.reply_to.topic.as_deref(), Some("answers"));
     }
 
     #[test]
@@ -301,8 +310,8 @@ mod tests {
         let allowed = [(header::TIMEOUT_MS, "60000"), (header::DEADLINE, "2020-01-01T00:00:00Z")];
         let mut late = record(&doubles::image(9), &allowed);
         late.original.timestamp = Some(Timestamp::now() - jiff::SignedDuration::from_secs(61));
-        let outcome = decode().step(late).expect_err("no job");
-        assert_eq!(outcome.answer.unwrap_err().reply.code, ErrorCode::DeadlineExceeded);
+        let answer = decode().step(late).expect_err("no job");
+        assert_eq!(answer.result.unwrap_err().reply.code, ErrorCode::DeadlineExceeded);
 
         let mut fresh = record(&doubles::image(9), &allowed);
         fresh.original.timestamp = Some(Timestamp::now() - jiff::SignedDuration::from_secs(20));

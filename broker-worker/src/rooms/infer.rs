@@ -11,23 +11,25 @@ use tokio::sync::mpsc;
 use wire::{ErrorCode, ErrorReply, Prediction, Timings};
 
 use crate::backend::{Backend, BackendError, Input};
-use crate::metrics::Metrics;
-use crate::models::{Models, Served};
+use crate::health::Pulse;
+use crate::lane::{Lane, Lanes};
+use crate::micros::micros;
+use crate::models::Served;
 use crate::parcels::{Answer, Batch, Failure, Job, Labels};
-use crate::rooms::decode::micros;
 
 /// The room's name in logs.
 pub const STAGE: &str = "infer";
+/// What the asker is told of a fault of the model's.
+const FAILED: &str = "the model could not compute this image; the worker's log says why";
 
 /// One instance. Not `Send`: it lives and dies on its thread.
 pub struct Instance {
-    seats: Vec<Seat>,
+    loaded: Vec<Loaded>,
     max_batch: usize,
-    metrics: Arc<Metrics>,
 }
 
 /// One model version of the instance.
-struct Seat {
+struct Loaded {
     model: Arc<Served>,
     /// None where it panicked and could not be loaded anew.
     backend: Option<Box<dyn Backend>>,
@@ -38,52 +40,55 @@ impl Instance {
     ///
     /// # Errors
     /// [`BackendError`] where one can't be loaded.
-    pub fn load(models: &Models, max_batch: usize, metrics: Arc<Metrics>) -> Result<Self, BackendError> {
-        let seat = |model: &Arc<Served>| {
-            let backend = model.load.as_ref()(max_batch)
-                .map_err(|e| BackendError(format!("{model:?} can't be loaded: {e}")))?;
-            Ok(Seat { model: Arc::clone(model), backend: Some(backend) })
+    pub fn load(lanes: &Lanes, max_batch: usize) -> Result<Self, BackendError> {
+        let load = |lane: &Arc<Lane>| {
+            let backend = lane.model.load.as_ref()(max_batch)
+                .map_err(|e| BackendError(format!("{lane:?} can't be loaded: {e}")))?;
+            Ok(Loaded { model: Arc::clone(&lane.model), backend: Some(backend) })
         };
-        let seats = models.iter().map(seat).collect::<Result<_, _>>()?;
-        Ok(Self { seats, max_batch, metrics })
+        let loaded = lanes.iter().map(load).collect::<Result<_, _>>()?;
+        Ok(Self { loaded, max_batch })
     }
 
-    /// Computes a batch: one outcome for each of its jobs, in order.
+    /// Computes a batch: one answer for each of its jobs. A job whose deadline passed while the batch lay ready is not
+    /// computed.
     pub fn step(&mut self, batch: Batch) -> Vec<Answer> {
-        let Some(seat) = self.seats.iter_mut().find(|seat| seat.model.id == batch.model.id) else {
-            let error = BackendError(format!("{:?} is not loaded", batch.model));
-            return batch
-                .jobs
-                .into_iter()
-                .map(|job| outcome(job, Err(error.clone()), Computed::none()))
-                .collect();
+        let Batch { lane, jobs } = batch;
+        let now = tokio::time::Instant::now();
+        let (expired, jobs): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.is_expired(now));
+        let mut answers: Vec<_> = expired.into_iter().map(|job| job.expired(STAGE)).collect();
+        if jobs.is_empty() {
+            return answers;
+        }
+        let Some(loaded) = self.loaded.iter_mut().find(|loaded| loaded.model.id == lane.model.id) else {
+            let error = BackendError(format!("{lane:?} is not loaded"));
+            answers.extend(jobs.into_iter().map(|job| answer(job, Err(error.clone()), Computed::none())));
+            return answers;
         };
-        let start = Instant::now();
-        let together = predict(seat, &batch.jobs, self.max_batch);
-        let took = Computed { size: batch.jobs.len(), time: start.elapsed(), at: start };
-        self.metrics.computed(&batch.model.id, took.size, took.time);
+        let size = jobs.len();
+        let (together, took) = compute(loaded, &jobs, self.max_batch);
         match together {
             Ok(predictions) => {
-                let pairs = batch.jobs.into_iter().zip(predictions);
-                pairs.map(|(job, labels)| outcome(job, Ok(labels), took)).collect()
+                lane.metrics.computed(size, took.time);
+                let pairs = jobs.into_iter().zip(predictions);
+                answers.extend(pairs.map(|(job, labels)| answer(job, Ok(labels), took)));
             }
-            Err(error) if batch.jobs.len() == 1 => {
-                batch.jobs.into_iter().map(|job| outcome(job, Err(error.clone()), took)).collect()
+            Err(error) if size == 1 => {
+                answers.extend(jobs.into_iter().map(|job| answer(job, Err(error.clone()), took)));
             }
             Err(error) => {
-                tracing::warn!(model = ?batch.model, size = took.size, %error, "a batch failed; its images are tried one by one");
-                let mut outcomes = Vec::with_capacity(took.size);
-                for job in batch.jobs {
-                    let start = Instant::now();
-                    let alone = predict(seat, std::slice::from_ref(&job), self.max_batch)
-                        .map(|mut all| all.pop().unwrap_or_default());
-                    let took = Computed { size: 1, time: start.elapsed(), at: start };
-                    self.metrics.computed(&batch.model.id, 1, took.time);
-                    outcomes.push(outcome(job, alone, took));
+                tracing::warn!(model = ?lane, size, %error, "a batch failed; its images are tried one by one");
+                for job in jobs {
+                    let (alone, took) = compute(loaded, std::slice::from_ref(&job), self.max_batch);
+                    let alone = alone.map(|mut all| all.pop().unwrap_or_default());
+                    if alone.is_ok() {
+                        lane.metrics.computed(1, took.time);
+                    }
+                    answers.push(answer(job, alone, took));
                 }
-                outcomes
             }
         }
+        answers
     }
 }
 
@@ -101,12 +106,26 @@ impl Computed {
     }
 }
 
-fn predict(seat: &mut Seat, jobs: &[Job], max_batch: usize) -> Result<Vec<Vec<Prediction>>, BackendError> {
+fn compute(
+    loaded: &mut Loaded,
+    jobs: &[Job],
+    max_batch: usize,
+) -> (Result<Vec<Vec<Prediction>>, BackendError>, Computed) {
+    let at = Instant::now();
+    let predictions = predict(loaded, jobs, max_batch);
+    (predictions, Computed { size: jobs.len(), time: at.elapsed(), at })
+}
+
+fn predict(
+    loaded: &mut Loaded,
+    jobs: &[Job],
+    max_batch: usize,
+) -> Result<Vec<Vec<Prediction>>, BackendError> {
     let inputs: Vec<_> = jobs.iter().map(|job| Input { pixels: &job.pixels, top_k: job.top_k }).collect();
-    if seat.backend.is_none() {
-        seat.backend = Some(load(&seat.model, max_batch)?);
+    if loaded.backend.is_none() {
+        loaded.backend = Some(load(&loaded.model, max_batch)?);
     }
-    let Some(backend) = &mut seat.backend else { return Err(BackendError("no backend".into())) };
+    let Some(backend) = &mut loaded.backend else { return Err(BackendError("no backend".into())) };
     match catch_unwind(AssertUnwindSafe(|| backend.predict(&inputs))) {
         Ok(Ok(predictions)) if predictions.len() == jobs.len() => Ok(predictions),
         Ok(Ok(predictions)) => Err(BackendError(format!(
@@ -117,12 +136,12 @@ fn predict(seat: &mut Seat, jobs: &[Job], max_batch: usize) -> Result<Vec<Vec<Pr
         Ok(Err(error)) => Err(error),
         Err(panic) => {
             let error = BackendError(format!("the backend panicked: {}", words(panic.as_ref())));
-            tracing::error!(model = ?seat.model, %error, "it is loaded anew");
+            tracing::error!(model = ?loaded.model, %error, "it is loaded anew");
             // Its destructor may panic as well.
-            let old = seat.backend.take();
+            let old = loaded.backend.take();
             drop(catch_unwind(AssertUnwindSafe(|| drop(old))));
-            seat.backend = load(&seat.model, max_batch)
-                .inspect_err(|error| tracing::error!(model = ?seat.model, %error, "and can't be; the next batch tries again"))
+            loaded.backend = load(&loaded.model, max_batch)
+                .inspect_err(|error| tracing::error!(model = ?loaded.model, %error, "and can't be; the next batch tries again"))
                 .ok();
             Err(error)
         }
@@ -139,21 +158,22 @@ fn words(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
-fn outcome(job: Job, computed: Result<Vec<Prediction>, BackendError>, took: Computed) -> Answer {
+fn answer(job: Job, computed: Result<Vec<Prediction>, BackendError>, took: Computed) -> Answer {
     let timings = Timings {
         decode: micros(job.decode),
         queue: micros(took.at.saturating_duration_since(job.queued.into_std())),
         inference: micros(took.time),
         total: 0,
     };
-    let model = job.model;
+    let model = Arc::clone(&job.lane.model);
     let result = match computed {
         Ok(predictions) => {
             Ok(Labels { model, predictions, batch_size: u32::try_from(took.size).unwrap_or(u32::MAX) })
         }
         Err(error) => {
-            let message = format!("the model could not compute this image: {error}");
-            Err(Failure::passing(STAGE, Some(model), ErrorReply::new(ErrorCode::Internal, message)))
+            // The cause may be pages of a library's stack trace: it is the operator's.
+            job.asker.span.in_scope(|| tracing::error!(?model, %error, "an image can't be computed"));
+            Err(Failure::passing(STAGE, Some(model), ErrorReply::new(ErrorCode::Internal, FAILED)))
         }
     };
     Answer { asker: job.asker, result, timings }
@@ -164,7 +184,8 @@ pub fn run(
     load: impl FnOnce() -> Result<Instance, BackendError>,
     ready: &std::sync::mpsc::Sender<Result<(), BackendError>>,
     batches: &Mutex<mpsc::Receiver<Batch>>,
-    outcomes: &mpsc::Sender<Answer>,
+    answers: &mpsc::Sender<Answer>,
+    pulse: &Pulse,
 ) {
     let mut instance = match load() {
         Ok(instance) => instance,
@@ -177,11 +198,15 @@ pub fn run(
         return;
     }
     loop {
+        pulse.rest();
         // Held while this thread waits: the other instances wait for the lock instead.
         let batch = batches.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(batch) = batch else { return };
-        for outcome in instance.step(batch) {
-            if outcomes.blocking_send(outcome).is_err() {
+        pulse.beat();
+        let answered = instance.step(batch);
+        pulse.rest();
+        for answer in answered {
+            if answers.blocking_send(answer).is_err() {
                 return;
             }
         }
@@ -191,70 +216,102 @@ pub fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Queue;
     use crate::doubles;
+    use crate::metrics::Metrics;
+    use crate::models::Models;
+    use std::time::Duration;
 
-    fn instance(models: &Models) -> Instance {
-        Instance::load(models, 8, Arc::new(Metrics::default())).unwrap()
+    struct Room {
+        metrics: Metrics,
+        lanes: Lanes,
+        instance: Instance,
     }
 
-    fn models() -> Models {
-        Models::new(vec![doubles::served("bird", 1)], "bird", "weights").unwrap()
+    fn room() -> Room {
+        let metrics = Metrics::default();
+        let models = Models::new(vec![doubles::served("bird", 1)], "bird", "weights").unwrap();
+        let lanes = Lanes::new(&models, &Queue::default(), &metrics);
+        let instance = Instance::load(&lanes, 8).unwrap();
+        Room { metrics, lanes, instance }
     }
 
-    fn batch(models: &Models, values: &[u8]) -> Batch {
-        let jobs = values.iter().map(|value| {
-            let mut job = doubles::job(&value.to_string());
-            job.pixels.data = vec![*value];
+    impl Room {
+        fn job(&self, value: u8) -> Job {
+            let mut job = doubles::job_in(self.lanes.find(None, None).unwrap(), &value.to_string());
+            job.pixels.data = vec![value];
             job
-        });
-        Batch { model: models.find(None, None).unwrap(), jobs: jobs.collect() }
+        }
+
+        fn step(&mut self, jobs: Vec<Job>) -> Vec<Answer> {
+            let lane = Arc::clone(self.lanes.find(None, None).unwrap());
+            self.instance.step(Batch { lane, jobs })
+        }
+
+        fn answers(&mut self, values: &[u8]) -> Vec<Result<(String, u32), ErrorCode>> {
+            let jobs = values.iter().map(|value| self.job(*value)).collect();
+            self.step(jobs).into_iter().map(read).collect()
+        }
+
+        fn counts(&self, line: &str) -> bool {
+            self.metrics.text().lines().any(|l| l == line)
+        }
     }
 
-    fn answers(outcomes: Vec<Answer>) -> Vec<Result<(String, u32), ErrorCode>> {
-        let read = |outcome: Answer| {
-            outcome
-                .result
-                .map(|labels| (labels.predictions[0].label.clone(), labels.batch_size))
-                .map_err(|failure| failure.reply.code)
-        };
-        outcomes.into_iter().map(read).collect()
+    fn read(answer: Answer) -> Result<(String, u32), ErrorCode> {
+        answer
+            .result
+            .map(|labels| (labels.predictions[0].label.clone(), labels.batch_size))
+            .map_err(|failure| failure.reply.code)
     }
 
     #[test]
     fn a_batch_is_computed_together_and_answered_in_order() {
-        let models = models();
-        let outcomes = instance(&models).step(batch(&models, &[1, 2, 3]));
-        let expected = [1, 2, 3].map(|i| Ok((format!("value {i}"), 3)));
-        assert_eq!(answers(outcomes), expected);
+        let mut room = room();
+        assert_eq!(room.answers(&[1, 2, 3]), [1, 2, 3].map(|i| Ok((format!("value {i}"), 3))));
+        assert!(room.counts(r#"nv_inference_exec_count{model="bird",version="1"} 1"#));
     }
 
     #[test]
-    fn a_bad_item_fails_alone() {
-        let models = models();
-        let outcomes = instance(&models).step(batch(&models, &[1, doubles::FAILS, 3]));
+    fn a_bad_item_fails_alone_and_each_image_is_counted_once() {
+        let mut room = room();
+        let answers = room.answers(&[1, doubles::FAILS, 3]);
         let expected =
             [Ok(("value 1".to_owned(), 1)), Err(ErrorCode::Internal), Ok(("value 3".to_owned(), 1))];
-        assert_eq!(answers(outcomes), expected);
+        assert_eq!(answers, expected);
+        assert!(room.counts(r#"nv_inference_count{model="bird",version="1"} 2"#), "{}", room.metrics.text());
+        assert!(room.counts(r#"nv_inference_exec_count{model="bird",version="1"} 2"#));
+    }
+
+    #[test]
+    fn a_deadline_that_passed_while_the_batch_lay_ready_is_answered_without_being_computed() {
+        let mut room = room();
+        let soon = tokio::time::Instant::now();
+        // The double would fail on it.
+        let late = Job { deadline: Some(soon), ..room.job(doubles::FAILS) };
+        let in_time = Job { deadline: Some(soon + Duration::from_secs(3600)), ..room.job(5) };
+        let jobs = vec![late, in_time];
+        let answers: Vec<_> = room.step(jobs).into_iter().map(read).collect();
+        assert_eq!(answers, [Err(ErrorCode::DeadlineExceeded), Ok(("value 5".to_owned(), 1))]);
     }
 
     #[test]
     fn a_panic_is_answered_and_the_backend_loaded_anew() {
-        let models = models();
-        let mut instance = instance(&models);
-        let outcomes = instance.step(batch(&models, &[1, doubles::PANICS, 3]));
+        let mut room = room();
         let expected =
             [Ok(("value 1".to_owned(), 1)), Err(ErrorCode::Internal), Ok(("value 3".to_owned(), 1))];
         // A double that has panicked answers nothing more, so that these come from new ones.
-        assert_eq!(answers(outcomes), expected);
-        assert_eq!(answers(instance.step(batch(&models, &[4]))), [Ok(("value 4".to_owned(), 1))]);
+        assert_eq!(room.answers(&[1, doubles::PANICS, 3]), expected);
+        assert_eq!(room.answers(&[4]), [Ok(("value 4".to_owned(), 1))]);
     }
 
     #[test]
-    fn failures_of_the_model_are_retryable_and_no_dead_letters() {
-        let models = models();
-        let mut outcomes = instance(&models).step(batch(&models, &[doubles::FAILS]));
-        let failure = outcomes.remove(0).result.unwrap_err();
+    fn failures_of_the_model_are_retryable_no_dead_letters_and_keep_their_cause_to_the_log() {
+        let mut room = room();
+        let jobs = vec![room.job(doubles::FAILS)];
+        let failure = room.step(jobs).remove(0).result.unwrap_err();
         assert!(failure.reply.retryable && failure.dead.is_none());
+        assert_eq!(failure.reply.message, FAILED);
     }
 
     #[test]
@@ -262,7 +319,8 @@ mod tests {
         let mut served = doubles::served("bird", 1);
         served.load = Box::new(|_| Err(BackendError("no weights".into())));
         let models = Models::new(vec![served], "bird", "weights").unwrap();
-        let error = Instance::load(&models, 8, Arc::new(Metrics::default())).err().unwrap();
+        let lanes = Lanes::new(&models, &Queue::default(), &Metrics::default());
+        let error = Instance::load(&lanes, 8).err().unwrap();
         assert_eq!(error.to_string(), "bird 1 can't be loaded: no weights");
     }
 }

@@ -16,10 +16,11 @@ use tokio::sync::mpsc;
 use wire::dead_letter::DeadLetter;
 use wire::{ErrorCode, ErrorReply, Response, Success};
 
+use crate::health::Pulse;
 use crate::metrics::Metrics;
+use crate::micros::micros;
 use crate::outbox::{Event, Fault, Message, Outbox};
 use crate::parcels::{Answer, Asker, Failure, Original};
-use crate::rooms::decode::micros;
 
 /// How long a full producer queue is given.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(10);
@@ -316,15 +317,23 @@ pub async fn run(
     mut respond: Respond,
     mut outcomes: mpsc::Receiver<Answer>,
     mut events: mpsc::UnboundedReceiver<Event>,
+    pulse: Pulse,
 ) -> Result<(), Fatal> {
     let mut open = true;
     while open || !respond.is_idle() {
+        pulse.rest();
         tokio::select! {
             biased;
             // The room holds a sending end, so that there is always another event to wait for.
-            Some(event) = events.recv() => respond.event(event).await?,
+            Some(event) = events.recv() => {
+                pulse.beat();
+                respond.event(event).await?;
+            }
             outcome = outcomes.recv(), if open => match outcome {
-                Some(outcome) => respond.begin(outcome).await?,
+                Some(outcome) => {
+                    pulse.beat();
+                    respond.begin(outcome).await?;
+                }
                 None => open = false,
             },
         }
@@ -337,6 +346,7 @@ mod tests {
     use super::*;
     use crate::config::Delivery as Commit;
     use crate::doubles;
+    use crate::health::Health;
     use crate::parcels::{Labels, Ticket};
     use crate::rooms::commit::Book;
     use std::collections::VecDeque;
@@ -625,7 +635,7 @@ mod tests {
         to_room.send(bench.success()).await.unwrap();
         drop(to_room);
         let to_events = bench.room.again.clone();
-        let room = tokio::spawn(run(bench.room, outcomes, bench.events));
+        let room = tokio::spawn(run(bench.room, outcomes, bench.events, Health::default().pulse("respond")));
         while bench.broker.sent.lock().unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
