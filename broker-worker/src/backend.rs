@@ -1,7 +1,7 @@
 //! What the rooms ask of a model: to turn an image file into pixels, and pixels into labels. Plain data on both sides, so
 //! that the rooms are tested without a net.
 
-use model::Pixels;
+use model_core::Pixels;
 use wire::Prediction;
 
 /// Turns an image file into a net's input. Called on several threads at once.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use model::Pixels;
+use model_core::Pixels;
 use tokio::time::Instant;
 use wire::{Encoding, ModelId, Prediction, ReplyTo, TraceContext};
 

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use model::{Device, ImageLimits, Pixels, Predictor, Preprocessor};
+use model::{Device, Predictor};
+use model_core::{EngineError, ImageLimits, Pixels, Preprocessor};
 use registry::{ModelVersion, Registry, Select};
 use wire::{ErrorCode, ErrorReply, ModelId, Prediction};
 
@@ -264,7 +265,7 @@ impl Served {
                         None => first.insert(Predictor::load(&version, device).map_err(failed)?).share(),
                     }
                 };
-                predictor.warm_up(max_batch).map_err(failed)?;
+                predictor.warm_up(max_batch).map_err(engine_failed)?;
                 Ok(Box::new(Net { predictor, classes: classes.clone() }))
             }),
         })
@@ -290,6 +291,12 @@ impl Prepare for Decoder {
     }
 }
 
+/// A sentence for the sender; the library's own words, which may be pages of a stack trace, are for the log.
+fn engine_failed(error: EngineError) -> BackendError {
+    tracing::error!(error = &error as &dyn std::error::Error, "the engine failed");
+    BackendError(error.to_string())
+}
+
 struct Net {
     predictor: Predictor,
     classes: registry::Classes,
@@ -298,8 +305,8 @@ struct Net {
 impl Backend for Net {
     fn predict(&mut self, batch: &[Input<'_>]) -> Result<Vec<Vec<Prediction>>, BackendError> {
         let pixels: Vec<_> = batch.iter().map(|input| input.pixels).collect();
-        let scores = self.predictor.predict(&pixels).map_err(|e| BackendError(e.to_string()))?;
-        let named = |(scores, input): (&model::Scores, &Input<'_>)| {
+        let scores = self.predictor.predict(&pixels).map_err(engine_failed)?;
+        let named = |(scores, input): (&model_core::Scores, &Input<'_>)| {
             let top = scores.top_k(&self.classes, input.top_k);
             top.into_iter().map(|p| Prediction { label: p.label, index: p.index, probability: p.probability })
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::Pixels;
+use model_core::Pixels;
 use tokio::time::Instant;
 use tracing::Span;
 use wire::{Encoding, ErrorCode, ErrorReply, Headers, Prediction, ReplyTo, Timings, TraceContext};

@@ -1,8 +1,9 @@
 //! What can go wrong between a checked model version and a prediction. (What can be wrong with an image is
-//! [`ImageError`](crate::ImageError).)
+//! [`ImageError`](model_core::ImageError).)
 
 use std::path::PathBuf;
 
+use model_core::{EngineError, PreprocessError};
 use registry::Architecture;
 use tch::TchError;
 
@@ -50,32 +51,12 @@ pub enum ModelError {
         /// What is asked for.
         what: String,
     },
-    /// An image has not the size that the net takes.
-    #[error(
-        "image {position} of the batch is {found_width} x {found_height} x {found_channels}, the net takes {size} x {size} x {channels}"
-    )]
-    WrongSize {
-        /// Its place in the batch, from 0.
-        position: usize,
-        /// The net's side in pixels.
-        size: u32,
-        /// The net's channels.
-        channels: u32,
-        /// The image's width.
-        found_width: u32,
-        /// The image's height.
-        found_height: u32,
-        /// The image's channels.
-        found_channels: u32,
-    },
-    /// The net's output is not a number: the weights are damaged or of another preprocessing.
-    #[error(
-        "the net answered image {position} of the batch with something that is no number: its weights must be damaged"
-    )]
-    NotANumber {
-        /// The image's place in the batch, from 0.
-        position: usize,
-    },
+    /// The manifest asks for a preprocessing that this build has not.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// The net was asked and did not answer.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// A device was asked for that is not there.
     #[error("there is no CUDA device, or this libtorch is built without CUDA: use --device cpu or auto")]
     NoCuda,

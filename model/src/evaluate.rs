@@ -4,11 +4,12 @@
 use std::io::Cursor;
 
 use image::{ExtendedColorType, ImageEncoder, codecs::png};
+use model_core::{EngineError, ImageError, ImageLimits, Pixels, PreprocessError, Preprocessor};
 use registry::Manifest;
 use serde::Serialize;
 
+use crate::Predictor;
 use crate::dataset::Dataset;
-use crate::{ImageError, ImageLimits, ModelError, Pixels, Predictor, Preprocessor};
 
 /// Images shown to the predictor at a time.
 const BATCH: usize = 128;
@@ -42,9 +43,12 @@ pub enum EvaluateError {
         /// What was wrong with it.
         source: ImageError,
     },
+    /// The manifest asks for a preprocessing that this build has not.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
     /// The predictor failed.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Engine(#[from] EngineError),
 }
 
 /// What was measured.

@@ -1,12 +1,12 @@
-//! A loaded model version: pixels in, probabilities out. The command line and the worker use this one.
+//! A loaded model version: libtorch as an engine, pixels in, outputs out. The command line and the worker use this one.
 
+use model_core::{Engine, EngineError, Pixels, Scores};
 use registry::{Input, ModelVersion};
 use tch::nn::VarStore;
 use tch::{Kind, TchError, Tensor};
 
 use crate::nets::{self, Net};
-use crate::preprocess::Pixels;
-use crate::{Device, ModelError, Scores, allocator, weights};
+use crate::{Device, ModelError, allocator, weights};
 
 /// Forward passes for each shape before a model counts as warm: the first ones choose and compile kernels.
 const WARM_UP_PASSES: usize = 3;
@@ -66,7 +66,7 @@ impl Predictor {
     ///
     /// # Errors
     /// If a pass fails.
-    pub fn warm_up(&self, max_batch: usize) -> Result<(), ModelError> {
+    pub fn warm_up(&self, max_batch: usize) -> Result<(), EngineError> {
         let blank = Pixels::black(self.input.size, self.input.channels);
         let largest = max_batch.clamp(1, self.net.images_a_pass());
         // Powers of two and the largest: the shapes between choose the same kernels.
@@ -74,7 +74,7 @@ impl Predictor {
         for images in smaller.chain([largest]) {
             let batch = vec![&blank; images];
             for _ in 0..WARM_UP_PASSES {
-                self.predict(&batch)?;
+                self.logits(&batch)?;
             }
         }
         // At rest a warm model holds no more than it needs; the first batch takes its pages again.
@@ -86,39 +86,24 @@ impl Predictor {
     ///
     /// # Errors
     /// If an image has not the net's size, or a pass fails.
-    pub fn predict(&self, batch: &[&Pixels]) -> Result<Vec<Scores>, ModelError> {
-        let rows = self.passes(batch, |logits| logits.f_softmax(-1, Kind::Float))?;
-        Ok(rows.into_iter().map(Scores::new).collect())
+    pub fn predict(&self, batch: &[&Pixels]) -> Result<Vec<Scores>, EngineError> {
+        Ok(self.logits(batch)?.into_iter().map(Scores::softmax).collect())
     }
 
-    /// The net's outputs before they are made probabilities, for each image of the batch, in order.
+    /// The net's outputs before they are made probabilities, for each image of the batch, in order. Goes in passes of as many
+    /// images as the net takes at once.
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
-    pub fn logits(&self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, ModelError> {
-        self.passes(batch, |logits| Ok(logits.shallow_clone()))
-    }
-
-    /// Runs the net over the batch in passes; `last` is its final step. One row of outputs an image.
-    fn passes(
-        &self,
-        batch: &[&Pixels],
-        last: impl Fn(&Tensor) -> Result<Tensor, TchError>,
-    ) -> Result<Vec<Vec<f32>>, ModelError> {
+    pub fn logits(&self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
         let mut rows: Vec<Vec<f32>> = Vec::with_capacity(batch.len());
         for pixels in batch.chunks(self.net.images_a_pass()) {
-            let images = self.images(pixels, rows.len())?;
-            let outputs = tch::no_grad(|| {
-                let images = images.f_to_device(self.device)?.f_to_kind(Kind::Float)?;
-                let images = images.f_sub(&self.mean)?.f_div(&self.std)?;
-                last(&self.net.forward_t(&images, false)?)?.f_to_device(tch::Device::Cpu)
-            })?;
-            let mut flat = vec![0_f32; pixels.len() * self.outputs];
-            let count = flat.len();
-            outputs.f_contiguous()?.f_copy_data(&mut flat, count)?;
+            let bytes = self.bytes(pixels, rows.len())?;
+            let flat =
+                self.pass(&bytes, pixels.len()).map_err(|error| EngineError::Compute(Box::new(error)))?;
             for row in flat.chunks_exact(self.outputs) {
                 if row.iter().any(|value| !value.is_finite()) {
-                    return Err(ModelError::NotANumber { position: rows.len() });
+                    return Err(EngineError::NotANumber { position: rows.len() });
                 }
                 rows.push(row.to_vec());
             }
@@ -126,15 +111,32 @@ impl Predictor {
         Ok(rows)
     }
 
-    /// The images as bytes `[n, channels, size, size]`, channels last in memory, as their pixels are.
-    fn images(&self, pixels: &[&Pixels], first: usize) -> Result<Tensor, ModelError> {
+    /// One pass of the net over `images` images: their outputs, one after another.
+    fn pass(&self, bytes: &[u8], images: usize) -> Result<Vec<f32>, TchError> {
+        let Input { size, channels, .. } = self.input;
+        let shape = [images as i64, size.into(), size.into(), channels.into()];
+        let outputs = tch::no_grad(|| {
+            // Channels last in memory, as the pixels are.
+            let images = Tensor::f_from_data_size(bytes, &shape, Kind::Uint8)?.f_permute([0, 3, 1, 2])?;
+            let images = images.f_to_device(self.device)?.f_to_kind(Kind::Float)?;
+            let images = images.f_sub(&self.mean)?.f_div(&self.std)?;
+            self.net.forward_t(&images, false)?.f_to_device(tch::Device::Cpu)
+        })?;
+        let mut flat = vec![0_f32; images * self.outputs];
+        let count = flat.len();
+        outputs.f_contiguous()?.f_copy_data(&mut flat, count)?;
+        Ok(flat)
+    }
+
+    /// The images' bytes, one after another.
+    fn bytes(&self, pixels: &[&Pixels], first: usize) -> Result<Vec<u8>, EngineError> {
         let Input { size, channels, .. } = self.input;
         let bytes = (size * size * channels) as usize;
         let mut data = Vec::with_capacity(pixels.len() * bytes);
         for (position, image) in pixels.iter().enumerate() {
             let fits = image.width == size && image.height == size && image.channels == channels;
             if !fits || image.data.len() != bytes {
-                return Err(ModelError::WrongSize {
+                return Err(EngineError::WrongSize {
                     position: first + position,
                     size,
                     channels,
@@ -145,8 +147,20 @@ impl Predictor {
             }
             data.extend_from_slice(&image.data);
         }
-        let side = i64::from(size);
-        let shape = [pixels.len() as i64, side, side, i64::from(channels)];
-        Ok(Tensor::f_from_data_size(&data, &shape, Kind::Uint8)?.f_permute([0, 3, 1, 2])?)
+        Ok(data)
+    }
+}
+
+impl Engine for Predictor {
+    fn logits(&mut self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
+        Self::logits(self, batch)
+    }
+
+    fn warm_up(&mut self, max_batch: usize) -> Result<(), EngineError> {
+        Self::warm_up(self, max_batch)
+    }
+
+    fn share(&self) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(Self::share(self)))
     }
 }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use common::{bird, inception, other_clothes, pixels, project, shipped};
-use model::{Device, DeviceChoice, ImageLimits, ModelError, Pixels, Prediction, Predictor, Preprocessor};
+use model::{Device, DeviceChoice, ModelError, Predictor};
+use model_core::{EngineError, ImageLimits, Pixels, Prediction, Preprocessor};
 use registry::{Architecture, Manifest};
 
 fn ask(predictor: &Predictor, manifest: &Manifest, file: &[u8]) -> Vec<Prediction> {
@@ -119,7 +120,7 @@ fn an_image_of_another_size_is_named_and_refused() {
     let good = &pixels(1, 224, 3)[0];
     for bad in [&pixels(1, 223, 3)[0], &pixels(1, 224, 1)[0]] {
         let error = predictor.predict(&[good, bad]).unwrap_err();
-        assert!(matches!(error, ModelError::WrongSize { position: 1, size: 224, .. }), "{error}");
+        assert!(matches!(error, EngineError::WrongSize { position: 1, size: 224, .. }), "{error}");
     }
     // Sizes that are right and too little data.
     let hollow = Pixels { data: vec![], ..good.clone() };

@@ -136,6 +136,7 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
+    #[cfg(feature = "store")]
     /// Wraps an I/O error with what was tried; for `map_err`.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

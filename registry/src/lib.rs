@@ -12,15 +12,20 @@
 //!
 //! - [`manifest`]: what a version says about itself, read strictly.
 //! - [`select`]: which version is meant: a number, an alias or the latest.
-//! - [`digest`]: size and SHA-256 of a file, and the comparison with what the manifest promises.
-//! - [`store`]: the folders themselves: list, load, publish, set an alias.
+//! - [`digest`]: size and SHA-256 of a file.
+//! - `store`: the folders themselves: list, load, publish, set an alias. A feature, since who only needs to know what a manifest
+//!   says (`model-core`) reads no folder.
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "store")]
+mod check;
 pub mod digest;
 mod error;
 pub mod manifest;
+mod name;
 pub mod select;
+#[cfg(feature = "store")]
 pub mod store;
 
 pub use digest::FileEntry;
@@ -29,4 +34,5 @@ pub use manifest::{
     Architecture, Class, Classes, Fit, Input, Interpolation, Manifest, Metric, NoneOfThese, Polarity,
 };
 pub use select::Select;
+#[cfg(feature = "store")]
 pub use store::{ModelVersion, Registry};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::FileEntry;
 use crate::error::RegistryError;
-use crate::store::is_plain_name;
+use crate::name::is_plain_name;
 
 /// The file in a version's folder that holds the manifest.
 pub const MANIFEST_FILE: &str = "manifest.yaml";

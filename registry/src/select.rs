@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::RegistryError;
-use crate::store::is_plain_name;
+use crate::name::is_plain_name;
 
 /// A way to name a version.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::digest::FileEntry;
 use crate::error::RegistryError;
 use crate::manifest::{MANIFEST_FILE, Manifest, WEIGHTS_FILE};
+use crate::name::is_plain_name;
 use crate::select::Select;
 
 /// A folder of model versions.
@@ -200,14 +201,6 @@ fn write_draft(draft: &Path, manifest: &mut Manifest, weights: &Path) -> Result<
     manifest.files = [(WEIGHTS_FILE.to_owned(), FileEntry::of(&copy)?)].into();
     let path = draft.join(MANIFEST_FILE);
     fs::write(&path, manifest.to_yaml(&path)?).map_err(RegistryError::io("write", &path))
-}
-
-/// Whether `name` can be a folder or file here: nothing that leaves its folder, hides, or differs on another system.
-pub(crate) fn is_plain_name(name: &str) -> bool {
-    let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
-    name.len() <= 100
-        && name.bytes().all(plain)
-        && name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
 }
 
 fn folders(path: &Path) -> Result<Vec<String>, RegistryError> {

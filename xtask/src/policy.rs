@@ -28,7 +28,8 @@ struct Blind {
 }
 
 const BLIND: &[Blind] = &[
-    Blind { package: "wire", to: &["model", "tch", "rdkafka", "tokio"] },
+    Blind { package: "wire", to: &["model", "model-core", "tch", "rdkafka", "tokio"] },
+    Blind { package: "model-core", to: &["tch", "wire", "rdkafka", "tokio", "sha2"] },
     Blind { package: "model", to: &["wire", "rdkafka"] },
     Blind { package: "registry", to: &["tch", "rdkafka", "wire"] },
     Blind { package: "kafka", to: &["wire", "tch"] },

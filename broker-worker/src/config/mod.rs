@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kafka::Settings;
-use model::{DeviceChoice, ImageLimits};
+use model::DeviceChoice;
+use model_core::ImageLimits;
 use registry::Select;
 use serde::{Deserialize, Serialize};
 

@@ -128,7 +128,7 @@ impl Decode {
 
 struct Parts {
     lane: Arc<Lane>,
-    pixels: model::Pixels,
+    pixels: model_core::Pixels,
     top_k: usize,
     level: usize,
     deadline: Option<Instant>,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use model::{ImageLimits, Pixels, Prediction, Preprocessor};
+use model_core::{ImageLimits, Pixels, Prediction, Preprocessor};
 use registry::ModelVersion;
 use serde::Serialize;
 

@@ -21,6 +21,8 @@ import torchvision
 from PIL import Image, ImageOps
 
 HERE = pathlib.Path(__file__).parent
+# The tests of preprocessing, which need no net.
+CORE = "../../core/tests"
 
 
 def pixels(images, size, channels=3):
@@ -140,8 +142,8 @@ def main():
             samples[path.name] = [[int(i), round(float(p), 6)] for p, i in zip(top.values, top.indices)]
         write("samples.json", samples)
 
-        fixtures = sorted(path for path in (HERE / "../fixtures").iterdir() if path.suffix != ".md")
-        write("fixtures.json", {path.name: thumbnail(path) for path in fixtures})
+        fixtures = sorted(path for path in (HERE / CORE / "fixtures").iterdir() if path.suffix != ".md")
+        write(f"{CORE}/fixtures.json", {path.name: thumbnail(path) for path in fixtures})
 
         write("inception_v3.json", rounded(logits(inception(), 2, 299, 127.5, 127.5)))
 

@@ -2,32 +2,24 @@
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::DynamicImage;
+use image::{DynamicImage, RgbImage};
 use registry::{Fit, Input, Interpolation, Manifest, Polarity};
 
 use crate::decode::{ImageError, ImageLimits, decode};
-use crate::{ModelError, ground};
+use crate::{Pixels, background};
 
-/// An image of a net's size: plain data, rows from the top, each pixel's channels together.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Pixels {
-    /// Pixels across.
-    pub width: u32,
-    /// Pixels down.
-    pub height: u32,
-    /// Bytes a pixel: 1 (grey) or 3 (red, green, blue).
-    pub channels: u32,
-    /// `height * width * channels` bytes.
-    pub data: Vec<u8>,
-}
-
-impl Pixels {
-    /// A black square.
-    #[must_use]
-    pub fn black(size: u32, channels: u32) -> Self {
-        let data = vec![0; (size * size * channels) as usize];
-        Self { width: size, height: size, channels, data }
-    }
+/// Why an image can't be prepared as a manifest asks.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PreprocessError {
+    /// Neither grey nor colour.
+    #[error(
+        "this build can't prepare images of {channels} channels: 1 (grey) and 3 (red, green, blue) are known"
+    )]
+    Channels {
+        /// What the manifest asks for.
+        channels: u32,
+    },
 }
 
 /// Turns image files into [`Pixels`] for one model version.
@@ -41,10 +33,10 @@ impl Preprocessor {
     ///
     /// # Errors
     /// If this build has no such preprocessing.
-    pub fn new(manifest: &Manifest) -> Result<Self, ModelError> {
+    pub fn new(manifest: &Manifest) -> Result<Self, PreprocessError> {
         let input = manifest.input.clone();
         if input.channels != 1 && input.channels != 3 {
-            return Err(ModelError::Unsupported { what: format!("images of {} channels", input.channels) });
+            return Err(PreprocessError::Channels { channels: input.channels });
         }
         Ok(Self { input })
     }
@@ -78,7 +70,7 @@ impl Preprocessor {
     }
 
     fn oriented_light(&self, mut pixels: Pixels) -> Pixels {
-        if self.input.polarity == Polarity::LightOnDark && ground::is_light(&pixels) {
+        if self.input.polarity == Polarity::LightOnDark && background::is_light(&pixels) {
             pixels.data.iter_mut().for_each(|value| *value = !*value);
         }
         pixels
@@ -87,11 +79,11 @@ impl Preprocessor {
     fn trim_and_pad(&self, pixels: &Pixels) -> Result<Pixels, ImageError> {
         let size = self.input.size;
         let mut square = Pixels::black(size, pixels.channels);
-        let Some(mut thing) = ground::trim(pixels) else {
+        let Some(mut thing) = background::trim(pixels) else {
             return Ok(square);
         };
         if self.input.polarity == Polarity::LightOnDark {
-            ground::lighten(&mut thing);
+            background::lighten(&mut thing);
         }
         let longer = f64::from(thing.pixels.width.max(thing.pixels.height));
         let side =
@@ -161,7 +153,7 @@ impl Area {
 
 fn colour(image: DynamicImage) -> Pixels {
     // No copy where the decoder gave this already.
-    let rgb = image.into_rgb8();
+    let rgb = if image.color().has_alpha() { on_white(&image) } else { image.into_rgb8() };
     Pixels { width: rgb.width(), height: rgb.height(), channels: 3, data: rgb.into_raw() }
 }
 
@@ -178,4 +170,19 @@ fn grey(image: DynamicImage) -> Pixels {
     };
     let data = rgb.data.chunks_exact(3).map(luma).collect();
     Pixels { channels: 1, data, ..rgb }
+}
+
+/// The image laid on white where it is transparent.
+fn on_white(image: &DynamicImage) -> RgbImage {
+    let rgba = image.to_rgba8();
+    let mut rgb = RgbImage::new(rgba.width(), rgba.height());
+    for (to, from) in rgb.pixels_mut().zip(rgba.pixels()) {
+        let alpha = u32::from(from[3]);
+        for channel in 0..3 {
+            let blended = (u32::from(from[channel]) * alpha + 255 * (255 - alpha) + 127) / 255;
+            // At most 255: a mean of two bytes, weighted.
+            to[channel] = blended as u8;
+        }
+    }
+    rgb
 }

@@ -1,16 +1,22 @@
 //! Image files of all kinds become the net's input, or a clear error; never a panic.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
-mod common;
+mod pictures;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 
-use common::{encoded, other_clothes, project};
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage};
-use model::{ImageError, ImageLimits, Pixels, Preprocessor};
+use model_core::{ImageError, ImageLimits, Pixels, Preprocessor};
+use pictures::{encoded, other_clothes};
 use proptest::prelude::*;
 use registry::{Fit, Input, Interpolation, Manifest, Polarity};
+
+/// A path of the project.
+fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
 
 fn preprocessor(input: Input) -> Preprocessor {
     let path = project("weights/bird/1/manifest.yaml");
@@ -63,12 +69,12 @@ fn awkward_files_look_as_pillow_sees_them_or_are_refused() {
     // Pillow decodes these: a format that is not taken here, and a JPEG with a damaged segment that Pillow passes over.
     let refused_here_only = ["tiff_16bit_RGB.tiff", "truncated_app14.jpg"];
     let golden: BTreeMap<String, Option<Vec<u8>>> =
-        serde_json::from_str(&fs::read_to_string(project("model/tests/golden/fixtures.json")).unwrap())
+        serde_json::from_str(&fs::read_to_string(project("model/core/tests/fixtures.json")).unwrap())
             .unwrap();
     assert!(golden.len() > 20, "the golden file is not whole");
     let mut wrong = Vec::new();
     for (name, expected) in golden {
-        let file = fs::read(project("model/tests/fixtures").join(&name)).unwrap();
+        let file = fs::read(project("model/core/tests/fixtures").join(&name)).unwrap();
         let found = decode(&thumbnails(8), &file);
         println!("{name}: {:?}", found.as_ref().map(|f| expected.as_ref().map(|e| difference(f, e))));
         let as_expected = match (&found, expected) {
@@ -85,7 +91,7 @@ fn awkward_files_look_as_pillow_sees_them_or_are_refused() {
 
 #[test]
 fn each_kind_of_bad_file_has_its_error() {
-    let file = |name: &str| fs::read(project("model/tests/fixtures").join(name)).unwrap();
+    let file = |name: &str| fs::read(project("model/core/tests/fixtures").join(name)).unwrap();
     let error = |bytes: &[u8]| decode(&thumbnails(8), bytes).unwrap_err();
     assert_eq!(error(b""), ImageError::Empty);
     assert_eq!(error(b"a letter to the editor"), ImageError::UnknownFormat);

@@ -1,17 +1,17 @@
-//! The plain ground behind a thing: whether it is light, where the thing ends, and how to make it black.
+//! The plain background behind a thing: whether it is light, where the thing ends, and how to make it black.
 //!
 //! Fashion-MNIST (<https://arxiv.org/abs/1708.07747>, figure 1) trims the plain border, scales the longer side to 28, extends the
 //! shorter one, and negates, so that the things are light on black. This does the same to any grey image.
 
-use crate::preprocess::Pixels;
+use crate::Pixels;
 
-/// A thing without its border, and the level of the ground that it stood on.
+/// A thing without its border, and the level of the background that it stood on.
 pub(crate) struct Trimmed {
     pub(crate) pixels: Pixels,
-    ground: u8,
+    background: u8,
 }
 
-/// Differences up to this are still ground: 5 % of the range, as the data set's makers took ...
+/// Differences up to this are still background: 5 % of the range, as the data set's makers took ...
 const TOLERANCE: u8 = 13;
 /// ... or, if that is more, this share of the greatest difference: what JPEG leaves around an edge.
 const ECHO: f64 = 0.1;
@@ -26,14 +26,14 @@ pub(crate) fn is_light(pixels: &Pixels) -> bool {
     2 * sum > 255 * border.len() as u64
 }
 
-/// Cuts off the rows and columns at the border that are nothing but ground; none where the whole image is. A square picture that is
-/// framed as the data set frames stays whole, so that an enlarged picture of the set becomes itself again.
+/// Cuts off the rows and columns at the border that are nothing but background; none where the whole image is. A square picture
+/// that is framed as the data set frames stays whole, so that an enlarged picture of the set becomes itself again.
 pub(crate) fn trim(pixels: &Pixels) -> Option<Trimmed> {
     let (width, height) = (pixels.width as usize, pixels.height as usize);
-    let ground = level(pixels);
-    let greatest = pixels.data.iter().map(|value| value.abs_diff(ground)).max()?;
+    let background = level(pixels);
+    let greatest = pixels.data.iter().map(|value| value.abs_diff(background)).max()?;
     let tolerance = TOLERANCE.max((f64::from(greatest) * ECHO) as u8);
-    let thing = |x: usize, y: usize| pixels.data[y * width + x].abs_diff(ground) > tolerance;
+    let thing = |x: usize, y: usize| pixels.data[y * width + x].abs_diff(background) > tolerance;
     let row = |y: &usize| (0..width).any(|x| thing(x, *y));
     let top = (0..height).find(row)?;
     let bottom = (top..height).rev().find(row)?;
@@ -47,28 +47,28 @@ pub(crate) fn trim(pixels: &Pixels) -> Option<Trimmed> {
     let side = width as f64;
     let framed = width == height && longer >= side * FRAMED && off_centre <= side * (1.0 - FRAMED);
     if framed {
-        return Some(Trimmed { pixels: pixels.clone(), ground });
+        return Some(Trimmed { pixels: pixels.clone(), background });
     }
     let data =
         (top..=bottom).flat_map(|y| &pixels.data[y * width + left..=y * width + right]).copied().collect();
     let pixels =
         Pixels { width: (right - left + 1) as u32, height: (bottom - top + 1) as u32, channels: 1, data };
-    Some(Trimmed { pixels, ground })
+    Some(Trimmed { pixels, background })
 }
 
-/// Makes the ground black and what differs from it light, over the whole range.
+/// Makes the background black and what differs from it light, over the whole range.
 pub(crate) fn lighten(thing: &mut Trimmed) {
-    let ground = i32::from(thing.ground);
-    let inverted = ground > 127;
-    let range = if inverted { ground } else { 255 - ground };
+    let background = i32::from(thing.background);
+    let inverted = background > 127;
+    let range = if inverted { background } else { 255 - background };
     for value in &mut thing.pixels.data {
-        let above = i32::from(*value) - ground;
+        let above = i32::from(*value) - background;
         let above = if inverted { -above } else { above };
         *value = (above * 255 / range).clamp(0, 255) as u8;
     }
 }
 
-/// The level of the ground: the middle one of the outermost pixels.
+/// The level of the background: the middle one of the outermost pixels.
 fn level(pixels: &Pixels) -> u8 {
     let mut border = border(pixels);
     let middle = border.len() / 2;

@@ -1,11 +1,11 @@
-//! An image file's bytes to pixels: within limits, the right way up, nothing transparent, and never a panic.
+//! An image file's bytes to an image: within limits, the right way up, and never a panic.
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::error::LimitErrorKind;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
 /// How much one image may ask for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,12 +55,11 @@ pub enum ImageError {
     },
 }
 
-/// Decodes the first frame, turns it as its EXIF orientation says, and lays it on white where it is transparent.
+/// Decodes the first frame and turns it as its EXIF orientation says. What is transparent stays so.
 pub(crate) fn decode(file: &[u8], limits: &ImageLimits) -> Result<DynamicImage, ImageError> {
     // The decoders are other people's code, fed with anyone's bytes: a panic in one must not end the thread that serves all.
-    let image = catch_unwind(AssertUnwindSafe(|| decode_oriented(file, limits)))
-        .unwrap_or_else(|_| Err(ImageError::Broken { reason: "the decoder gave up".into() }))?;
-    Ok(if image.color().has_alpha() { on_white(&image) } else { image })
+    catch_unwind(AssertUnwindSafe(|| decode_oriented(file, limits)))
+        .unwrap_or_else(|_| Err(ImageError::Broken { reason: "the decoder gave up".into() }))
 }
 
 fn decode_oriented(file: &[u8], limits: &ImageLimits) -> Result<DynamicImage, ImageError> {
@@ -111,20 +110,6 @@ fn jpeg_ends(file: &[u8]) -> bool {
     let is = |marker: &'static [u8]| move |pair: &[u8]| pair == marker;
     let end = file.windows(2).rposition(is(END_OF_IMAGE)).unwrap_or(0);
     !file[end..].windows(2).any(is(START_OF_SCAN))
-}
-
-fn on_white(image: &DynamicImage) -> DynamicImage {
-    let rgba = image.to_rgba8();
-    let mut rgb = RgbImage::new(rgba.width(), rgba.height());
-    for (to, from) in rgb.pixels_mut().zip(rgba.pixels()) {
-        let alpha = u32::from(from[3]);
-        for channel in 0..3 {
-            let blended = (u32::from(from[channel]) * alpha + 255 * (255 - alpha) + 127) / 255;
-            // At most 255: a mean of two bytes, weighted.
-            to[channel] = blended as u8;
-        }
-    }
-    DynamicImage::ImageRgb8(rgb)
 }
 
 fn explain(error: image::ImageError, limits: &ImageLimits) -> ImageError {

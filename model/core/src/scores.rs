@@ -24,6 +24,20 @@ impl Scores {
         Self(probabilities)
     }
 
+    /// The probabilities that the net's outputs mean: e to the output, as a share of the sum of all.
+    #[must_use]
+    pub fn softmax(mut logits: Vec<f32>) -> Self {
+        // Less the largest, so that no power is beyond a float.
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut sum = 0.0_f64;
+        for value in &mut logits {
+            *value = (*value - largest).exp();
+            sum += f64::from(*value);
+        }
+        logits.iter_mut().for_each(|value| *value = (f64::from(*value) / sum) as f32);
+        Self(logits)
+    }
+
     /// The probability of each output.
     #[must_use]
     pub fn probabilities(&self) -> &[f32] {
@@ -86,6 +100,18 @@ mod tests {
         let top = scores.top_k(&birds(), 2);
         assert_eq!(named(&top), [("not a bird", None), ("macaw", Some(3))]);
         assert!((top[0].probability - 0.9).abs() < 1e-6);
+    }
+
+    #[test]
+    fn outputs_become_shares_of_one() {
+        let shares = Scores::softmax(vec![1.0, 2.0, 3.0]);
+        for (found, expected) in shares.probabilities().iter().zip([0.090_030_57, 0.244_728_47, 0.665_240_94])
+        {
+            assert!((found - expected).abs() < 1e-6, "{shares:?}");
+        }
+        // Far beyond what e to the power of it would hold.
+        assert_eq!(Scores::softmax(vec![0.0, 1e4]).probabilities(), [0.0, 1.0]);
+        assert!(Scores::softmax(vec![]).probabilities().is_empty());
     }
 
     #[test]

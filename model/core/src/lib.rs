@@ -1,0 +1,29 @@
+//! A model's plain data and the rules for it, without a net: an image file becomes [`Pixels`], an [`Engine`] makes outputs of
+//! them, and those become [`Scores`] and [`Prediction`]s. Nothing here sees libtorch, so what depends on this crate alone
+//! compiles in seconds.
+//!
+//! ```text
+//! file --Preprocessor::decode--> Pixels --Engine::logits--> outputs --Scores::softmax--> Scores --top_k--> Prediction
+//!       any thread                       one owner thread
+//! ```
+//!
+//! - [`mod@decode`]: an image file's bytes to an image, within limits.
+//! - [`preprocess`]: that image to the pixels that a version's manifest asks for; `background` is its rule for things on a plain
+//!   background.
+//! - [`engine`]: what a net is to everybody else.
+//! - [`scores`]: its answer.
+
+#![forbid(unsafe_code)]
+
+mod background;
+pub mod decode;
+pub mod engine;
+mod pixels;
+pub mod preprocess;
+pub mod scores;
+
+pub use decode::{ImageError, ImageLimits};
+pub use engine::{Engine, EngineError};
+pub use pixels::Pixels;
+pub use preprocess::{PreprocessError, Preprocessor};
+pub use scores::{Prediction, Scores};
