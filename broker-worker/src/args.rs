@@ -3,11 +3,10 @@
 
 use std::path::PathBuf;
 
-use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::config::load::{Setting, environment};
+use crate::config::load::environment;
 use crate::config::{LogFormat, Sources};
 
 /// Answers prediction requests from Kafka. Without a broker configured it starts one of its own, for a first try.
@@ -92,31 +91,14 @@ impl Args {
         line: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<(Self, Sources), clap::Error> {
-        let matches = Self::command().try_get_matches_from(line)?;
+        let command = Self::command();
+        let matches = cli::flags::matches(command.clone(), line)?;
         let args = Self::from_arg_matches(&matches)?;
-        let mut typed = Vec::new();
         // The long spelling first, so that of two variables for one key the flag's own goes before.
-        let mut inherited = environment(variables);
-        for (flag, key) in KEYS {
-            let Some(value) = matches.get_one::<String>(flag) else { continue };
-            let name = flag.replace('_', "-");
-            let setting = |origin| Setting { origin, key: key.to_owned(), value: value.clone() };
-            if from_environment(&matches, flag) {
-                inherited.push(setting(variable(flag)));
-            } else {
-                typed.push(setting(format!("--{name}")));
-            }
-        }
-        for pair in &args.set {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let setting = Setting {
-                origin: format!("--set {key}"),
-                key: key.trim().to_owned(),
-                value: value.to_owned(),
-            };
-            if from_environment(&matches, "set") { inherited.push(setting) } else { typed.push(setting) }
-        }
-        let sources = Sources { file: args.config.clone(), environment: inherited, flags: typed };
+        let environment = environment(variables);
+        let mut sources = Sources { file: args.config.clone(), environment, flags: Vec::new() };
+        sources.add_flags(&command, &matches, &KEYS);
+        sources.add_pairs(&matches, "set");
         Ok((args, sources))
     }
 
@@ -139,17 +121,6 @@ pub fn ready_line(ready: &crate::Ready, format: LogFormat) -> String {
             ready.bootstrap_servers,
             ready.http
         ),
-    }
-}
-
-fn from_environment(matches: &ArgMatches, flag: &str) -> bool {
-    matches.value_source(flag) == Some(ValueSource::EnvVariable)
-}
-
-fn variable(flag: &str) -> String {
-    match flag {
-        "bootstrap_servers" => "KAFKA_BOOTSTRAP_SERVERS".to_owned(),
-        flag => format!("MLAAS_{}", flag.to_uppercase()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use cli::exit::{BROKER, FAILURE, USAGE};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -14,9 +15,6 @@ use worker::config::{self, Config};
 use worker::{RunError, telemetry};
 
 use crate::signals::{Signals, leave};
-
-const USAGE: u8 = 2;
-const BROKER_GONE: u8 = 3;
 
 fn main() -> ExitCode {
     // Before anything else: from here on no signal is lost, and none runs destructors beneath a thread that computes.
@@ -30,7 +28,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let (args, sources) = match Args::read(std::env::args_os(), std::env::vars()) {
+    let (args, sources) = match Args::read(std::env::args_os(), cli::flags::variables()) {
         Ok(read) => read,
         Err(error) => {
             drop(error.print());
@@ -59,7 +57,7 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("worker: {error:#}");
             let gone = matches!(error.downcast_ref(), Some(RunError::BrokerGone(_)));
-            leave(if gone { BROKER_GONE } else { 1 })
+            leave(if gone { BROKER } else { FAILURE })
         }
     }
 }

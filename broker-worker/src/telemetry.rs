@@ -27,7 +27,7 @@ pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
 pub fn init(log: &Log) -> Result<(), ParseError> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(&log.level)?)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(cli::Color::Auto.applies(std::io::stderr().is_terminal()))
         .with_writer(std::io::stderr);
     let set = match log.format {
         LogFormat::Human => builder.with_target(false).try_init(),

@@ -1,14 +1,15 @@
-//! How to connect, and what is asked about an image.
+//! How to connect.
 
 use std::time::{Duration, Instant};
 
-use kafka::{Broker, Role, Settings, Topics};
-use wire::{Encoding, TraceContext};
+use kafka::{Role, Settings, Topics};
 
+use crate::cluster::Cluster;
 use crate::error::ClientError;
 
-/// How to connect.
+/// How to connect. Begin with [`ClientConfig::new`] or the default and change what is to differ.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ClientConfig {
     /// The broker and how to talk to it. Where it names none, the embedded one of this user is looked for.
     pub kafka: Settings,
@@ -16,9 +17,9 @@ pub struct ClientConfig {
     pub topics: Topics,
     /// The `ce_source` of requests, a URI reference.
     pub source: String,
-    /// For how long to try to reach the broker and to find the topics there.
+    /// For how long to try to reach the broker and to find the topics there. Not zero; a very large one is no limit.
     pub connect_timeout: Duration,
-    /// The time-out of a request whose [`Ask`] has none.
+    /// The time-out of a request whose options have none. Not zero; a very large one is no limit.
     pub timeout: Duration,
     /// How many requests are open at most; further ones wait.
     pub max_in_flight: usize,
@@ -42,66 +43,76 @@ impl Default for ClientConfig {
 }
 
 impl ClientConfig {
-    /// The defaults with that broker.
+    /// The defaults with that broker, `host:port`, several with commas.
     #[must_use]
     pub fn new(bootstrap_servers: impl Into<String>) -> Self {
-        let kafka = Settings { bootstrap_servers: Some(bootstrap_servers.into()), ..Settings::default() };
-        Self { kafka, ..Self::default() }
+        let mut config = Self::default();
+        config.kafka.bootstrap_servers = Some(bootstrap_servers.into());
+        config
+    }
+
+    /// With those settings of the connection.
+    #[must_use]
+    pub fn kafka(self, kafka: Settings) -> Self {
+        Self { kafka, ..self }
+    }
+
+    /// With those topics.
+    #[must_use]
+    pub fn topics(self, topics: Topics) -> Self {
+        Self { topics, ..self }
+    }
+
+    /// With that `ce_source`.
+    #[must_use]
+    pub fn source(self, source: impl Into<String>) -> Self {
+        Self { source: source.into(), ..self }
+    }
+
+    /// With that limit on connecting.
+    #[must_use]
+    pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
+        Self { connect_timeout, ..self }
+    }
+
+    /// With that time-out for requests.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// With at most that many requests open, and that many bytes of them.
+    #[must_use]
+    pub fn max_in_flight(self, requests: usize, bytes: usize) -> Self {
+        Self { max_in_flight: requests, max_in_flight_bytes: bytes, ..self }
+    }
+
+    /// When connecting has taken too long.
+    pub(crate) fn connect_deadline(&self) -> Result<Instant, ClientError> {
+        not_zero("connect_timeout", self.connect_timeout)?;
+        // A clock's end is near enough that an absurd time would run past it; nobody waits for a year.
+        Ok(Instant::now() + self.connect_timeout.min(Duration::from_secs(365 * 24 * 3600)))
     }
 
     /// Finds the broker, and what kind it is, until `deadline`.
-    pub(crate) async fn broker(&self, deadline: Instant) -> Result<Broker, ClientError> {
+    pub(crate) async fn cluster(&self, deadline: Instant) -> Result<Cluster, ClientError> {
         let named = self.kafka.bootstrap_servers.as_deref();
-        let located = kafka::locate(named).map_err(|e| ClientError::Locate(e.to_string()))?;
-        let mut broker = located.ok_or(ClientError::NoBroker)?;
+        let mut broker = match kafka::locate(named)? {
+            Some(broker) => broker,
+            None => {
+                return Err(ClientError::NoBroker { folder: kafka::RuntimeDir::from_env().path().into() });
+            }
+        };
         let config = self.kafka.client_config(&broker, Role::Admin)?;
         let left = deadline.saturating_duration_since(Instant::now());
+        let found = kafka::probe(&config, left).await?;
         // A named broker may be the embedded one too.
-        broker.embedded = kafka::probe(&config, left).await?.embedded;
-        Ok(broker)
+        broker.embedded = found.embedded;
+        Ok(Cluster { broker, advertised: found.advertised })
     }
 }
 
-/// What is asked about an image. What is `None` the worker's configuration decides.
-#[derive(Clone, Debug)]
-pub struct Ask {
-    /// The name of the model.
-    pub model: Option<String>,
-    /// The version of that model.
-    pub version: Option<u32>,
-    /// How many predictions, most probable first.
-    pub top_k: Option<u32>,
-    /// Lower goes first.
-    pub priority: Option<u32>,
-    /// How the request is encoded, and with it the answer.
-    pub format: Encoding,
-    /// The record's key, where requests of the same key are to be taken in order; the request id where `None`.
-    pub key: Option<String>,
-    /// How long to wait; [`ClientConfig::timeout`] where `None`. Workers drop a request whose time is over.
-    pub timeout: Option<Duration>,
-    /// Carried through.
-    pub trace: TraceContext,
-}
-
-impl Default for Ask {
-    fn default() -> Self {
-        Self {
-            model: None,
-            version: None,
-            top_k: None,
-            priority: None,
-            format: Encoding::Bincode,
-            key: None,
-            timeout: None,
-            trace: TraceContext::default(),
-        }
-    }
-}
-
-impl Ask {
-    /// Everything left to the worker but the model.
-    #[must_use]
-    pub fn of_model(name: impl Into<String>) -> Self {
-        Self { model: Some(name.into()), ..Self::default() }
-    }
+/// The time itself, where it is one.
+pub(crate) fn not_zero(what: &'static str, time: Duration) -> Result<Duration, ClientError> {
+    if time.is_zero() { Err(ClientError::NoTime { what }) } else { Ok(time) }
 }

@@ -5,15 +5,21 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), client::ClientError> {
-//! let client = client::Client::connect(client::ClientConfig::default()).await?;
+//! use client::{Client, ClientConfig, Options, Outcome};
+//!
+//! let client = Client::connect(ClientConfig::new("localhost:9092")).await?;
 //! let image = std::fs::read("sandal.png").unwrap_or_default();
-//! let answer = client.predict(image, client::Ask::of_model("fashion-mnist")).await?;
-//! println!("{:?}", answer.outcome);
+//! let answer = client.predict(image, Options::model("fashion-mnist").top_k(3)).await?;
+//! if let Outcome::Success(success) = answer.outcome {
+//!     println!("{:?}", success.predictions);
+//! }
+//! client.close().await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! - [`request`]: [`Client`] itself; [`ticket`]: one open request.
+//! - [`config`]: how to connect; [`options`]: what is asked about an image.
 //! - [`batch`]: many images at once, answers as they come.
 //! - [`listen`]: every result on the topic, whoever asked.
 //! - [`models`]: what workers say that they serve.
@@ -23,22 +29,29 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+mod cluster;
 pub mod config;
 pub mod error;
 pub mod listen;
 pub mod models;
+pub mod options;
+mod pace;
 mod pending;
 mod reading;
 mod replies;
 pub mod request;
 mod sending;
+mod thread;
 pub mod ticket;
 mod window;
 
-pub use batch::Answers;
-pub use config::{Ask, ClientConfig};
+pub use batch::{Answers, each};
+pub use config::ClientConfig;
 pub use error::ClientError;
-pub use listen::{Listener, Start};
+pub use kafka::{Settings, Topics};
+pub use listen::{Incoming, Listener, Start};
 pub use models::served_models;
+pub use options::Options;
 pub use request::Client;
 pub use ticket::Ticket;
+pub use wire::{Encoding, ErrorCode, ErrorReply, Outcome, Response, TraceContext};

@@ -1,18 +1,20 @@
 //! Every result on the topic, whoever asked for it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
+use futures_core::Stream;
 use kafka::Broker;
 use rdkafka::message::{BorrowedMessage, Message};
 use tokio::sync::mpsc;
 use wire::{Headers, Response, header};
 
+use crate::cluster::Cluster;
 use crate::config::ClientConfig;
 use crate::error::ClientError;
-use crate::reading::{self, POLL, Reader};
+use crate::reading::{self, Partition, Reader};
+use crate::thread::{Running, Thread};
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,7 @@ pub enum Start {
 
 /// A result, as it came.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Incoming {
     /// The partition that it came on.
     pub partition: i32,
@@ -36,14 +39,14 @@ pub struct Incoming {
     pub response: Result<Response, wire::DecodeError>,
 }
 
-/// Reads all partitions of the results topic. Partitions that are added later are not seen.
+/// Reads all partitions of the results topic. Partitions that are added later are not seen. A [`Stream`], and
+/// [`Listener::next`] without one; it ends after an error that lasts, and when it is closed.
 #[derive(Debug)]
 pub struct Listener {
-    results: mpsc::Receiver<Incoming>,
+    results: mpsc::Receiver<Result<Incoming, ClientError>>,
     broker: Broker,
     partitions: usize,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Thread,
 }
 
 impl Listener {
@@ -52,45 +55,43 @@ impl Listener {
     /// # Errors
     /// [`ClientError`] as [`crate::Client::connect`].
     pub async fn open(config: &ClientConfig, start: Start) -> Result<Self, ClientError> {
-        let deadline = Instant::now() + config.connect_timeout;
-        let broker = config.broker(deadline).await?;
+        let deadline = config.connect_deadline()?;
+        let cluster = config.cluster(deadline).await?;
         let config = config.clone();
-        reading::blocking(move || Self::start(&config, broker, start, deadline)).await
+        reading::blocking(move || Self::start(&config, &cluster, start, deadline)).await
     }
 
     fn start(
         config: &ClientConfig,
-        broker: Broker,
+        cluster: &Cluster,
         start: Start,
         deadline: Instant,
     ) -> Result<Self, ClientError> {
         let topic = &config.topics.results;
-        let reader = reading::reader(&config.kafka, &broker, &[])?;
-        let partitions = reading::partitions(&reader, topic, &broker, deadline)?;
-        let positions = partitions
+        let reader = Reader::open(&config.kafka, cluster, &[])?;
+        let all_led = |partitions: &[Partition]| partitions.iter().all(|p| p.led);
+        let positions = reader
+            .partitions(topic, deadline, all_led)?
             .iter()
-            .map(|&partition| {
-                let (low, high) = reading::bounds(&reader, topic, partition, deadline)?;
-                Ok((partition, if start == Start::Beginning { low } else { high }))
+            .map(|partition| {
+                let (low, high) = reader.bounds(topic, partition.id, deadline)?;
+                Ok((partition.id, if start == Start::Beginning { low } else { high }))
             })
             .collect::<Result<Vec<_>, ClientError>>()?;
-        reading::assign(&reader, topic, &positions)?;
+        reader.assign(topic, &positions)?;
         let (sender, results) = mpsc::channel(256);
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name("client-listener".to_owned())
-            .spawn(move || read(&reader, &sender, &stopped))
-            .map_err(ClientError::kafka)?;
-        Ok(Self { results, broker, partitions: positions.len(), stop, thread: Some(thread) })
+        let topic = topic.clone();
+        let thread =
+            Thread::start("client-listener", move |running| read(&reader, &topic, &sender, running))?;
+        Ok(Self { results, broker: cluster.broker.clone(), partitions: positions.len(), thread })
     }
 
-    /// The next result.
+    /// The next result; `None` after an error that lasts.
     ///
     /// # Errors
-    /// [`ClientError::Closed`] where its thread has ended.
-    pub async fn next(&mut self) -> Result<Incoming, ClientError> {
-        self.results.recv().await.ok_or(ClientError::Closed)
+    /// [`ClientError`] where the topic can't be read.
+    pub async fn next(&mut self) -> Option<Result<Incoming, ClientError>> {
+        self.results.recv().await
     }
 
     /// The broker that it is connected to.
@@ -104,27 +105,45 @@ impl Listener {
     pub fn partitions(&self) -> usize {
         self.partitions
     }
-}
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+    /// Ends it and waits until its thread has ended.
+    ///
+    /// # Errors
+    /// [`ClientError::Thread`] where that had panicked.
+    pub async fn close(self) -> Result<(), ClientError> {
         // A thread that waits for room in the channel is woken by this.
-        self.results.close();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::debug!("the thread that listens panicked");
-        }
+        drop(self.results);
+        self.thread.close().await
     }
 }
 
-fn read(reader: &Reader, sender: &mpsc::Sender<Incoming>, stopped: &AtomicBool) {
-    while !stopped.load(Ordering::Relaxed) {
-        match reader.poll(POLL) {
-            Some(Ok(message)) if sender.blocking_send(incoming(&message)).is_err() => return,
+impl Stream for Listener {
+    type Item = Result<Incoming, ClientError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.results.poll_recv(cx)
+    }
+}
+
+fn read(
+    reader: &Reader,
+    topic: &str,
+    sender: &mpsc::Sender<Result<Incoming, ClientError>>,
+    running: &Running,
+) {
+    while running.go_on() {
+        match reader.poll() {
+            Some(Ok(message)) if sender.blocking_send(Ok(incoming(&message))).is_err() => return,
             Some(Ok(_)) | None => {}
-            Some(Err(error)) => tracing::debug!(%error, "listening"),
+            Some(Err(error)) => {
+                let error = reader.fault(topic, error);
+                if reading::is_final(&error) {
+                    // A reader that is gone wants to hear nothing.
+                    sender.blocking_send(Err(error)).ok();
+                    return;
+                }
+                tracing::debug!(%error, "listening");
+            }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The executable `client`: reads what was typed, does it, and says by its exit code how it went.
 
-mod cli;
+mod command;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::main()
+    command::main()
 }

@@ -2,93 +2,190 @@
 
 use std::time::{Duration, Instant};
 
-use kafka::{Broker, LogContext, Role, Settings};
+use kafka::{HearingContext, Role, Settings};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::cluster::Cluster;
 use crate::error::ClientError;
-
-pub(crate) type Reader = BaseConsumer<LogContext>;
 
 /// How long one poll waits: what a thread needs at most to see that it is to stop.
 pub(crate) const POLL: Duration = Duration::from_millis(50);
 
-/// A consumer that has nothing assigned yet.
-pub(crate) fn reader(
-    settings: &Settings,
-    broker: &Broker,
-    more: &[(&str, &str)],
-) -> Result<Reader, ClientError> {
-    let mut config = settings.client_config(broker, Role::Consumer)?;
-    // librdkafka asks for a name before it lets partitions be assigned by hand. No group of that name comes to be: nobody
-    // joins it, and nothing is committed under it.
-    config.set("group.id", "mlaas-client");
-    config.remove("partition.assignment.strategy");
-    config.extend(more.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())));
-    config.create_with_context(LogContext).map_err(ClientError::kafka)
+/// Between two looks at something that is waited for.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long one question waits at most: librdkafka counts milliseconds in 32 bits.
+const ONE_QUESTION: Duration = Duration::from_secs(60);
+
+/// Reads topics of one cluster.
+pub(crate) struct Reader {
+    consumer: BaseConsumer<HearingContext>,
+    context: HearingContext,
+    cluster: Cluster,
 }
 
-/// The partitions of a topic; `None` where it is not there now.
-pub(crate) fn partitions_now(
-    reader: &Reader,
-    topic: &str,
-    deadline: Instant,
-) -> Result<Option<Vec<i32>>, ClientError> {
-    let metadata = reader.fetch_metadata(Some(topic), left(deadline)).map_err(ClientError::kafka)?;
-    let found = metadata.topics().iter().find(|t| t.name() == topic && !t.partitions().is_empty());
-    Ok(found.map(|found| {
-        let mut ids: Vec<i32> = found.partitions().iter().map(|p| p.id()).collect();
-        ids.sort_unstable();
-        ids
-    }))
+/// A partition of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Partition {
+    pub(crate) id: i32,
+    /// A broker leads it now, so that it can be read and written.
+    pub(crate) led: bool,
 }
 
-/// The partitions of a topic, waited for: a worker that makes it may be just starting.
-pub(crate) fn partitions(
-    reader: &Reader,
-    topic: &str,
-    broker: &Broker,
-    deadline: Instant,
-) -> Result<Vec<i32>, ClientError> {
-    const PAUSE: Duration = Duration::from_millis(200);
-    loop {
-        if let Some(found) = partitions_now(reader, topic, deadline)? {
-            return Ok(found);
-        }
-        if Instant::now() + PAUSE >= deadline {
-            let address = broker.bootstrap_servers.clone();
-            return Err(ClientError::NoTopic { topic: topic.to_owned(), address });
-        }
-        std::thread::sleep(PAUSE);
+impl Reader {
+    /// One that has nothing assigned yet.
+    pub(crate) fn open(
+        settings: &Settings,
+        cluster: &Cluster,
+        more: &[(&str, &str)],
+    ) -> Result<Self, ClientError> {
+        let mut config = settings.client_config(&cluster.broker, Role::Consumer)?;
+        // librdkafka asks for a name before it lets partitions be assigned by hand. No group of that name comes to be:
+        // nobody joins it, and nothing is committed under it.
+        config.set("group.id", "mlaas-client");
+        config.remove("partition.assignment.strategy");
+        config.extend(more.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())));
+        let context = HearingContext::default();
+        let consumer = config.create_with_context(context.clone()).map_err(ClientError::Kafka)?;
+        Ok(Self { consumer, context, cluster: cluster.clone() })
     }
+
+    /// The partitions of a topic; `None` where it is not there now.
+    pub(crate) fn partitions_now(
+        &self,
+        topic: &str,
+        deadline: Instant,
+    ) -> Result<Option<Vec<Partition>>, ClientError> {
+        let metadata = self.consumer.fetch_metadata(Some(topic), left(deadline));
+        let metadata = metadata.map_err(|error| self.fault(topic, error))?;
+        let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else { return Ok(None) };
+        if found.error() == Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
+            let address = self.cluster.broker.bootstrap_servers.clone();
+            return Err(ClientError::NotAllowed { topic: topic.to_owned(), address });
+        }
+        let partition =
+            |p: &rdkafka::metadata::MetadataPartition| Partition { id: p.id(), led: p.leader() >= 0 };
+        let mut partitions: Vec<_> = found.partitions().iter().map(partition).collect();
+        partitions.sort_unstable_by_key(|p| p.id);
+        Ok((!partitions.is_empty()).then_some(partitions))
+    }
+
+    /// The partitions of a topic, waited for until it is there, as a worker that makes it may be just starting, and until
+    /// `enough` of them are led.
+    pub(crate) fn partitions(
+        &self,
+        topic: &str,
+        deadline: Instant,
+        enough: impl Fn(&[Partition]) -> bool,
+    ) -> Result<Vec<Partition>, ClientError> {
+        loop {
+            let found = self.partitions_now(topic, deadline)?;
+            if let Some(found) = found.as_ref().filter(|found| enough(found)) {
+                return Ok(found.clone());
+            }
+            if Instant::now() + PAUSE >= deadline {
+                let topic = topic.to_owned();
+                return Err(match found {
+                    Some(found) => ClientError::NoLeader { topic, partitions: without_leader(&found) },
+                    None => {
+                        let address = self.cluster.broker.bootstrap_servers.clone();
+                        ClientError::NoTopic { topic, address }
+                    }
+                });
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// First and next offset of a partition.
+    pub(crate) fn bounds(
+        &self,
+        topic: &str,
+        partition: i32,
+        deadline: Instant,
+    ) -> Result<(i64, i64), ClientError> {
+        let bounds = self.consumer.fetch_watermarks(topic, partition, left(deadline));
+        bounds.map_err(|error| self.fault(topic, error))
+    }
+
+    /// For each partition its first offset of a record as young as that, in milliseconds of Unix time; none where there
+    /// is no such record.
+    pub(crate) fn since(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+        milliseconds: i64,
+        deadline: Instant,
+    ) -> Result<Vec<(i32, i64)>, ClientError> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for &partition in partitions {
+            let time = Offset::Offset(milliseconds);
+            list.add_partition_offset(topic, partition, time).map_err(ClientError::Kafka)?;
+        }
+        let found = self.consumer.offsets_for_times(list, left(deadline));
+        let found = found.map_err(|error| self.fault(topic, error))?;
+        let mut since = Vec::new();
+        for element in found.elements() {
+            element.error().map_err(|error| self.fault(topic, error))?;
+            if let Offset::Offset(offset) = element.offset() {
+                since.push((element.partition(), offset));
+            }
+        }
+        Ok(since)
+    }
+
+    /// Reads those partitions from those offsets on.
+    pub(crate) fn assign(&self, topic: &str, positions: &[(i32, i64)]) -> Result<(), ClientError> {
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        for &(partition, offset) in positions {
+            let offset = Offset::Offset(offset);
+            list.add_partition_offset(topic, partition, offset).map_err(ClientError::Kafka)?;
+        }
+        self.consumer.assign(&list).map_err(ClientError::Kafka)
+    }
+
+    /// Reads none any more.
+    pub(crate) fn unassign(&self) -> Result<(), ClientError> {
+        self.consumer.unassign().map_err(ClientError::Kafka)
+    }
+
+    /// The next record, or what librdkafka has to say; nothing after [`POLL`].
+    pub(crate) fn poll(&self) -> Option<Result<BorrowedMessage<'_>, KafkaError>> {
+        self.consumer.poll(POLL)
+    }
+
+    /// What it means that a call about a topic failed.
+    pub(crate) fn fault(&self, topic: &str, error: KafkaError) -> ClientError {
+        self.cluster.fault(topic, error, self.context.heard())
+    }
+
+    /// Where it reads.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
+/// The ids of those that no broker leads.
+pub(crate) fn without_leader(partitions: &[Partition]) -> Vec<i32> {
+    partitions.iter().filter(|p| !p.led).map(|p| p.id).collect()
+}
+
+/// Whether an error of the consumer's lasts until somebody does something, unlike one that librdkafka itself tries again.
+pub(crate) fn is_final(error: &ClientError) -> bool {
+    matches!(error, ClientError::NotAllowed { .. })
 }
 
 fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
-}
-
-/// First and next offset of a partition.
-pub(crate) fn bounds(
-    reader: &Reader,
-    topic: &str,
-    partition: i32,
-    deadline: Instant,
-) -> Result<(i64, i64), ClientError> {
-    reader.fetch_watermarks(topic, partition, left(deadline)).map_err(ClientError::kafka)
-}
-
-/// Reads those partitions from those offsets on.
-pub(crate) fn assign(reader: &Reader, topic: &str, positions: &[(i32, i64)]) -> Result<(), ClientError> {
-    let mut list = TopicPartitionList::with_capacity(positions.len());
-    for &(partition, offset) in positions {
-        list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(ClientError::kafka)?;
-    }
-    reader.assign(&list).map_err(ClientError::kafka)
+    deadline.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(1), ONE_QUESTION)
 }
 
 /// Runs blocking calls of librdkafka beside the runtime.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ClientError> + Send + 'static,
 ) -> Result<T, ClientError> {
-    tokio::task::spawn_blocking(work).await.map_err(ClientError::kafka)?
+    tokio::task::spawn_blocking(work).await.map_err(|error| ClientError::Thread(error.to_string()))?
 }

@@ -1,59 +1,37 @@
 //! The thread that reads the reply partition and hands each answer to whoever waits for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use rdkafka::message::{BorrowedMessage, Message};
 use wire::{Headers, Response, header};
 
 use crate::error::ClientError;
 use crate::pending::Table;
-use crate::reading::{POLL, Reader};
+use crate::reading::{self, Reader};
+use crate::thread::Thread;
 
-/// Owns the thread; dropping it ends and joins it.
-#[derive(Debug)]
-pub(crate) struct Replies {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Replies {
-    /// Starts reading with a consumer whose partition is assigned.
-    pub(crate) fn start(reader: Reader, table: Arc<Table>) -> Result<Self, ClientError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name("client-replies".to_owned())
-            .spawn(move || {
-                while !stopped.load(Ordering::Relaxed) {
-                    match reader.poll(POLL) {
-                        Some(Ok(message)) => deliver(&table, &message),
-                        // librdkafka goes on by itself; whoever waits has a deadline.
-                        Some(Err(error)) => tracing::debug!(%error, "reading replies"),
-                        None => {}
+/// Starts reading with a consumer whose partition of that topic is assigned.
+pub(crate) fn start(reader: Reader, topic: String, table: Arc<Table>) -> Result<Thread, ClientError> {
+    Thread::start("client-replies", move |running| {
+        while running.go_on() {
+            match reader.poll() {
+                Some(Ok(message)) => {
+                    table.readable();
+                    deliver(&table, &message);
+                }
+                Some(Err(error)) => {
+                    let error = reader.fault(&topic, error);
+                    if reading::is_final(&error) {
+                        table.unreadable(&error);
+                    } else {
+                        // librdkafka goes on by itself; whoever waits has a time-out.
+                        tracing::debug!(%error, "reading replies");
                     }
                 }
-            })
-            .map_err(ClientError::kafka)?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-
-    /// Tells the thread to end, without waiting for it.
-    pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Replies {
-    fn drop(&mut self) {
-        self.stop();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::debug!("the thread that reads replies panicked");
+                None => {}
+            }
         }
-    }
+    })
 }
 
 /// Other clients' replies share the partition, so the id is looked up before the value is decoded.

@@ -1,22 +1,26 @@
 //! The client itself: one connection, many callers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kafka::Broker;
 use tokio::time::Instant;
 use wire::{ReplyTo, Request, Response};
 
-use crate::config::{Ask, ClientConfig};
+use crate::cluster::Cluster;
+use crate::config::{ClientConfig, not_zero};
 use crate::error::ClientError;
+use crate::options::Options;
 use crate::pending::Table;
-use crate::reading;
-use crate::replies::Replies;
+use crate::reading::{self, Partition, Reader};
+use crate::replies;
 use crate::sending::{Outgoing, Sending};
+use crate::thread::Thread;
 use crate::ticket::Ticket;
 use crate::window::Window;
 
-/// A connection. Clones share it; the last one to go ends its threads.
+/// A connection. Clones share it; the last one to go ends its threads, and [`Client::close`] does so for all of them.
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Inner>);
 
@@ -24,11 +28,24 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     config: ClientConfig,
     broker: Broker,
+    limit: usize,
     reply_partition: i32,
     table: Arc<Table>,
     window: Window,
-    sending: Sending,
-    replies: Replies,
+    /// Taken out when it is dropped or closed.
+    sending: Mutex<Option<Arc<Sending>>>,
+    replies: Mutex<Option<Thread>>,
+}
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    /// The answer, in a time that runs already: the wait for a place is part of it.
+    AnswerFromNow,
+    /// The answer, in a time that begins with the place.
+    Answer,
+    /// The broker's acknowledgement.
+    Acknowledgement,
 }
 
 impl Client {
@@ -38,9 +55,10 @@ impl Client {
     /// [`ClientError`] where no broker is found, where it can't be reached or lacks the topics within
     /// [`ClientConfig::connect_timeout`], or where the settings can't be used.
     pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
-        let deadline = std::time::Instant::now() + config.connect_timeout;
-        let broker = config.broker(deadline).await?;
-        reading::blocking(move || Inner::start(config, broker, deadline))
+        not_zero("timeout", config.timeout)?;
+        let deadline = config.connect_deadline()?;
+        let cluster = config.cluster(deadline).await?;
+        reading::blocking(move || Inner::start(config, &cluster, deadline))
             .await
             .map(|inner| Self(Arc::new(inner)))
     }
@@ -63,6 +81,12 @@ impl Client {
         self.0.table.len()
     }
 
+    /// The largest record that is sent, in bytes.
+    #[must_use]
+    pub fn max_record_bytes(&self) -> usize {
+        self.0.limit
+    }
+
     pub(crate) fn max_in_flight(&self) -> usize {
         self.0.config.max_in_flight
     }
@@ -72,116 +96,181 @@ impl Client {
     /// # Errors
     /// [`ClientError`] where there is no answer within the time-out, which includes waiting for a place among the open
     /// requests, or where the request is too large or can't be delivered.
-    pub async fn predict(&self, image: Vec<u8>, ask: Ask) -> Result<Response, ClientError> {
-        let deadline = Instant::now() + ask.timeout.unwrap_or(self.0.config.timeout);
-        self.open(image, &ask, Some(deadline)).await?.answer().await
+    pub async fn predict(&self, image: Vec<u8>, options: Options) -> Result<Response, ClientError> {
+        self.open(image, &options, For::AnswerFromNow).await?.answer().await
     }
 
     /// Sends one image and returns when the broker has it; the answer comes on the results topic, where
-    /// [`crate::Listener`] sees it. On the embedded broker its bytes count as open until it is answered or timed out.
+    /// [`crate::Listener`] sees it. The request has no deadline unless [`Options::deadline`] gives it one, and the
+    /// acknowledgement is waited for as long as librdkafka tries (`message.timeout.ms`) unless [`Options::timeout`] says
+    /// less. On the embedded broker its bytes count as open until it is answered.
     ///
     /// # Errors
     /// As [`Self::predict`], for the acknowledgement.
-    pub async fn send(&self, image: Vec<u8>, ask: Ask) -> Result<String, ClientError> {
-        let mut ticket = self.submit(image, &ask).await?;
+    pub async fn send(&self, image: Vec<u8>, options: Options) -> Result<String, ClientError> {
+        let mut ticket = self.enqueue(image, &options).await?;
         ticket.acknowledged().await?;
-        let id = ticket.id.clone();
+        let id = ticket.id().to_owned();
         if self.0.broker.embedded {
-            tokio::spawn(ticket.answer());
+            tokio::spawn(ticket.answer_while_others_come(self.0.config.timeout));
         }
         Ok(id)
     }
 
-    /// Sends one image as soon as there is a place for it; its time begins then.
+    /// As [`Self::send`], without waiting for the acknowledgement, which the ticket tells.
     ///
     /// # Errors
     /// [`ClientError`] where the request is too large or librdkafka does not take it.
-    pub async fn submit(&self, image: Vec<u8>, ask: &Ask) -> Result<Ticket, ClientError> {
-        self.open(image, ask, None).await
+    pub async fn enqueue(&self, image: Vec<u8>, options: &Options) -> Result<Ticket, ClientError> {
+        self.open(image, options, For::Acknowledgement).await
     }
 
-    async fn open(
-        &self,
-        image: Vec<u8>,
-        ask: &Ask,
-        deadline: Option<Instant>,
-    ) -> Result<Ticket, ClientError> {
-        let timeout = ask.timeout.unwrap_or(self.0.config.timeout);
-        let mut request = Request {
-            model: ask.model.clone(),
-            model_version: ask.version,
-            top_k: ask.top_k,
-            priority: ask.priority,
-            ..Request::new(image)
+    /// Sends one image as soon as there is a place for it; its time begins then. There are as many places as requests are
+    /// answered in good time, so that a slow worker lets none expire that it never could have reached.
+    ///
+    /// # Errors
+    /// [`ClientError::Stalled`] where nothing was answered for a whole time-out: then one request at a time is tried, and
+    /// the others are refused until one is answered. Others where the request is too large or librdkafka does not take it.
+    pub async fn submit(&self, image: Vec<u8>, options: &Options) -> Result<Ticket, ClientError> {
+        self.open(image, options, For::Answer).await
+    }
+
+    /// Ends the connection, for all clones: waits until the broker has what was sent, at most for
+    /// [`ClientConfig::timeout`], tells whoever still waits for an answer that none comes, and ends the threads.
+    ///
+    /// # Errors
+    /// [`ClientError`] where the broker does not take what was sent in that time.
+    pub async fn close(&self) -> Result<(), ClientError> {
+        let sending = self.0.sending().take();
+        let replies = self.0.replies.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let timeout = self.0.config.timeout;
+        let flushed = match sending {
+            Some(sending) => reading::blocking(move || sending.flush(timeout)).await,
+            None => Ok(()),
         };
-        let late =
-            |id: &str| ClientError::Timeout { id: id.to_owned(), waited: timeout, acknowledged: false };
-        let limit = self.0.broker.max_record_bytes();
-        let estimate = encoded_size(&request, ask);
-        if estimate > limit {
-            return Err(ClientError::TooLarge { bytes: estimate, limit, embedded: self.0.broker.embedded });
+        self.0.table.close();
+        if let Some(replies) = replies {
+            replies.close().await?;
         }
-        let entering = self.0.window.enter(estimate);
-        let place = match deadline {
-            Some(deadline) => {
-                tokio::time::timeout_at(deadline, entering).await.map_err(|_| late(&request.id))??
+        flushed
+    }
+
+    async fn open(&self, image: Vec<u8>, options: &Options, purpose: For) -> Result<Ticket, ClientError> {
+        let called_at = Instant::now();
+        let time = not_zero("timeout", options.timeout.unwrap_or(self.0.config.timeout))?;
+        if let Some(deadline) = options.deadline {
+            not_zero("deadline", deadline)?;
+        }
+        let sending = self.0.sending().clone().ok_or(ClientError::Closed)?;
+        let mut request = request_for(image, options);
+        let bytes = encoded_size(&request, options);
+        if bytes > self.0.limit {
+            let (bytes, embedded) = (bytes as u64, self.0.broker.embedded);
+            return Err(ClientError::TooLarge { bytes, limit: self.0.limit, embedded });
+        }
+        let late = |id: &str| ClientError::Timeout { id: id.to_owned(), waited: time, acknowledged: false };
+        // A time past the clock's end is no limit.
+        let (place, ends) = match purpose {
+            For::AnswerFromNow => {
+                let ends = called_at.checked_add(time);
+                let entering = self.0.window.enter(bytes);
+                let place = until(ends, entering).await.ok_or_else(|| late(&request.id))??;
+                (place, ends)
             }
-            None => entering.await?,
+            For::Answer => {
+                let place = self.0.window.enter_paced(bytes, time).await?;
+                (place, Instant::now().checked_add(time))
+            }
+            For::Acknowledgement => {
+                let place = self.0.window.enter(bytes).await?;
+                (place, options.timeout.and_then(|time| Instant::now().checked_add(time)))
+            }
         };
-        let sent_at = Instant::now();
-        let deadline = deadline.unwrap_or(sent_at + timeout);
-        let left = SignedDuration::try_from(deadline - sent_at).unwrap_or(SignedDuration::MAX);
-        request.deadline = Timestamp::now().checked_add(left).ok();
-        let outgoing = self.0.record(&request, ask);
-        let ticket = Ticket {
-            waiting: self.0.table.insert(&request.id),
-            id: request.id,
-            table: Arc::clone(&self.0.table),
-            acknowledged: false,
-            timeout,
-            sent_at,
-            deadline,
-            _place: place,
-        };
-        let sending = self.0.sending.send(&self.0.config.topics.requests, outgoing);
-        tokio::time::timeout_at(deadline, sending).await.map_err(|_| late(&ticket.id))??;
+        let wanted = purpose != For::Acknowledgement;
+        let left = ends.filter(|_| wanted).map(|ends| ends.saturating_duration_since(Instant::now()));
+        // Both: an older worker knows only the deadline, by the clock of this machine.
+        let allowed = options.deadline.or(left);
+        request.deadline = allowed.and_then(from_now);
+        request.timeout_ms = request.deadline.and(allowed).and_then(|time| time.as_millis().try_into().ok());
+        let outgoing = self.0.record(&request, options);
+        let waiting = self.0.table.insert(&request.id, wanted)?;
+        let ticket = Ticket::new(request.id, Arc::clone(&self.0.table), waiting, time, ends, place);
+        let queued = sending.send(outgoing);
+        until(ends, queued).await.ok_or_else(|| late(ticket.id()))??;
         Ok(ticket)
     }
 }
 
+/// That long from now; `None` past the calendar's end.
+fn from_now(time: Duration) -> Option<Timestamp> {
+    Timestamp::now().checked_add(SignedDuration::try_from(time).ok()?).ok()
+}
+
+async fn until<T>(ends: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match ends {
+        Some(ends) => tokio::time::timeout_at(ends, work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
+fn request_for(image: Vec<u8>, options: &Options) -> Request<'static> {
+    Request {
+        model: options.model.clone(),
+        model_version: options.version,
+        top_k: options.top_k,
+        priority: options.priority,
+        ..Request::new(image)
+    }
+}
+
 /// The record's size before it is encoded, headers and key included, not less than it will be.
-fn encoded_size(request: &Request, ask: &Ask) -> usize {
+fn encoded_size(request: &Request<'_>, options: &Options) -> usize {
     let image = request.image.len();
-    let value = if ask.format == wire::Encoding::Json { image.div_ceil(3) * 4 + 512 } else { image + 192 };
+    let value =
+        if options.format == wire::Encoding::Json { image.div_ceil(3) * 4 + 512 } else { image + 192 };
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let trace = text(&ask.trace.parent) + text(&ask.trace.state) + text(&ask.trace.baggage);
+    let trace = text(&options.trace.parent) + text(&options.trace.state) + text(&options.trace.baggage);
     // The model's name and the topic's stand in the headers, the name in the value too.
-    value + 2 * text(&ask.model) + text(&ask.key) + trace + 768
+    value + 2 * text(&options.model) + text(&options.key) + trace + 768
 }
 
 impl Inner {
     fn start(
         config: ClientConfig,
-        broker: Broker,
+        cluster: &Cluster,
         deadline: std::time::Instant,
     ) -> Result<Self, ClientError> {
-        let reader = reading::reader(&config.kafka, &broker, &[])?;
+        let reader = Reader::open(&config.kafka, cluster, &[])?;
         let topics = &config.topics;
-        reading::partitions(&reader, &topics.requests, &broker, deadline)?;
-        let partitions = reading::partitions(&reader, &topics.results, &broker, deadline)?;
-        let reply_partition = pick(&partitions).ok_or(ClientError::Closed)?;
-        let (_, end) = reading::bounds(&reader, &topics.results, reply_partition, deadline)?;
-        reading::assign(&reader, &topics.results, &[(reply_partition, end)])?;
+        let some_led = |partitions: &[Partition]| partitions.iter().any(|p| p.led);
+        let requests = reader.partitions(&topics.requests, deadline, some_led)?;
+        let leaderless = reading::without_leader(&requests);
+        if !leaderless.is_empty() {
+            tracing::warn!(
+                topic = topics.requests,
+                partitions = ?leaderless,
+                "no broker leads these partitions now: requests whose key falls there wait until one does"
+            );
+        }
+        let partitions = reader.partitions(&topics.results, deadline, some_led)?;
+        let led: Vec<_> = partitions.iter().filter(|p| p.led).map(|p| p.id).collect();
+        let reply_partition = pick(&led).ok_or(ClientError::Closed)?;
+        let (_, end) = reader.bounds(&topics.results, reply_partition, deadline)?;
+        reader.assign(&topics.results, &[(reply_partition, end)])?;
+        let broker = cluster.broker.clone();
         let bytes = if broker.embedded {
             config.max_in_flight_bytes.min(kafka::embedded::WINDOW_BYTES)
         } else {
             config.max_in_flight_bytes
         };
         let table = Arc::new(Table::default());
+        let sending = Sending::start(&config.kafka, &broker, &topics.requests, Arc::clone(&table))?;
+        let replies = replies::start(reader, topics.results.clone(), Arc::clone(&table))?;
         Ok(Self {
+            limit: config.kafka.max_record_bytes(&broker),
             window: Window::new(config.max_in_flight, bytes),
-            sending: Sending::start(&config.kafka, &broker, Arc::clone(&table))?,
-            replies: Replies::start(reader, Arc::clone(&table))?,
+            sending: Mutex::new(Some(Arc::new(sending))),
+            replies: Mutex::new(Some(replies)),
             table,
             reply_partition,
             broker,
@@ -189,27 +278,35 @@ impl Inner {
         })
     }
 
-    fn record(&self, request: &Request, ask: &Ask) -> Outgoing {
+    fn sending(&self) -> std::sync::MutexGuard<'_, Option<Arc<Sending>>> {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self, request: &Request<'_>, options: &Options) -> Outgoing {
         let reply_to = ReplyTo {
             topic: Some(self.config.topics.results.clone()),
             partition: Some(self.reply_partition),
             correlation_id: Some(request.id.clone().into_bytes()),
         };
         let headers =
-            request.headers(ask.format, &self.config.source, Timestamp::now(), &reply_to, &ask.trace);
+            request.headers(options.format, &self.config.source, Timestamp::now(), &reply_to, &options.trace);
         Outgoing {
             id: request.id.clone(),
-            key: ask.key.clone().unwrap_or_else(|| request.id.clone()),
+            key: options.key.clone().unwrap_or_else(|| request.id.clone()),
             headers,
-            value: request.encode(ask.format),
+            value: request.encode(options.format),
         }
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // So that its thread ends while the producer's does.
-        self.replies.stop();
+        // Tickets may outlive it.
+        self.table.close();
+        // What is still queued is given a moment, but not on a thread of the caller's runtime.
+        if let Some(sending) = self.sending().take() {
+            std::thread::spawn(move || drop(sending));
+        }
     }
 }
 
@@ -224,58 +321,4 @@ fn pick(partitions: &[i32]) -> Option<i32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use wire::{Encoding, TraceContext};
-
-    use super::*;
-
-    #[test]
-    fn the_size_counted_is_not_less_than_the_record() {
-        let trace = TraceContext {
-            parent: Some("p".repeat(55)),
-            state: Some("s".repeat(400)),
-            baggage: Some("b".repeat(4000)),
-        };
-        for format in Encoding::ALL {
-            for bytes in [0, 1, 100, 1_000_003] {
-                for full in [false, true] {
-                    let mut request = Request::new(vec![0xff; bytes]);
-                    let mut ask = Ask { format, ..Ask::default() };
-                    if full {
-                        request.model = Some("m".repeat(200));
-                        request.model_version = Some(u32::MAX);
-                        request.top_k = Some(u32::MAX);
-                        request.priority = Some(u32::MAX);
-                        ask = Ask { model: request.model.clone(), key: Some("k".repeat(300)), ..ask };
-                        ask.trace = trace.clone();
-                    }
-                    request.deadline = Some(Timestamp::now());
-                    let reply_to = ReplyTo {
-                        topic: Some("predict.results".to_owned()),
-                        partition: Some(i32::MAX),
-                        correlation_id: Some(request.id.clone().into_bytes()),
-                    };
-                    let headers =
-                        request.headers(format, "/mlaas/client", Timestamp::now(), &reply_to, &ask.trace);
-                    let record = Outgoing {
-                        id: request.id.clone(),
-                        key: ask.key.clone().unwrap_or_else(|| request.id.clone()),
-                        headers,
-                        value: request.encode(format),
-                    };
-                    let counted = encoded_size(&request, &ask);
-                    assert!(counted >= record.bytes(), "{format} {bytes}: {counted} < {}", record.bytes());
-                    assert!(counted <= record.bytes() + 1500, "{format} {bytes}: {counted} is far too much");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_partition_is_picked_among_those_there_are() {
-        assert_eq!(pick(&[]), None);
-        assert_eq!(pick(&[7]), Some(7));
-        let picked: std::collections::HashSet<_> = (0..200).map(|_| pick(&[3, 4, 5])).collect();
-        assert_eq!(picked, [Some(3), Some(4), Some(5)].into());
-    }
-}
+mod tests;

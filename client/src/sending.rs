@@ -1,25 +1,27 @@
-//! The producer: puts records into librdkafka's queue, waits where that is full, and tells the table what became of them.
+//! How requests go out: the shared producer, whose parcels here are request ids, and what the table is told of each.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka::{Broker, Role, Settings};
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
-use rdkafka::types::RDKafkaErrorCode;
+use kafka::{Broker, Fault, Producer, Role, Settings};
+use rdkafka::types::RDKafkaErrorCode as Code;
 use wire::Headers;
 
 use crate::error::ClientError;
 use crate::pending::Table;
 
-/// How long to wait before a full queue is tried again.
-const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
-
+/// Sends to one topic.
+#[derive(Debug)]
 pub(crate) struct Sending {
-    producer: ThreadedProducer<Delivered>,
+    producer: Producer<String>,
+    place: Place,
+}
+
+/// The topic, for what is said of it.
+#[derive(Clone, Debug)]
+struct Place {
+    topic: String,
+    address: String,
 }
 
 /// A record on its way.
@@ -44,69 +46,53 @@ impl Sending {
     pub(crate) fn start(
         settings: &Settings,
         broker: &Broker,
+        topic: &str,
         table: Arc<Table>,
     ) -> Result<Self, ClientError> {
         let config = settings.client_config(broker, Role::Producer)?;
-        let producer = config.create_with_context(Delivered(table)).map_err(ClientError::kafka)?;
-        Ok(Self { producer })
+        let place = Place { topic: topic.to_owned(), address: broker.bootstrap_servers.clone() };
+        let said = place.clone();
+        let producer = Producer::new(&config, move |id: Box<String>, delivered| match delivered {
+            Ok(()) => table.acknowledge(&id),
+            Err(fault) => {
+                table.answer(&id, Err(said.refusal(&id, fault)));
+            }
+        });
+        Ok(Self { producer: producer.map_err(ClientError::Kafka)?, place })
     }
 
-    /// Queues a record; where the queue is full, keeps it and tries again until it is taken.
-    pub(crate) async fn send(&self, topic: &str, outgoing: Outgoing) -> Result<(), ClientError> {
-        let mut id = Box::new(outgoing.id);
-        loop {
-            let record = BaseRecord::with_opaque_to(topic, id)
-                .key(&outgoing.key)
-                .payload(&outgoing.value)
-                .headers(kafka::to_headers(outgoing.headers.iter()));
-            let (error, back) = match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                // What comes back holds pointers of librdkafka's: only the id may be held across the pause.
-                Err((error, record)) => (error, record.delivery_opaque),
-            };
-            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                return Err(ClientError::NotDelivered { id: *back, reason: words(&error) });
-            }
-            id = back;
-            tokio::time::sleep(QUEUE_FULL_PAUSE).await;
+    /// Queues a record; where the queue is full, waits until it is taken.
+    pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<(), ClientError> {
+        let record = kafka::Outgoing {
+            topic: &self.place.topic,
+            partition: None,
+            key: Some(outgoing.key.as_bytes()),
+            value: Some(&outgoing.value),
+            headers: kafka::to_headers(outgoing.headers.iter()),
+        };
+        let sent = self.producer.send_when_there_is_room(record, Box::new(outgoing.id)).await;
+        sent.map_err(|back| self.place.refusal(&back.parcel, back.fault))
+    }
+
+    /// Waits until the broker has all that was queued, or refused it.
+    pub(crate) fn flush(&self, timeout: Duration) -> Result<(), ClientError> {
+        // librdkafka counts milliseconds in 32 bits.
+        if self.producer.flush(timeout.min(Duration::from_secs(24 * 3600))) {
+            Ok(())
+        } else {
+            Err(ClientError::NotFlushed { topic: self.place.topic.clone(), waited: timeout })
         }
     }
 }
 
-impl std::fmt::Debug for Sending {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Sending")
-    }
-}
-
-/// librdkafka's words for an error, without the crate's own around them.
-fn words(error: &KafkaError) -> String {
-    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
-}
-
-/// Called for each record that was acknowledged or given up.
-struct Delivered(Arc<Table>);
-
-impl ClientContext for Delivered {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        kafka::log::line(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        kafka::log::error(&error, reason);
-    }
-}
-
-impl ProducerContext for Delivered {
-    type DeliveryOpaque = Box<String>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, id: Self::DeliveryOpaque) {
-        match result {
-            Ok(_) => self.0.acknowledge(&id),
-            Err((error, _)) => {
-                let error = ClientError::NotDelivered { id: (*id).clone(), reason: words(error) };
-                self.0.answer(&id, Err(error));
+impl Place {
+    /// What it means that a request was not delivered.
+    fn refusal(&self, id: &str, fault: Fault) -> ClientError {
+        match fault.cause.rdkafka_error_code() {
+            Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
+                ClientError::NotAllowed { topic: self.topic.clone(), address: self.address.clone() }
             }
+            _ => ClientError::NotDelivered { id: id.to_owned(), source: fault },
         }
     }
 }

@@ -10,24 +10,29 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use client::{Ask, Client, ClientConfig, ClientError, Listener, Start};
+use client::{Client, ClientConfig, ClientError, Incoming, Listener, Options, Start, each};
 use kafka::embedded::{ApiKey, MAX_RECORD_BYTES, RespErr, WINDOW_BYTES};
 use kafka::{EmbeddedBroker, Role, Settings, Topics};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
-use support::{PATIENCE, Received, Responder, broker, closed_port, put};
+use support::{PATIENCE, Received, Responder, broker, closed_port, eventually, limited, put};
 use wire::{Encoding, ErrorCode, Outcome, Response, TraceContext};
 
 fn config(broker: &EmbeddedBroker) -> ClientConfig {
-    ClientConfig { timeout: PATIENCE, ..ClientConfig::new(broker.bootstrap_servers()) }
+    ClientConfig::new(broker.bootstrap_servers()).timeout(PATIENCE)
+}
+
+/// The next result on the topic.
+async fn next(listener: &mut Listener) -> Incoming {
+    limited("the next result", listener.next()).await.unwrap().unwrap()
 }
 
 async fn connect(broker: &EmbeddedBroker) -> Client {
     Client::connect(config(broker)).await.unwrap()
 }
 
-fn within(timeout: Duration) -> Ask {
-    Ask { timeout: Some(timeout), ..Ask::default() }
+fn within(timeout: Duration) -> Options {
+    Options::default().timeout(timeout)
 }
 
 fn label(response: &Response) -> &str {
@@ -56,8 +61,8 @@ async fn five_hundred_callers_at_once_each_get_their_own_answer() {
             let format = Encoding::ALL[n % 3];
             tokio::spawn(async move {
                 let image = format!("image {n}");
-                let ask = Ask { format, ..Ask::default() };
-                let response = client.predict(image.clone().into_bytes(), ask).await.unwrap();
+                let options = Options::default().format(format);
+                let response = client.predict(image.clone().into_bytes(), options).await.unwrap();
                 assert_eq!(label(&response), image);
             })
         })
@@ -83,34 +88,33 @@ async fn what_is_asked_arrives_and_the_deadline_with_it() {
             .collect()
     });
     let client = connect(&broker).await;
-    let ask = Ask {
-        model: Some("bird".into()),
-        version: Some(3),
-        top_k: Some(2),
-        priority: Some(1),
-        format: Encoding::Raw,
-        key: Some("in order".into()),
-        timeout: Some(PATIENCE),
-        trace: TraceContext {
-            parent: Some(format!("00-{}-{}-01", "a".repeat(32), "b".repeat(16))),
-            ..Default::default()
-        },
+    let trace = TraceContext {
+        parent: Some(format!("00-{}-{}-01", "a".repeat(32), "b".repeat(16))),
+        ..Default::default()
     };
+    let options = Options::model("bird")
+        .version(3)
+        .top_k(2)
+        .priority(1)
+        .format(Encoding::Raw)
+        .key("in order")
+        .timeout(PATIENCE)
+        .trace(trace.clone());
     let before = jiff::Timestamp::now();
-    let response = client.predict(b"x".to_vec(), ask.clone()).await.unwrap();
+    let response = client.predict(b"x".to_vec(), options).await.unwrap();
     let after = jiff::Timestamp::now();
-    let (envelope, request, key) = requests.recv().unwrap();
+    let (envelope, request, key) = requests.recv_timeout(PATIENCE).unwrap();
     assert_eq!(request.model.as_deref(), Some("bird"));
     assert_eq!((request.model_version, request.top_k, request.priority), (Some(3), Some(2), Some(1)));
     assert_eq!(key, b"in order");
-    assert_eq!(envelope.trace, ask.trace);
+    assert_eq!(envelope.trace, trace);
     assert_eq!(envelope.reply_to.partition, Some(client.reply_partition()));
     let deadline = request.deadline.unwrap();
     assert!(deadline >= before + PATIENCE && deadline <= after + PATIENCE, "{deadline}");
     assert_eq!(response.request_id, request.id);
 
-    client.predict(b"y".to_vec(), Ask::default()).await.unwrap();
-    let (_, request, key) = requests.recv().unwrap();
+    client.predict(b"y".to_vec(), Options::default()).await.unwrap();
+    let (_, request, key) = requests.recv_timeout(PATIENCE).unwrap();
     assert_eq!(key, request.id.as_bytes(), "the key is the request id where none is given");
     assert_eq!(
         (request.model, request.model_version, request.top_k, request.priority),
@@ -128,7 +132,7 @@ async fn an_error_reply_is_an_answer() {
             .into_iter()
             .collect()
     });
-    let response = connect(&broker).await.predict(b"x".to_vec(), Ask::default()).await.unwrap();
+    let response = connect(&broker).await.predict(b"x".to_vec(), Options::default()).await.unwrap();
     let Outcome::Error(error) = response.outcome else { panic!("{response:?}") };
     assert_eq!(error.code, ErrorCode::NotFound);
 }
@@ -137,7 +141,9 @@ async fn an_error_reply_is_an_answer() {
 async fn without_an_answer_there_is_a_timeout_that_says_whether_the_broker_has_the_request() {
     let broker = broker(1);
     let client = connect(&broker).await;
-    let error = client.predict(b"x".to_vec(), within(Duration::from_millis(300))).await.unwrap_err();
+    let mut ticket = client.submit(b"x".to_vec(), &within(Duration::from_secs(3))).await.unwrap();
+    ticket.acknowledged().await.unwrap();
+    let error = ticket.answer().await.unwrap_err();
     assert!(matches!(error, ClientError::Timeout { acknowledged: true, .. }), "{error:?}");
     assert_eq!(client.open_requests(), 0);
 
@@ -161,13 +167,13 @@ async fn a_duplicate_answer_is_delivered_once_and_disturbs_nobody() {
     let mut listener = Listener::open(&config(&broker), Start::End).await.unwrap();
     for n in 0..20 {
         let image = format!("image {n}");
-        let response = client.predict(image.clone().into_bytes(), Ask::default()).await.unwrap();
+        let response = client.predict(image.clone().into_bytes(), Options::default()).await.unwrap();
         assert_eq!(label(&response), image);
     }
     assert_eq!(client.open_requests(), 0);
     // They were really there.
     for _ in 0..60 {
-        listener.next().await.unwrap().response.unwrap();
+        next(&mut listener).await.response.unwrap();
     }
 }
 
@@ -190,11 +196,11 @@ async fn late_answers_and_strangers_records_are_ignored() {
     put(&broker, &Topics::default().results, 0, "k", Some(b"not an answer"));
     put(&broker, &Topics::default().results, 0, "k", None);
     released.store(true, Ordering::Relaxed);
-    let response = client.predict(b"second".to_vec(), Ask::default()).await.unwrap();
+    let response = client.predict(b"second".to_vec(), Options::default()).await.unwrap();
     assert_eq!(label(&response), "second");
     let mut answers = Vec::new();
     while answers.len() < 2 {
-        answers.extend(listener.next().await.unwrap().response.ok().map(|r| label(&r).to_owned()));
+        answers.extend(next(&mut listener).await.response.ok().map(|r| label(&r).to_owned()));
     }
     assert_eq!(answers, ["first", "second"], "the late one did come");
 }
@@ -206,20 +212,18 @@ async fn dropping_a_future_frees_its_place() {
         let reply = received.filter(|r| *r.request.image != *b"ignored").map(|r| (r.success(), r));
         reply.map(|(a, r)| (r, vec![a])).into_iter().collect()
     });
-    let client = Client::connect(ClientConfig { max_in_flight: 1, ..config(&broker) }).await.unwrap();
+    let client = Client::connect(config(&broker).max_in_flight(1, 64 << 20)).await.unwrap();
     let ignored = tokio::spawn({
         let client = client.clone();
-        async move { client.predict(b"ignored".to_vec(), Ask::default()).await }
+        async move { client.predict(b"ignored".to_vec(), Options::default()).await }
     });
-    while client.open_requests() == 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually("the requests are as open as expected", || client.open_requests() > 0).await;
     // Its time includes the wait for a place, which is taken.
     let error = client.predict(b"no place".to_vec(), within(Duration::from_millis(100))).await.unwrap_err();
     assert!(matches!(error, ClientError::Timeout { acknowledged: false, .. }), "{error:?}");
     ignored.abort();
     assert!(ignored.await.unwrap_err().is_cancelled());
-    let response = client.predict(b"next".to_vec(), Ask::default()).await.unwrap();
+    let response = client.predict(b"next".to_vec(), Options::default()).await.unwrap();
     assert_eq!(label(&response), "next");
 }
 
@@ -251,9 +255,9 @@ async fn on_the_embedded_broker_no_more_is_unanswered_than_it_surely_holds() {
             image
         })
         .collect();
-    let mut answers = client.predict_batch(images, Ask::default());
+    let mut answers = client.predict_batch(each(images), Options::default());
     let mut indices = BTreeSet::new();
-    while let Some((index, answer)) = answers.next().await {
+    while let Some((index, answer)) = limited("the next answer", answers.next()).await {
         assert_eq!(label(&answer.unwrap()), format!("{index:-<64}"));
         assert!(indices.insert(index), "{index} twice");
     }
@@ -266,7 +270,7 @@ async fn on_the_embedded_broker_no_more_is_unanswered_than_it_surely_holds() {
 async fn an_image_that_the_broker_can_not_hold_is_refused_before_it_is_sent() {
     let broker = broker(1);
     let client = connect(&broker).await;
-    let error = client.predict(vec![0; MAX_RECORD_BYTES], Ask::default()).await.unwrap_err();
+    let error = client.predict(vec![0; MAX_RECORD_BYTES], Options::default()).await.unwrap_err();
     assert!(
         matches!(error, ClientError::TooLarge { limit: MAX_RECORD_BYTES, embedded: true, .. }),
         "{error:?}"
@@ -283,14 +287,12 @@ async fn requests_outlive_a_broker_that_is_away_for_a_while() {
     let callers: Vec<_> = (0..50)
         .map(|n| {
             let client = client.clone();
-            tokio::spawn(
-                async move { client.predict(format!("image {n}").into_bytes(), Ask::default()).await },
-            )
+            tokio::spawn(async move {
+                client.predict(format!("image {n}").into_bytes(), Options::default()).await
+            })
         })
         .collect();
-    while client.open_requests() < 50 {
-        tokio::task::yield_now().await;
-    }
+    eventually("the requests are as open as expected", || client.open_requests() == 50).await;
     broker.broker_up().unwrap();
     for (n, caller) in callers.into_iter().enumerate() {
         assert_eq!(label(&caller.await.unwrap().unwrap()), format!("image {n}"));
@@ -301,8 +303,8 @@ async fn requests_outlive_a_broker_that_is_away_for_a_while() {
 async fn a_record_that_the_broker_refuses_for_good_is_said_at_once() {
     let broker = broker(1);
     let client = connect(&broker).await;
-    broker.request_errors(ApiKey::Produce, &[RespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]).unwrap();
-    let error = client.predict(b"x".to_vec(), Ask::default()).await.unwrap_err();
+    broker.request_errors(ApiKey::Produce, &[RespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD]).unwrap();
+    let error = client.predict(b"x".to_vec(), Options::default()).await.unwrap_err();
     assert!(matches!(error, ClientError::NotDelivered { .. }), "{error:?}");
     assert_eq!(client.open_requests(), 0);
 }
@@ -316,9 +318,9 @@ async fn two_clients_on_one_reply_partition_do_not_take_each_others_answers() {
     let callers: Vec<_> = (0..100)
         .map(|n| {
             let client = clients[n % 2].clone();
-            tokio::spawn(
-                async move { client.predict(format!("image {n}").into_bytes(), Ask::default()).await },
-            )
+            tokio::spawn(async move {
+                client.predict(format!("image {n}").into_bytes(), Options::default()).await
+            })
         })
         .collect();
     for (n, caller) in callers.into_iter().enumerate() {
@@ -330,14 +332,10 @@ async fn two_clients_on_one_reply_partition_do_not_take_each_others_answers() {
 async fn a_batch_that_is_dropped_gives_up_what_is_open() {
     let broker = broker(1);
     let client = connect(&broker).await;
-    let answers = client.predict_batch((0..100).map(|n| vec![n; 10]), Ask::default());
-    while client.open_requests() < 100 {
-        tokio::task::yield_now().await;
-    }
+    let answers = client.predict_batch(each((0..100).map(|n| vec![n; 10])), Options::default());
+    eventually("the requests are as open as expected", || client.open_requests() > 0).await;
     drop(answers);
-    while client.open_requests() > 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually("the requests are as open as expected", || client.open_requests() == 0).await;
 }
 
 #[tokio::test]
@@ -346,13 +344,11 @@ async fn send_returns_the_id_that_a_listener_sees() {
     let _responder = Responder::echo(&broker);
     let mut listener = Listener::open(&config(&broker), Start::End).await.unwrap();
     let client = connect(&broker).await;
-    let id = client.send(b"x".to_vec(), Ask::default()).await.unwrap();
-    let incoming = listener.next().await.unwrap();
+    let id = client.send(b"x".to_vec(), Options::default()).await.unwrap();
+    let incoming = next(&mut listener).await;
     assert_eq!(incoming.request_id.as_deref(), Some(id.as_str()));
     // Its place is kept until the answer is there.
-    while client.open_requests() > 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually("the requests are as open as expected", || client.open_requests() == 0).await;
 }
 
 #[tokio::test]
@@ -363,8 +359,8 @@ async fn nothing_is_committed() {
         let client = connect(&broker).await;
         let mut listener = Listener::open(&config(&broker), Start::Beginning).await.unwrap();
         for _ in 0..20 {
-            client.predict(b"x".to_vec(), Ask::default()).await.unwrap();
-            listener.next().await.unwrap();
+            client.predict(b"x".to_vec(), Options::default()).await.unwrap();
+            next(&mut listener).await;
         }
     }
     let mut config = Settings::default().client_config(&broker.broker(), Role::Consumer).unwrap();
@@ -381,12 +377,12 @@ async fn nothing_is_committed() {
 async fn a_broker_that_is_not_there_and_a_topic_that_is_not_there_are_named() {
     let address = closed_port();
     let connect_timeout = Duration::from_millis(1000);
-    let away = ClientConfig { connect_timeout, ..ClientConfig::new(&address) };
+    let away = ClientConfig::new(&address).connect_timeout(connect_timeout);
     let error = Client::connect(away).await.unwrap_err();
     assert!(matches!(error, ClientError::Unreachable(_)) && error.to_string().contains(&address), "{error}");
 
     let broker = broker(1);
-    let mut config = ClientConfig { connect_timeout, ..config(&broker) };
+    let mut config = config(&broker).connect_timeout(connect_timeout);
     config.topics.requests = "not.there".to_owned();
     let error = Client::connect(config).await.unwrap_err();
     assert!(matches!(&error, ClientError::NoTopic { topic, .. } if topic == "not.there"), "{error}");
@@ -396,7 +392,7 @@ async fn a_broker_that_is_not_there_and_a_topic_that_is_not_there_are_named() {
 async fn a_topic_that_comes_while_connecting_is_waited_for() {
     let broker = EmbeddedBroker::start(&["predict.results"], 1).unwrap();
     let connecting = tokio::spawn(Client::connect(config(&broker)));
-    tokio::task::yield_now().await;
+    // Whether it looks before or after, it must find it.
     broker.create_topic("predict.requests", 1).unwrap();
-    connecting.await.unwrap().unwrap();
+    limited("the connection", connecting).await.unwrap().unwrap();
 }

@@ -1,25 +1,40 @@
 //! Whether a broker answers, and what it is.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer};
+
+use crate::log::{HearingContext, words};
+use crate::settings::SettingsError;
 
 /// How the cluster id of librdkafka's mock cluster, the embedded broker, begins.
 const EMBEDDED_CLUSTER_ID: &str = "mockCluster";
 
+/// How long one question waits at most: librdkafka counts milliseconds in 32 bits.
+const ONE_QUESTION: Duration = Duration::from_secs(60);
+/// Longer than anybody waits: a clock can't be set past its end.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// A cluster that answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     /// It is the embedded broker.
     pub embedded: bool,
-    /// How many brokers it has.
-    pub brokers: usize,
+    /// Where it says that its brokers are, `host:port` each. They need not be reachable from here.
+    pub advertised: Vec<String>,
+}
+
+/// Why there is no cluster.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// No broker answered.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+    /// It was not even tried: the settings can't be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
 }
 
 /// No broker answered.
@@ -45,32 +60,35 @@ fn seconds(waited: &Duration) -> String {
 /// Asks the cluster for its metadata, again and again until `timeout`.
 ///
 /// # Errors
-/// [`Unreachable`], one sentence that names the address.
-pub async fn probe(config: &ClientConfig, timeout: Duration) -> Result<Cluster, Unreachable> {
+/// [`ProbeError`], one sentence that names the address or the setting.
+pub async fn probe(config: &ClientConfig, timeout: Duration) -> Result<Cluster, ProbeError> {
     let config = config.clone();
     let address = config.get("bootstrap.servers").unwrap_or_default().to_owned();
     let failed = |reason: String| Unreachable { address: address.clone(), waited: timeout, reason };
-    tokio::task::spawn_blocking(move || ask(&config, timeout))
+    let answer = tokio::task::spawn_blocking(move || ask(&config, timeout.min(LONGEST)))
         .await
-        .map_err(|e| failed(e.to_string()))?
-        .map_err(failed)
+        .map_err(|e| failed(e.to_string()))??;
+    Ok(answer.map_err(failed)?)
 }
 
-fn ask(config: &ClientConfig, timeout: Duration) -> Result<Cluster, String> {
+/// The cluster, or the reason why none answered.
+fn ask(config: &ClientConfig, timeout: Duration) -> Result<Result<Cluster, String>, SettingsError> {
     let deadline = Instant::now() + timeout;
-    let last_error = LastError::default();
-    let producer: BaseProducer<LastError> = config
+    let left = || deadline.saturating_duration_since(Instant::now()).min(ONE_QUESTION);
+    let context = HearingContext::default();
+    // A file of certificates that can't be read shows here.
+    let producer: BaseProducer<HearingContext> = config
         .clone()
         .set_log_level(RDKafkaLogLevel::Error)
-        .create_with_context(last_error.clone())
-        .map_err(|e| e.to_string())?;
+        .create_with_context(context.clone())
+        .map_err(|e| SettingsError::Rejected { reason: e.to_string() })?;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match producer.client().fetch_metadata(None, left) {
+        match producer.client().fetch_metadata(None, left()) {
             Ok(metadata) if !metadata.brokers().is_empty() => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                let id = producer.client().fetch_cluster_id(left).unwrap_or_default();
-                return Ok(Cluster { embedded: is_embedded(Some(&id)), brokers: metadata.brokers().len() });
+                let id = producer.client().fetch_cluster_id(left()).unwrap_or_default();
+                let brokers = metadata.brokers().iter();
+                let advertised = brokers.map(|b| format!("{}:{}", b.host(), b.port())).collect();
+                return Ok(Ok(Cluster { embedded: is_embedded(Some(&id)), advertised }));
             }
             answer => {
                 // Errors wait in a queue until they are polled for.
@@ -78,66 +96,13 @@ fn ask(config: &ClientConfig, timeout: Duration) -> Result<Cluster, String> {
                     producer.poll(Duration::ZERO);
                 }
                 if Instant::now() >= deadline {
-                    return Err(last_error.take().unwrap_or_else(|| match answer {
+                    return Ok(Err(context.heard().unwrap_or_else(|| match answer {
                         Ok(_) => "it names no brokers".to_owned(),
-                        Err(e) => {
-                            e.rdkafka_error_code().map_or_else(|| e.to_string(), |code| code.to_string())
-                        }
-                    }));
+                        Err(error) => words(&error),
+                    })));
                 }
-                std::thread::sleep(Duration::from_millis(100).min(left));
+                std::thread::sleep(Duration::from_millis(100).min(left()));
             }
         }
-    }
-}
-
-/// librdkafka's words without its name for the connection before them and its own state behind them.
-fn plain(reason: &str) -> &str {
-    let reason = reason.split_once("/bootstrap: ").map_or(reason, |(_, said)| said);
-    reason.split_once(" (after ").map_or(reason, |(said, _)| said)
-}
-
-/// Keeps the last client-wide error.
-#[derive(Clone, Default)]
-struct LastError(Arc<Mutex<Option<String>>>);
-
-impl LastError {
-    fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl ClientContext for LastError {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        crate::log::line(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        crate::log::error(&error, reason);
-        // That all brokers are down is said last, and the reason before it.
-        if error.rdkafka_error_code() != Some(rdkafka::types::RDKafkaErrorCode::AllBrokersDown) {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(plain(reason).to_owned());
-        }
-    }
-}
-
-impl ProducerContext for LastError {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, _result: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reason_is_plain() {
-        let said = "a:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)";
-        assert_eq!(plain(said), "Connect to ipv4#127.0.0.1:1 failed: Connection refused");
-        assert_eq!(
-            plain("SASL authentication error: wrong password"),
-            "SASL authentication error: wrong password"
-        );
     }
 }

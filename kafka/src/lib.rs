@@ -19,11 +19,11 @@ pub mod producer;
 pub mod settings;
 pub mod topics;
 
-pub use cluster::{Cluster, Unreachable, probe};
+pub use cluster::{Cluster, ProbeError, Unreachable, probe};
 pub use embedded::{EmbeddedBroker, EmbeddedError};
 pub use headers::{from_headers, to_headers};
 pub use locate::{Broker, LocateError, RuntimeDir, locate};
-pub use log::LogContext;
+pub use log::{HearingContext, LogContext};
 pub use producer::{Fault, FaultKind, NotTaken, Outgoing, Producer};
 pub use settings::{Role, Secret, SecurityProtocol, Settings, SettingsError};
 pub use topics::{TopicError, TopicSpec, Topics, ensure};

@@ -55,11 +55,23 @@ pub enum LocateError {
     },
     /// Somebody else could leave an address there.
     #[error(
-        "the runtime folder {path} belongs to another user or others may write to it: remove it, or set MLAAS_RUNTIME_DIR to a folder of your own"
+        "the runtime folder {path} belongs to another user (id {owner}): remove it, or set MLAAS_RUNTIME_DIR to a folder of your own"
+    )]
+    NotOwn {
+        /// Which.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// Others could leave an address there.
+    #[error(
+        "others may write to the runtime folder {path} (mode {mode:o}): run chmod 700 on it, or set MLAAS_RUNTIME_DIR to another folder of your own"
     )]
     NotPrivate {
         /// Which.
         path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
 }
 
@@ -146,8 +158,13 @@ impl RuntimeDir {
     /// Whether the folder is there; an error where its file could be someone else's.
     fn check(&self) -> Result<bool, LocateError> {
         match fs::metadata(&self.0) {
-            Ok(meta) if meta.uid() == getuid().as_raw() && meta.mode() & 0o022 == 0 => Ok(true),
-            Ok(_) => Err(LocateError::NotPrivate { path: self.0.clone() }),
+            Ok(meta) if meta.uid() != getuid().as_raw() => {
+                Err(LocateError::NotOwn { path: self.0.clone(), owner: meta.uid() })
+            }
+            Ok(meta) if meta.mode() & 0o022 != 0 => {
+                Err(LocateError::NotPrivate { path: self.0.clone(), mode: meta.mode() & 0o777 })
+            }
+            Ok(_) => Ok(true),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(self.error(e)),
         }

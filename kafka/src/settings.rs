@@ -4,9 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::sync::Arc;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
+use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
 use crate::defaults::defaults;
@@ -89,6 +93,9 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// For the headers that a dead letter adds, in bytes.
+const HEADROOM: usize = 64 << 10;
+
 const REDACTED: &str = "[redacted]";
 
 /// What a connection is for.
@@ -103,7 +110,7 @@ pub enum Role {
 }
 
 /// Why settings can't be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A setting given by its own key and by librdkafka's.
     #[error(
@@ -126,6 +133,16 @@ pub enum SettingsError {
         raw: String,
         /// What to do.
         instead: &'static str,
+    },
+    /// A file that it names can't be read.
+    #[error("kafka.{key} names the file {path}, which can't be read: {source}")]
+    File {
+        /// Our key, or the map and librdkafka's key.
+        key: String,
+        /// Which file.
+        path: String,
+        /// Why.
+        source: Arc<io::Error>,
     },
     /// librdkafka does not take it. Its value is left out, since it may be a secret.
     #[error("the kafka section: {reason}")]
@@ -171,7 +188,7 @@ impl Settings {
             let limit = if broker.embedded {
                 embedded::MESSAGE_MAX_BYTES
             } else {
-                crate::MAX_RECORD_BYTES + (64 << 10)
+                crate::MAX_RECORD_BYTES + HEADROOM
             };
             config.set("message.max.bytes", limit.to_string());
         }
@@ -190,10 +207,50 @@ impl Settings {
                 config.extend(map.iter().map(|(k, v)| (k.clone(), v.clone())));
             }
         }
+        self.check_files()?;
         config
             .create_native_config()
             .map_err(|error| SettingsError::Rejected { reason: rejection(&error) })?;
         Ok(config)
+    }
+
+    /// The largest record that should be sent to that broker, in bytes: what `message.max.bytes` of `producer` or `common`
+    /// says, with some room for the headers that a dead letter adds, else [`Broker::max_record_bytes`].
+    #[must_use]
+    pub fn max_record_bytes(&self, broker: &Broker) -> usize {
+        let key = "message.max.bytes";
+        let set = self.producer.get(key).or_else(|| self.common.get(key)).and_then(|text| text.parse().ok());
+        set.map_or(broker.max_record_bytes(), |bytes: usize| bytes.saturating_sub(HEADROOM).max(1))
+    }
+
+    /// librdkafka would say only that it found no broker, after the whole time that it tries.
+    fn check_files(&self) -> Result<(), SettingsError> {
+        const FILES: [&str; 5] = [
+            "ssl.ca.location",
+            "ssl.certificate.location",
+            "ssl.key.location",
+            "ssl.keystore.location",
+            "ssl.crl.location",
+        ];
+        let typed = self.ssl_ca_location.iter().map(|path| ("ssl_ca_location".to_owned(), path));
+        let raw = self.maps().into_iter().flat_map(|(section, map)| {
+            let files = map.iter().filter(|(name, _)| FILES.contains(&name.as_str()));
+            files.map(move |(name, path)| (format!("{section}.'{name}'"), path))
+        });
+        for (key, path) in typed.chain(raw).filter(|(_, path)| *path != "probe") {
+            // A folder of certificates is taken too; of a file the first byte tells whether it can be read.
+            let readable = match std::fs::metadata(path) {
+                Ok(found) if found.is_dir() => std::fs::read_dir(path).map(drop),
+                Ok(_) => File::open(path).and_then(|mut file| file.read(&mut [0])).map(drop),
+                Err(error) => Err(error),
+            };
+            readable.map_err(|source| SettingsError::File {
+                key,
+                path: path.clone(),
+                source: Arc::new(source),
+            })?;
+        }
+        Ok(())
     }
 
     /// Our key, librdkafka's names for it, and the value, of each typed key that is given.
@@ -233,19 +290,32 @@ fn rejection(error: &KafkaError) -> String {
     }
 }
 
-/// A raw map with the values of secret keys left out.
-struct Shown<'a>(&'a BTreeMap<String, String>);
+/// Whether librdkafka's setting of that name is a secret.
+fn is_secret(key: &str) -> bool {
+    const MARKS: [&str; 7] =
+        ["password", "secret", "jaas", "pem", "credential", "token", "sasl.oauthbearer.config"];
+    MARKS.iter().any(|mark| key.contains(mark))
+}
 
-impl fmt::Debug for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let secret = |key: &str| {
-            ["password", "secret", "jaas", "pem", "credential", "token", "sasl.oauthbearer.config"]
-                .iter()
-                .any(|mark| key.contains(mark))
-        };
-        f.debug_map()
-            .entries(self.0.iter().map(|(k, v)| (k, if secret(k) { REDACTED } else { v.as_str() })))
-            .finish()
+/// A raw map with the values of secret keys left out.
+fn shown(map: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
+    map.iter().map(|(k, v)| (k.as_str(), if is_secret(k) { REDACTED } else { v.as_str() })).collect()
+}
+
+/// For people: as it was given, with secrets left out.
+impl Serialize for Settings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("bootstrap_servers", &self.bootstrap_servers)?;
+        map.serialize_entry("security_protocol", &self.security_protocol)?;
+        map.serialize_entry("sasl_mechanism", &self.sasl_mechanism)?;
+        map.serialize_entry("sasl_username", &self.sasl_username)?;
+        map.serialize_entry("sasl_password", &self.sasl_password.as_ref().map(|_| REDACTED))?;
+        map.serialize_entry("ssl_ca_location", &self.ssl_ca_location)?;
+        map.serialize_entry("common", &shown(&self.common))?;
+        map.serialize_entry("consumer", &shown(&self.consumer))?;
+        map.serialize_entry("producer", &shown(&self.producer))?;
+        map.end()
     }
 }
 
@@ -258,9 +328,9 @@ impl fmt::Debug for Settings {
             .field("sasl_username", &self.sasl_username)
             .field("sasl_password", &self.sasl_password)
             .field("ssl_ca_location", &self.ssl_ca_location)
-            .field("common", &Shown(&self.common))
-            .field("consumer", &Shown(&self.consumer))
-            .field("producer", &Shown(&self.producer))
+            .field("common", &shown(&self.common))
+            .field("consumer", &shown(&self.consumer))
+            .field("producer", &shown(&self.producer))
             .finish()
     }
 }

@@ -53,7 +53,7 @@ async fn it_answers_as_the_embedded_broker() {
     let broker = EmbeddedBroker::start(&["t"], 4).unwrap();
     let cluster = probe(&config(&broker, Role::Admin), PATIENCE).await.unwrap();
     assert!(cluster.embedded);
-    assert_eq!(cluster.brokers, 1);
+    assert_eq!(cluster.advertised, [broker.bootstrap_servers()]);
     // It knows no request to make a topic: asked to, it would not answer.
     let spec = TopicSpec {
         name: "new".into(),

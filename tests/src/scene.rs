@@ -250,6 +250,8 @@ impl Scene {
         let kept = |name: &str| name != "KAFKA_BOOTSTRAP_SERVERS" && !name.starts_with("MLAAS_");
         command.envs(std::env::vars_os().filter(|(name, _)| kept(&name.to_string_lossy())));
         command.env("MLAAS_RUNTIME_DIR", self.folder.join("run"));
+        // A configuration file of the user's own would be read.
+        command.env("XDG_CONFIG_HOME", self.folder.join("config"));
         command
     }
 

@@ -71,12 +71,9 @@ fn many_callers_share_one_connection(kind: Kind) {
         for i in 0..300 {
             let (client, sample) = (client.clone(), samples[i % samples.len()].clone());
             callers.spawn(async move {
-                let ask = client::Ask {
-                    format: wire::Encoding::ALL[i % 3],
-                    top_k: Some(1),
-                    ..client::Ask::of_model("fashion-mnist")
-                };
-                let response = client.predict(sample.bytes, ask).await.unwrap();
+                let options =
+                    client::Options::model("fashion-mnist").top_k(1).format(wire::Encoding::ALL[i % 3]);
+                let response = client.predict(sample.bytes, options).await.unwrap();
                 let wire::Outcome::Success(success) = response.outcome else { panic!("{response:?}") };
                 assert_eq!(success.predictions.len(), 1);
                 assert_eq!(success.predictions[0].label, sample.label);

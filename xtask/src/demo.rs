@@ -91,6 +91,7 @@ fn program(workspace: &Workspace, bin: &Path, folder: &Path, name: &str) -> Comm
         }
     }
     command.current_dir(workspace.root()).env("MLAAS_RUNTIME_DIR", folder).stdin(Stdio::null());
+    command.env("XDG_CONFIG_HOME", folder.join("config"));
     command
 }
 

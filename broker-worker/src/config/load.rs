@@ -1,64 +1,18 @@
-//! The layers of a configuration: built-in defaults, then a file, then the environment, then flags. Each layer is strict,
-//! and an error names the file and line, the variable or the flag where it is.
+//! The worker's configuration, put together of its layers (package `cli`) and checked.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde_yaml::{Mapping, Value};
+use cli::LayerError;
+pub use cli::{Setting, Sources};
 
 use super::{Config, Invalid};
-
-/// A variable of this prefix that holds `__` sets a key: `MLAAS_BATCHING__MAX_BATCH_SIZE` is `batching.max_batch_size`.
-pub const PREFIX: &str = "MLAAS_";
-
-/// Where a configuration comes from, the later going before the earlier.
-#[derive(Clone, Debug, Default)]
-pub struct Sources {
-    /// A YAML file.
-    pub file: Option<PathBuf>,
-    /// Keys set by the environment.
-    pub environment: Vec<Setting>,
-    /// Keys set by flags.
-    pub flags: Vec<Setting>,
-}
-
-/// One key set outside the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setting {
-    /// What the user typed, for messages: `--set top_k` or the variable's name.
-    pub origin: String,
-    /// The key, as `batching.max_batch_size`.
-    pub key: String,
-    /// Its value, YAML.
-    pub value: String,
-}
 
 /// Why a configuration can't be used. One sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The file can't be read.
-    #[error("the configuration file {path} can't be read: {source}")]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not what it should be.
-    #[error("{path}: {reason}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// The key, the line and what is wrong.
-        reason: String,
-    },
-    /// A flag or variable is not what it should be.
-    #[error("{origin}: {reason}")]
-    Setting {
-        /// Which.
-        origin: String,
-        /// What is wrong.
-        reason: String,
-    },
+    /// A layer is not what it should be.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
     /// The keys do not go together.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -69,21 +23,7 @@ pub enum LoadError {
 /// # Errors
 /// [`LoadError`], the first thing that is wrong.
 pub fn load(sources: &Sources) -> Result<Config, LoadError> {
-    let mut config = match &sources.file {
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| LoadError::Read { path: path.clone(), source })?;
-            parse(&text, path)?
-        }
-        None => Config::default(),
-    };
-    let settings: Vec<_> = sources.environment.iter().chain(&sources.flags).collect();
-    if !settings.is_empty() {
-        let mut tree = tree(sources.file.as_deref())?;
-        for setting in settings {
-            (tree, config) = set(&tree, setting)?;
-        }
-    }
+    let config: Config = cli::load(sources)?;
     config.validate()?;
     Ok(config)
 }
@@ -91,107 +31,21 @@ pub fn load(sources: &Sources) -> Result<Config, LoadError> {
 /// Reads a file's text strictly, without the cross-field checks.
 ///
 /// # Errors
-/// [`LoadError::File`], with key and line.
-pub fn parse(text: &str, path: &Path) -> Result<Config, LoadError> {
-    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-        return Ok(Config::default());
-    }
-    serde_yaml::from_str(text).map_err(|e| LoadError::File { path: path.to_owned(), reason: e.to_string() })
+/// [`LayerError::File`], with key and line.
+pub fn parse(text: &str, path: &Path) -> Result<Config, LayerError> {
+    cli::parse(text, path)
 }
 
-/// The settings among the environment's variables. Those without `__` belong to flags or to other programs.
+/// The worker's settings among the environment's variables.
 #[must_use]
 pub fn environment(variables: impl Iterator<Item = (String, String)>) -> Vec<Setting> {
-    let mut settings: Vec<_> = variables
-        .filter_map(|(name, value)| {
-            let rest = name.strip_prefix(PREFIX).filter(|rest| rest.contains("__"))?;
-            let key = rest.to_lowercase().replace("__", ".");
-            // No variable's name holds a dot, and no name of librdkafka's an underscore.
-            let raw = ["kafka.common.", "kafka.consumer.", "kafka.producer."]
-                .iter()
-                .any(|map| key.starts_with(map));
-            let key = if raw { key.replace('_', ".") } else { key };
-            Some(Setting { origin: name, key, value })
-        })
-        .collect();
-    settings.sort_by(|a, b| a.origin.cmp(&b.origin));
-    settings
-}
-
-/// The file as a tree, which has been read strictly before.
-fn tree(file: Option<&Path>) -> Result<Value, LoadError> {
-    let Some(path) = file else { return Ok(Value::Mapping(Mapping::new())) };
-    let text =
-        std::fs::read_to_string(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
-    match serde_yaml::from_str(&text) {
-        Ok(Value::Null) => Ok(Value::Mapping(Mapping::new())),
-        Ok(tree) => Ok(tree),
-        Err(e) => Err(LoadError::File { path: path.to_owned(), reason: e.to_string() }),
-    }
-}
-
-/// The tree with one key set, and what it means. The value is YAML, or else plain text: a password may look like a
-/// number.
-fn set(tree: &Value, setting: &Setting) -> Result<(Value, Config), LoadError> {
-    let wrong = |reason: String| LoadError::Setting { origin: setting.origin.clone(), reason };
-    let text = Value::String(setting.value.clone());
-    let yaml = serde_yaml::from_str(&setting.value).unwrap_or_else(|_| text.clone());
-    let mut first = None;
-    for value in [yaml, text] {
-        let mut tree = tree.clone();
-        place(&mut tree, &setting.key, value).map_err(wrong)?;
-        match serde_yaml::from_value(tree.clone()) {
-            Ok(config) => return Ok((tree, config)),
-            Err(e) => first = first.or(Some(e.to_string())),
-        }
-    }
-    Err(wrong(format!("{} (setting {})", first.unwrap_or_default(), setting.key)))
-}
-
-fn place(tree: &mut Value, key: &str, value: Value) -> Result<(), String> {
-    let (head, rest) = match key.split_once('.') {
-        // The names in these maps hold dots themselves: the rest is one name.
-        Some(("kafka", rest))
-            if rest.starts_with("common.")
-                || rest.starts_with("consumer.")
-                || rest.starts_with("producer.") =>
-        {
-            let (map, name) = rest.split_once('.').unwrap_or((rest, ""));
-            let map = child(child(tree, "kafka")?, map)?;
-            return insert(map, name, value);
-        }
-        Some((head, rest)) => (head, Some(rest)),
-        None => (key, None),
-    };
-    match rest {
-        Some(rest) => place(child(tree, head)?, rest, value),
-        None => insert(tree, head, value),
-    }
-}
-
-fn child<'a>(tree: &'a mut Value, name: &str) -> Result<&'a mut Value, String> {
-    let map =
-        tree.as_mapping_mut().ok_or_else(|| format!("there is nothing below the key before '{name}'"))?;
-    let child = map.entry(Value::String(name.to_owned())).or_insert(Value::Null);
-    if child.is_null() {
-        *child = Value::Mapping(Mapping::new());
-    }
-    Ok(child)
-}
-
-fn insert(tree: &mut Value, name: &str, value: Value) -> Result<(), String> {
-    if name.is_empty() {
-        return Err("the key is empty or ends with a dot".to_owned());
-    }
-    let map =
-        tree.as_mapping_mut().ok_or_else(|| format!("there is nothing below the key before '{name}'"))?;
-    map.insert(Value::String(name.to_owned()), value);
-    Ok(())
+    cli::flags::environment("MLAAS_", &["MLAAS_CLIENT_"], variables)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
     use std::time::Duration;
 
     fn setting(key: &str, value: &str) -> Setting {
@@ -235,14 +89,6 @@ mod tests {
     fn a_wrong_value_is_named_with_its_line() {
         let error = load_with("batching:\n  max_batch_size: many\n", &[], &[]).unwrap_err();
         assert!(error.contains("batching.max_batch_size") && error.contains("line 2"), "{error}");
-    }
-
-    #[test]
-    fn a_wrong_flag_is_named() {
-        for (key, value) in [("batching.max_batch", "2"), ("top_k", "many"), ("top_k.x", "1"), ("", "1")] {
-            let error = load_with("top_k: 1\n", &[], &[setting(key, value)]).unwrap_err();
-            assert!(error.starts_with(&format!("--set {key}: ")), "{error}");
-        }
     }
 
     #[test]
@@ -294,11 +140,5 @@ mod tests {
             &[setting("batching.max_batch_size", "4")],
         );
         assert!(error.unwrap_err().contains("holds 8"));
-    }
-
-    #[test]
-    fn a_file_that_is_not_there_is_said() {
-        let sources = Sources { file: Some("no/such.yaml".into()), ..Sources::default() };
-        assert!(load(&sources).unwrap_err().to_string().contains("no/such.yaml can't be read"));
     }
 }

@@ -7,7 +7,6 @@ pub mod check;
 pub mod load;
 #[cfg(test)]
 mod shipped;
-mod show;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,7 +28,6 @@ pub struct Config {
     /// The worker's name in results and announcements; made of host and process where `None`.
     pub name: Option<String>,
     /// How to connect.
-    #[serde(serialize_with = "show::settings")]
     pub kafka: Settings,
     /// The topics.
     pub topics: Topics,

@@ -3,10 +3,9 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use client::ClientError;
+use client::{ClientError, ErrorCode, ErrorReply, Outcome, Response};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Map, Value, json};
-use wire::{ErrorCode, ErrorReply, Outcome, Response};
 
 /// Writes whole lines, around the progress bar where there is one.
 #[derive(Debug)]
@@ -17,10 +16,10 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// With a progress bar where more than one is expected and stderr is a terminal. JSON shows all labels of an answer,
-    /// lines for people that many.
-    pub(crate) fn new(json: bool, labels: Option<u32>, expected: usize) -> Self {
-        let bar = if expected > 1 && io::stderr().is_terminal() {
+    /// With a progress bar where more than one is expected, stderr is a terminal and nobody asks for quiet. JSON shows all
+    /// labels of an answer, lines for people that many.
+    pub(crate) fn new(json: bool, labels: Option<u32>, expected: usize, quiet: bool) -> Self {
+        let bar = if expected > 1 && !quiet && io::stderr().is_terminal() {
             ProgressBar::with_draw_target(Some(expected as u64), ProgressDrawTarget::stderr())
         } else {
             ProgressBar::hidden()
@@ -46,7 +45,7 @@ impl Output {
         if self.json {
             self.line(&json!({"file": file, "request_id": id}).to_string())
         } else {
-            self.line(&format!("{id}  {file}"))
+            self.line(&format!("{id}  {}", printable(file)))
         }
     }
 
@@ -66,28 +65,25 @@ impl Output {
 
     /// A request without an answer, in the form of an answer with an error.
     pub(crate) fn failure(&self, file: &str, id: Option<&str>, error: &ClientError) -> io::Result<()> {
-        if self.json {
-            let code = match error {
-                ClientError::Timeout { .. } => ErrorCode::DeadlineExceeded,
-                ClientError::TooLarge { .. } => ErrorCode::OutOfRange,
-                _ => ErrorCode::Unavailable,
-            };
-            let error = ErrorReply::new(code, error.to_string());
-            self.line(&json!({"file": file, "request_id": id, "status": "error", "error": error}).to_string())
-        } else {
-            self.line(&format!("{file}  error: {error}"))
-        }
+        let code = match error {
+            ClientError::Timeout { .. } => ErrorCode::DeadlineExceeded,
+            ClientError::TooLarge { .. } => ErrorCode::OutOfRange,
+            _ => ErrorCode::Unavailable,
+        };
+        self.error(file, id, code, error.to_string())
     }
 
     /// A file that could not be read.
     pub(crate) fn unreadable(&self, file: &str, error: &io::Error) -> io::Result<()> {
+        self.error(file, None, ErrorCode::InvalidArgument, format!("can't be read: {error}"))
+    }
+
+    fn error(&self, file: &str, id: Option<&str>, code: ErrorCode, message: String) -> io::Result<()> {
         if self.json {
-            let error = ErrorReply::new(ErrorCode::InvalidArgument, error.to_string());
-            self.line(
-                &json!({"file": file, "request_id": null, "status": "error", "error": error}).to_string(),
-            )
+            let error = json!(ErrorReply::new(code, message));
+            self.line(&json!({"file": file, "request_id": id, "status": "error", "error": error}).to_string())
         } else {
-            self.line(&format!("{file}  error: can't be read: {error}"))
+            self.line(&format!("{}  error: {}", printable(file), printable(&message)))
         }
     }
 
@@ -138,21 +134,46 @@ fn answer_json(file: Option<&str>, response: &Response, latency: Option<Duration
 }
 
 fn answer_text(file: Option<&str>, response: &Response, latency: Option<Duration>, most: usize) -> String {
-    let mut parts: Vec<String> = file.map(str::to_owned).into_iter().collect();
+    let mut parts: Vec<String> = file.map(printable).into_iter().collect();
     match &response.outcome {
         Outcome::Success(success) => {
             let labels: Vec<String> = success
                 .predictions
                 .iter()
                 .take(most)
-                .map(|p| format!("{} {:.1} %", p.label, p.probability * 100.0))
+                .map(|p| format!("{} {:.1} %", printable(&p.label), p.probability * 100.0))
                 .collect();
             parts.push(if labels.is_empty() { "no label".to_owned() } else { labels.join(", ") });
-            parts.push(format!("{} v{}", success.model.name, success.model.version));
+            parts.push(format!("{} v{}", printable(&success.model.name), success.model.version));
         }
-        Outcome::Error(error) => parts.push(format!("error: {}: {}", error.code, error.message)),
+        Outcome::Error(error) => {
+            parts.push(format!("error: {}: {}", error.code, printable(&error.message)));
+        }
     }
     parts.extend(latency.map(|latency| format!("{:.1} ms", milliseconds(latency))));
-    parts.push(response.request_id.clone());
+    parts.push(printable(&response.request_id));
     parts.join("  ")
+}
+
+/// Text with its control characters written out, as `\n` and `\u{1b}`: what comes from others must not steer a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_written_out() {
+        assert_eq!(printable("caf\u{e9} \u{1b}[31mred\n\u{9b}"), "caf\u{e9} \\u{1b}[31mred\\n\\u{9b}");
+    }
 }

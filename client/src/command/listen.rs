@@ -2,42 +2,45 @@
 
 use std::collections::HashSet;
 use std::io::Write as _;
-use std::time::Duration;
+use std::sync::Arc;
 
-use client::listen::Incoming;
-use client::{Listener, Start};
-use wire::Outcome;
+use client::{Incoming, Listener, Outcome, Start};
 
-use super::args::{Global, ListenArgs};
-use super::exit::{Exit, Failure, Tally};
-use super::file::File;
-use super::output::Output;
+use super::args::ListenArgs;
+use super::config::Config;
+use super::exit::{Exit, Failure};
+use super::output::{Output, printable};
+use super::tally::{Fate, Tally};
 
-pub(crate) async fn run(args: ListenArgs, global: &Global, file: File) -> Result<Exit, Failure> {
-    let mut config = super::connection(global, &file);
-    if let Some(topic) = args.topic {
-        config.topics.results = topic;
+pub(crate) async fn run(
+    args: ListenArgs,
+    quiet: bool,
+    config: Config,
+    tally: Arc<Tally>,
+) -> Result<Exit, Failure> {
+    // Whoever asks for a certain result need not be there before it is.
+    let beginning = args.from_beginning || !args.request_id.is_empty();
+    let start = if beginning { Start::Beginning } else { Start::End };
+    let mut listener = Listener::open(&config.connection(), start).await?;
+    if !quiet {
+        let (topic, partitions) = (printable(&config.topics.results), listener.partitions());
+        let address = &listener.broker().bootstrap_servers;
+        // Whoever reads this may send now: the answer will be seen.
+        writeln!(std::io::stderr(), "listening on {topic} ({partitions} partitions) at {address}")?;
     }
-    let start = if args.from_beginning { Start::Beginning } else { Start::End };
-    let mut listener = Listener::open(&config, start).await?;
-    let (topic, partitions) = (&config.topics.results, listener.partitions());
-    let address = &listener.broker().bootstrap_servers;
-    // Whoever reads this may send now: the answer will be seen.
-    writeln!(std::io::stderr(), "listening on {topic} ({partitions} partitions) at {address}")?;
-
-    let output = Output::new(args.json, file.top_k, 1);
+    let output = Output::new(args.json, config.top_k, 1, quiet);
     let mut wanted = Wanted::new(args.request_id, args.count);
-    let mut tally = Tally::default();
     let listening = async {
         while !wanted.is_complete() {
-            let incoming = listener.next().await?;
+            let Some(incoming) = listener.next().await else { break };
+            let incoming = incoming?;
             if wanted.take(&incoming) {
-                print(&output, &incoming, &mut tally)?;
+                print(&output, &incoming, &tally)?;
             }
         }
         Ok::<_, Failure>(())
     };
-    let ended = match args.timeout.map(Duration::from) {
+    let ended = match args.timeout {
         Some(timeout) => tokio::time::timeout(timeout, listening).await,
         None => Ok(listening.await),
     };
@@ -49,13 +52,16 @@ pub(crate) async fn run(args: ListenArgs, global: &Global, file: File) -> Result
     }
 }
 
-fn print(output: &Output, incoming: &Incoming, tally: &mut Tally) -> Result<(), Failure> {
+fn print(output: &Output, incoming: &Incoming, tally: &Tally) -> Result<(), Failure> {
     match &incoming.response {
         Ok(response) => {
-            if matches!(response.outcome, Outcome::Error(_)) {
-                tally.errors += 1;
-            }
+            tally.begin();
             output.answer(None, response, None)?;
+            tally.count(if matches!(response.outcome, Outcome::Error(_)) {
+                Fate::Error
+            } else {
+                Fate::Answered
+            });
         }
         Err(error) => {
             let (partition, offset) = (incoming.partition, incoming.offset);

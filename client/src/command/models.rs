@@ -6,23 +6,22 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use wire::Announcement;
 
-use super::args::{Global, ModelsArgs};
+use super::args::ModelsArgs;
+use super::config::Config;
 use super::exit::{Exit, Failure};
-use super::file::File;
-use super::output::Output;
+use super::output::{Output, printable};
 
-pub(crate) async fn run(args: ModelsArgs, global: &Global, file: File) -> Result<Exit, Failure> {
-    let mut config = super::connection(global, &file);
-    if let Some(topic) = args.topic {
-        config.topics.models = topic;
-    }
-    let served = client::served_models(&config).await?;
-    let output = Output::new(args.json, None, 1);
+pub(crate) async fn run(args: ModelsArgs, quiet: bool, config: Config) -> Result<Exit, Failure> {
+    let served = client::served_models(&config.connection()).await?;
+    let output = Output::new(args.json, None, 1, quiet);
     if args.json {
         for announcement in &served {
             output.object(announcement)?;
         }
     } else if served.is_empty() {
+        if quiet {
+            return Ok(Exit::Success);
+        }
         writeln!(std::io::stderr(), "no worker announces a model")?;
     } else {
         output.line(&table(&served))?;
@@ -38,14 +37,14 @@ fn table(served: &[Announcement]) -> String {
         let digest = a.digest.get(..19).unwrap_or(&a.digest);
         let default = if a.default { "yes" } else { "" };
         table.add_row([
-            a.model.as_str(),
-            &a.version.to_string(),
-            &a.labels.to_string(),
-            &a.architecture,
-            digest,
-            default,
-            &a.worker,
-            &a.requests_topic,
+            printable(&a.model),
+            a.version.to_string(),
+            a.labels.to_string(),
+            printable(&a.architecture),
+            printable(digest),
+            default.to_owned(),
+            printable(&a.worker),
+            printable(&a.requests_topic),
         ]);
     }
     table.trim_fmt()

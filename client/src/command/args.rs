@@ -1,20 +1,24 @@
 //! What can be typed. Every flag has an environment variable; a flag goes before it, it before the file, that before
-//! the default.
+//! the default. Which key of the configuration each sets stands in [`KEYS`] and its like.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, Command as Typed, Parser, Subcommand};
 use clap_complete::Shell;
-use humantime::Duration;
-use wire::Encoding;
+use cli::{Color, Sources};
+use client::Encoding;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0    all answered with success (without --wait: all taken by the broker)
-  1    anything else, as a file that can't be read or an image that is too large
+  1    anything else, as a file that can't be read, an image that is too large,
+       a topic that is not there or that this user may not use
   2    usage or configuration error
-  3    the broker can't be reached
+  3    the broker can't be reached: it, or the addresses that it names, do not
+       answer, or no broker leads a partition that is needed
   4    timeout: some have no answer (without --wait: no acknowledgement)
   5    some were answered with an error
   130  interrupted
@@ -30,23 +34,36 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Global {
-    /// A configuration file, as configs/client.yaml
+    /// A configuration file, as configs/client.yaml [default: mlaas/client.yaml in your configuration folder, if there]
     #[arg(long, global = true, value_name = "FILE", env = "MLAAS_CLIENT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// The Kafka brokers; where none are given, a worker's embedded one
     #[arg(long, global = true, value_name = "HOST:PORT,..", env = "KAFKA_BOOTSTRAP_SERVERS")]
     pub(crate) bootstrap_servers: Option<String>,
     /// How long to try to reach the broker [default: 6s]
-    #[arg(long, global = true, value_name = "TIME", env = "MLAAS_CLIENT_CONNECT_TIMEOUT")]
+    #[arg(long, global = true, value_name = "TIME", env = "MLAAS_CLIENT_CONNECT_TIMEOUT", value_parser = time)]
     pub(crate) connect_timeout: Option<Duration>,
+    /// Any key of the configuration, as --set kafka.security_protocol=ssl; may be repeated (in the environment
+    /// MLAAS_CLIENT_KAFKA__SECURITY_PROTOCOL)
+    #[arg(long, global = true, value_name = "KEY=VALUE", env = "MLAAS_CLIENT_SET", value_delimiter = ';')]
+    pub(crate) set: Vec<String>,
+    /// Print the resulting configuration, secrets left out, and end: with 0, or with 2 where it is wrong
+    #[arg(long, global = true, env = "MLAAS_CLIENT_CHECK_CONFIG", value_parser = FalseyValueParser::new())]
+    pub(crate) check_config: bool,
     /// Say more on stderr; -vv librdkafka's too
     #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "MLAAS_CLIENT_VERBOSE")]
     pub(crate) verbose: u8,
+    /// Say nothing on stderr but errors: no progress, no summary
+    #[arg(short, long, global = true, env = "MLAAS_CLIENT_QUIET", value_parser = FalseyValueParser::new())]
+    pub(crate) quiet: bool,
+    /// When to write in colour; auto heeds NO_COLOR
+    #[arg(long, global = true, value_name = "WHEN", env = "MLAAS_CLIENT_COLOR", default_value = "auto")]
+    pub(crate) color: Color,
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,8 +85,14 @@ pub(crate) enum Command {
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct SendArgs {
     /// Files, folders (images in them and below), globs, or - for one image on standard input
-    #[arg(required = true, value_name = "FILE|FOLDER|GLOB|-")]
-    pub(crate) images: Vec<String>,
+    #[arg(value_name = "FILE|FOLDER|GLOB|-")]
+    pub(crate) images: Vec<OsString>,
+    /// Send the files and folders too whose names stand in that file, one a line; - is standard input
+    #[arg(long, value_name = "FILE|-", env = "MLAAS_CLIENT_FILES_FROM")]
+    pub(crate) files_from: Option<PathBuf>,
+    /// Those names end with a zero byte, as find -print0 writes them
+    #[arg(short = '0', long, requires = "files_from", env = "MLAAS_CLIENT_NULL", value_parser = FalseyValueParser::new())]
+    pub(crate) null: bool,
     /// The model that should answer [default: the worker's]
     #[arg(short, long, value_name = "NAME", env = "MLAAS_CLIENT_MODEL")]
     pub(crate) model: Option<String>,
@@ -85,9 +108,13 @@ pub(crate) struct SendArgs {
     /// The records' key, to have them taken in order [default: each one's request id]
     #[arg(long, value_name = "TEXT", env = "MLAAS_CLIENT_KEY")]
     pub(crate) key: Option<String>,
-    /// How long to wait for each answer; workers drop a request whose time is over [default: 30s]
-    #[arg(short, long, value_name = "TIME", env = "MLAAS_CLIENT_TIMEOUT")]
+    /// With --wait, how long to wait for each answer, counted from when it is sent; workers drop a request whose time is
+    /// over [default: 30s]. Without --wait, how long to wait until the broker has it [default: as long as librdkafka tries]
+    #[arg(short, long, value_name = "TIME", env = "MLAAS_CLIENT_TIMEOUT", value_parser = time)]
     pub(crate) timeout: Option<Duration>,
+    /// After how long workers drop a request [default: with --wait the timeout, else never]
+    #[arg(long, value_name = "TIME", env = "MLAAS_CLIENT_DEADLINE", value_parser = time)]
+    pub(crate) deadline: Option<Duration>,
     /// Wait for the answers and print them
     #[arg(short, long, env = "MLAAS_CLIENT_WAIT", value_parser = FalseyValueParser::new())]
     pub(crate) wait: bool,
@@ -105,7 +132,7 @@ pub(crate) struct SendArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct ListenArgs {
-    /// Only the result of that request; several times for several. Ends when each was seen
+    /// Only the result of that request, of those too that came before; several times for several. Ends when each was seen
     #[arg(long, value_name = "ID", env = "MLAAS_CLIENT_REQUEST_ID", value_delimiter = ',')]
     pub(crate) request_id: Vec<String>,
     /// Begin with the oldest result that is still there
@@ -118,7 +145,7 @@ pub(crate) struct ListenArgs {
     #[arg(short = 'n', long, value_name = "N", env = "MLAAS_CLIENT_COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
     /// End after that time; with --count or --request-id it is an error (4) if some did not come
-    #[arg(short, long, value_name = "TIME", env = "MLAAS_CLIENT_LISTEN_TIMEOUT")]
+    #[arg(short, long, value_name = "TIME", env = "MLAAS_CLIENT_LISTEN_TIMEOUT", value_parser = time)]
     pub(crate) timeout: Option<Duration>,
     /// The topic to read [default: predict.results]
     #[arg(long, value_name = "NAME", env = "MLAAS_CLIENT_RESULTS_TOPIC")]
@@ -134,6 +161,51 @@ pub(crate) struct ModelsArgs {
     /// The topic to read [default: predict.models]
     #[arg(long, value_name = "NAME", env = "MLAAS_CLIENT_MODELS_TOPIC")]
     pub(crate) topic: Option<String>,
+}
+
+/// Flags that set a key, by the name that clap knows them by.
+const KEYS: &[(&str, &str)] =
+    &[("bootstrap_servers", "kafka.bootstrap_servers"), ("connect_timeout", "connect_timeout")];
+const SEND_KEYS: &[(&str, &str)] = &[
+    ("model", "model"),
+    ("format", "format"),
+    ("top_k", "top_k"),
+    ("timeout", "timeout"),
+    ("deadline", "deadline"),
+    ("topic", "topics.requests"),
+    ("results_topic", "topics.results"),
+];
+const LISTEN_KEYS: &[(&str, &str)] = &[("topic", "topics.results")];
+const MODELS_KEYS: &[(&str, &str)] = &[("topic", "topics.models")];
+
+/// Where the configuration comes from, as `command` read it from the line.
+pub(crate) fn sources(command: &Typed, matches: &ArgMatches, args: &Args) -> Sources {
+    let environment = cli::flags::environment("MLAAS_CLIENT_", &[], cli::flags::variables());
+    let file = args.global.config.clone().or_else(|| cli::files::default_file("client.yaml"));
+    let mut sources = Sources { file, environment, flags: Vec::new() };
+    sources.add_flags(command, matches, KEYS);
+    if let Some((name, matches)) = matches.subcommand()
+        && let Some(command) = command.find_subcommand(name)
+    {
+        let keys = match name {
+            "send" => SEND_KEYS,
+            "listen" => LISTEN_KEYS,
+            "models" => MODELS_KEYS,
+            _ => &[],
+        };
+        sources.add_flags(command, matches, keys);
+    }
+    sources.add_pairs(matches, "set");
+    sources
+}
+
+/// A time that is none is refused: nothing can be done in it.
+fn time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("it must be more than 0".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(format!("{error}, as 500ms, 30s or 2min")),
+    }
 }
 
 /// With the names listed in help and completions.
