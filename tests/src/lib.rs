@@ -3,8 +3,10 @@
 //!
 //! - [`paths`]: where the checkout, the executables, the samples and the broker's jars are.
 //! - [`process`]: a child process whose output is kept, shown when its test fails, and which never outlives the test.
-//! - [`apache`]: Apache Kafka from its jars, one node or three, restartable in place.
+//! - [`current_test`]: a time limit for each test, and which broker it ran on.
+//! - [`apache`]: Apache Kafka from its jars, one node or three, restartable in place, with TLS, users and access rules.
 //! - [`scene`]: one test's stage: a broker, topics and a group of its own, workers, clients.
+//! - [`layout`]: partitions and settings of its topics.
 //! - [`traffic`]: sends records and reads answers with a plain Kafka client.
 //! - [`stream`]: a steady flow of requests, for things to go wrong in the middle of.
 //! - [`account`]: "nothing lost", as a measurement.
@@ -13,10 +15,13 @@
 
 pub mod account;
 pub mod apache;
+pub mod current_test;
 pub mod images;
+pub mod layout;
 pub mod page;
 pub mod paths;
 pub mod process;
+mod report;
 pub mod scene;
 pub mod stream;
 pub mod traffic;
@@ -31,6 +36,7 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// # Panics
 /// After `limit`, with `what` and what `state` has to say.
 pub fn wait_until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<T, String>) -> T {
+    current_test::note();
     let end = Instant::now() + limit;
     loop {
         match ask() {

@@ -70,14 +70,15 @@ pub fn executable(name: &str) -> PathBuf {
 fn build() {
     let profile = profile_dir().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let profile = if profile == "debug" { "dev".to_owned() } else { profile };
-    // The whole workspace, so that the same features are chosen as for the tests and nothing is compiled twice.
+    // The whole workspace and a test of it, so that the same features are chosen as for the tests and nothing is compiled
+    // twice.
     let status = Command::new(env!("CARGO"))
         .current_dir(root())
-        .args(["build", "--quiet", "--workspace", "--bins", "--profile", &profile])
+        .args(["build", "--quiet", "--workspace", "--bins", "--test", "e2e", "--profile", &profile])
         .arg("--target-dir")
         .arg(target_dir())
         .status();
-    assert!(status.is_ok_and(|s| s.success()), "cargo build --workspace --bins failed");
+    assert!(status.is_ok_and(|s| s.success()), "cargo build --workspace --bins --test e2e failed");
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -41,13 +41,21 @@ impl Process {
     /// Where it can't be started.
     #[must_use]
     pub fn spawn(name: impl Into<String>, mut command: Command) -> Self {
+        crate::current_test::note();
         let name = name.into();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
             spawn_from_lasting_thread(command).unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
         let stdout = Lines::of(child.stdout.take());
         let stderr = Lines::of(child.stderr.take());
-        Self { name, child, stdout, stderr }
+        let process = Self { name, child, stdout, stderr };
+        living().push((
+            process.child.id(),
+            process.name.clone(),
+            process.stdout.clone(),
+            process.stderr.clone(),
+        ));
+        process
     }
 
     /// Starts it and waits for its end.
@@ -70,6 +78,13 @@ impl Process {
         if self.is_running() {
             kill(self.pid(), signal).ok();
         }
+    }
+
+    /// Stops it where it stands (SIGSTOP) until the value is dropped: its connections stay open and nothing answers.
+    #[must_use = "it goes on when this is dropped"]
+    pub fn freeze(&self) -> Frozen {
+        kill(self.pid(), Signal::SIGSTOP).unwrap_or_else(|e| panic!("cannot stop {}: {e}", self.name));
+        Frozen(self.pid())
     }
 
     /// Whether it still runs.
@@ -158,12 +173,8 @@ impl Process {
             .map_or_else(|| panic!("no VmRSS in {path}"), |kib| kib * 1024)
     }
 
-    fn words(&self) -> String {
-        format!("--- stdout\n{}\n--- stderr\n{}", self.stdout.tail(), self.stderr.tail())
-    }
-
     fn show(&self) {
-        eprintln!("=== {} (pid {})\n{}\n===", self.name, self.child.id(), self.words());
+        eprintln!("{}", words(self.child.id(), &self.name, &self.stdout, &self.stderr));
     }
 }
 
@@ -173,6 +184,37 @@ impl Drop for Process {
             self.show();
         }
         self.kill();
+        living().retain(|(pid, ..)| *pid != self.child.id());
+    }
+}
+
+/// Those that live, and what they write: for whoever has to say why nothing goes on.
+fn living() -> MutexGuard<'static, Vec<(u32, String, Lines, Lines)>> {
+    static LIVING: Mutex<Vec<(u32, String, Lines, Lines)>> = Mutex::new(Vec::new());
+    LIVING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What all of them said last.
+pub(crate) fn all_words() -> String {
+    living().iter().map(|(pid, name, stdout, stderr)| words(*pid, name, stdout, stderr)).collect()
+}
+
+fn words(pid: u32, name: &str, stdout: &Lines, stderr: &Lines) -> String {
+    format!("=== {name} (pid {pid})\n--- stdout\n{}\n--- stderr\n{}\n===", stdout.tail(), stderr.tail())
+}
+
+/// A process that stands still, until this is dropped.
+pub struct Frozen(Pid);
+
+impl Frozen {
+    /// Lets it go on.
+    pub fn thaw(self) {}
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // It may have been killed meanwhile.
+        kill(self.0, Signal::SIGCONT).ok();
     }
 }
 

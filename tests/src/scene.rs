@@ -1,22 +1,21 @@
 //! One test's stage: a broker, topics and a group that nobody else uses, and the processes that play on it.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use kafka::{EmbeddedBroker, TopicSpec, Topics};
-use rdkafka::ClientConfig;
+use kafka::{EmbeddedBroker, Topics};
 
 use crate::account::Account;
-use crate::apache::Apache;
+use crate::apache::{Access, Apache};
+use crate::layout::Layout;
 use crate::process::{Finished, Process};
 use crate::traffic::{Offsets, Reader, Sender};
-use crate::{PATIENCE, paths, wait_until};
+use crate::{PATIENCE, current_test, paths, wait_until};
 
-/// How many partitions each topic of a scene has, the announcements' excepted.
+/// How many partitions each topic of a scene has where nothing else is asked for, the announcements' excepted.
 pub const PARTITIONS: i32 = 4;
 
 /// Which broker a test runs on.
@@ -29,17 +28,40 @@ pub enum Kind {
     Kafka,
 }
 
+/// Where a scene is set up.
+#[derive(Clone, Copy)]
+pub enum Place<'a> {
+    /// On the broker of that kind which the tests share.
+    Shared(Kind),
+    /// On a cluster that the test has started itself.
+    Cluster(&'a Apache),
+}
+
+impl From<Kind> for Place<'_> {
+    fn from(kind: Kind) -> Self {
+        Self::Shared(kind)
+    }
+}
+
+impl<'a> From<&'a Apache> for Place<'a> {
+    fn from(cluster: &'a Apache) -> Self {
+        Self::Cluster(cluster)
+    }
+}
+
 /// One test's stage.
 pub struct Scene {
-    /// `host:port` of the broker.
+    /// `host:port` of the broker, for the test itself: plain, and with every right.
     pub bootstrap_servers: String,
+    /// How `worker` and `client` come in. Plain, unless the test's own cluster wants more of them.
+    pub access: Access,
     /// Topics of this scene alone.
     pub topics: Topics,
     /// A consumer group of this scene alone.
     pub group: String,
     /// A folder of this scene alone; processes find it as `MLAAS_RUNTIME_DIR`.
     pub folder: PathBuf,
-    embedded: Option<EmbeddedBroker>,
+    pub(crate) embedded: Option<EmbeddedBroker>,
     broker: String,
 }
 
@@ -50,78 +72,70 @@ impl Scene {
     /// Where there is none.
     #[must_use]
     pub fn on(kind: Kind) -> Self {
-        match kind {
-            Kind::Embedded => {
-                let mut scene = Self::bare("the embedded broker".to_owned());
-                let broker = EmbeddedBroker::start(&scene.topics.names(), PARTITIONS)
-                    .unwrap_or_else(|e| panic!("the embedded broker did not start: {e}"));
-                broker.bootstrap_servers().clone_into(&mut scene.bootstrap_servers);
-                scene.embedded = Some(broker);
-                scene
-            }
-            Kind::Kafka => {
-                let (bootstrap_servers, broker) = shared_kafka();
-                Self::at(&bootstrap_servers, broker)
-            }
-        }
+        Self::laid_out(kind, &Layout::default())
     }
 
     /// On a cluster that the test has started itself.
     #[must_use]
     pub fn on_cluster(cluster: &Apache) -> Self {
-        let broker = format!("{}, {}", apache_name(), nodes(cluster.nodes()));
-        Self::at(&cluster.bootstrap_servers(), broker)
+        Self::laid_out(cluster, &Layout::default())
+    }
+
+    /// With topics of that layout.
+    ///
+    /// # Panics
+    /// Where there is no such broker, or it does not take the layout.
+    #[must_use]
+    pub fn laid_out<'a>(place: impl Into<Place<'a>>, layout: &Layout) -> Self {
+        match place.into() {
+            Place::Shared(Kind::Embedded) => {
+                layout.assert_no_settings();
+                let mut scene = Self::bare("the embedded broker");
+                let broker = EmbeddedBroker::start(&scene.topics.names(), layout.partitions)
+                    .unwrap_or_else(|e| panic!("the embedded broker did not start: {e}"));
+                scene.come_in(broker.bootstrap_servers());
+                scene.embedded = Some(broker);
+                scene
+            }
+            Place::Shared(Kind::Kafka) => {
+                let (bootstrap_servers, broker) = shared_kafka();
+                let mut scene = Self::bare(&broker);
+                scene.come_in(&bootstrap_servers);
+                scene.make(&layout.specs(&scene.topics));
+                scene
+            }
+            Place::Cluster(cluster) => {
+                let mut scene = Self::bare(&format!("{}, {}", apache_name(), nodes(cluster.nodes())));
+                scene.come_in(&cluster.bootstrap_servers());
+                scene.access = cluster.access();
+                scene.make(&layout.specs(&scene.topics));
+                scene
+            }
+        }
     }
 
     /// With no broker: `worker` is to start its own.
     #[must_use]
     pub fn without_broker() -> Self {
-        let mut scene = Self::bare("a worker's embedded broker".to_owned());
+        let mut scene = Self::bare("a worker's embedded broker");
         scene.topics = Topics::default();
         scene
     }
 
-    fn at(bootstrap_servers: &str, broker: String) -> Self {
-        let mut scene = Self::bare(broker);
-        bootstrap_servers.clone_into(&mut scene.bootstrap_servers);
-        scene.make(&scene.topics.specs(PARTITIONS, -1));
-        scene
+    fn come_in(&mut self, bootstrap_servers: &str) {
+        bootstrap_servers.clone_into(&mut self.bootstrap_servers);
+        self.access = Access::plain(bootstrap_servers);
     }
 
-    fn make(&self, topics: &[TopicSpec]) {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.bootstrap_servers);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap_or_else(|e| panic!("no runtime: {e}"));
-        runtime.block_on(kafka::ensure(&config, topics)).unwrap_or_else(|e| panic!("{e}"));
-    }
-
-    /// One more topic, for answers.
-    ///
-    /// # Panics
-    /// Where it can't be made.
-    #[must_use]
-    pub fn reply_topic(&self) -> String {
-        let name = format!("{}.mine", self.topics.results);
-        match &self.embedded {
-            Some(broker) => broker.create_topic(&name, PARTITIONS).unwrap_or_else(|e| panic!("{e}")),
-            None => {
-                let [_, results, ..] = self.topics.specs(PARTITIONS, -1);
-                self.make(&[TopicSpec { name: name.clone(), ..results }]);
-            }
-        }
-        name
-    }
-
-    fn bare(broker: String) -> Self {
+    fn bare(broker: &str) -> Self {
+        current_test::ran_on(broker);
         let unique = uuid::Uuid::new_v4().simple().to_string();
         let short = &unique[..12];
         let folder = paths::scratch().join(short);
         std::fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
         Self {
             bootstrap_servers: String::new(),
+            access: Access::default(),
             topics: Topics {
                 requests: format!("e2e.{short}.requests"),
                 results: format!("e2e.{short}.results"),
@@ -131,7 +145,7 @@ impl Scene {
             group: format!("e2e-{short}"),
             folder,
             embedded: None,
-            broker,
+            broker: broker.to_owned(),
         }
     }
 
@@ -192,7 +206,7 @@ impl Scene {
     pub fn worker_command(&self, name: &str, flags: &[&str]) -> Command {
         let mut command = self.command("worker");
         command
-            .args(["--bootstrap-servers", &self.bootstrap_servers])
+            .args(["--bootstrap-servers", &self.access.bootstrap_servers])
             .args(["--group-id", &self.group, "--name", name, "--log-format", "json"])
             .args(["--http-listen", "127.0.0.1:0", "--instances", "1"])
             .arg("--weights")
@@ -204,6 +218,9 @@ impl Scene {
             // The shortest that Kafka allows: a killed worker's partitions come back that soon.
             .args(["--set", "group.session_timeout=6s", "--set", "group.drain_timeout=4s"])
             .args(flags);
+        for (key, value) in &self.access.settings {
+            command.env(format!("MLAAS_KAFKA__{}", key.to_uppercase()), value);
+        }
         command
     }
 
@@ -220,19 +237,35 @@ impl Scene {
         Process::run("client", command, PATIENCE)
     }
 
+    /// Runs `client` to its end, come in otherwise than the scene's programs do.
+    #[must_use]
+    pub fn client_as(&self, access: &Access, arguments: &[&str]) -> Finished {
+        Process::run("client", self.client_command_as(access, arguments), PATIENCE)
+    }
+
     /// `client` with this scene's broker and topics.
     #[must_use]
     pub fn client_command(&self, arguments: &[&str]) -> Command {
-        let config = self.folder.join("client.yaml");
+        self.client_command_as(&self.access, arguments)
+    }
+
+    fn client_command_as(&self, access: &Access, arguments: &[&str]) -> Command {
+        let config = self.folder.join(format!("client-{}.yaml", uuid::Uuid::new_v4().simple()));
         let Topics { requests, results, dead_letter, models } = &self.topics;
-        let text = format!(
+        let mut text = format!(
             "topics: {{requests: {requests}, results: {results}, dead_letter: {dead_letter}, models: {models}}}\n"
         );
+        if !access.settings.is_empty() {
+            text.push_str("kafka:\n");
+        }
+        for (key, value) in &access.settings {
+            writeln!(text, "  {key}: {value:?}").ok();
+        }
         std::fs::write(&config, text).unwrap_or_else(|e| panic!("{}: {e}", config.display()));
         let mut command = self.command("client");
         command
             .args(arguments)
-            .args(["--bootstrap-servers", &self.bootstrap_servers])
+            .args(["--bootstrap-servers", &access.bootstrap_servers])
             .arg("--config")
             .arg(config);
         command
@@ -281,14 +314,6 @@ impl Scene {
             .iter()
             .zip(self.topics.names())
             .fold(text.to_owned(), |text, (documented, own)| text.replace(documented, own))
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            report(&self.broker);
-        }
     }
 }
 
@@ -350,21 +375,4 @@ fn apache_name() -> String {
         .filter_map(|entry| entry.file_name().into_string().ok())
         .find_map(|name| name.strip_prefix("kafka_2.13-")?.strip_suffix(".jar").map(str::to_owned));
     format!("Apache Kafka {}", version.unwrap_or_default())
-}
-
-/// One line for each passed test, `<broker>\t<test>`, in `e2e-brokers.txt` of the target folder: what ran on which broker.
-fn report(broker: &str) {
-    static FILE: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = FILE.lock().unwrap_or_else(PoisonError::into_inner);
-    let path = paths::target_dir().join("e2e-brokers.txt");
-    let test = std::thread::current().name().unwrap_or("?").to_owned();
-    let line = format!("{broker}\t{test}\n");
-    let written = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .and_then(|mut file| file.write_all(line.as_bytes()));
-    if let Err(e) = written {
-        eprintln!("{}: {e}", path.display());
-    }
 }

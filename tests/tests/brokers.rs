@@ -8,6 +8,8 @@ use e2e::scene::{Kind, Scene};
 use e2e::traffic::Record;
 use nix::sys::signal::Signal;
 
+use crate::harness::{apart, is_apart};
+
 on_both_brokers!(what_is_sent_is_read);
 
 fn what_is_sent_is_read(kind: Kind) {
@@ -57,10 +59,7 @@ fn a_restarted_kafka_has_its_records_and_its_ports() {
 fn a_broker_ends_with_its_test_process() {
     // The children of the test process are ended by the kernel with it. This runs the sleeper test below in a process of
     // its own, kills that process, and looks whether its child is gone.
-    let exe = std::env::current_exe().unwrap();
-    let mut command = std::process::Command::new(exe);
-    command.args(["--exact", "brokers::sleeper", "--ignored", "--nocapture"]).env("MLAAS_E2E_SLEEPER", "1");
-    let mut parent = e2e::process::Process::spawn("test process", command);
+    let mut parent = apart("brokers::sleeper");
     let child = parent.wait_for_line("its child's pid", PATIENCE, |line| {
         line.split_once("child ")?.1.trim().parse::<u32>().ok()
     });
@@ -78,7 +77,7 @@ fn a_broker_ends_with_its_test_process() {
 #[test]
 #[ignore = "started by another test"]
 fn sleeper() {
-    if std::env::var_os("MLAAS_E2E_SLEEPER").is_none() {
+    if !is_apart() {
         return;
     }
     let mut command = std::process::Command::new("sleep");

@@ -20,6 +20,7 @@ mod broker_loss;
 mod brokers;
 mod first_try;
 mod group;
+mod harness;
 mod http;
 mod memory;
 mod page;

@@ -76,6 +76,12 @@ const NEEDS: &[Need] = &[
         debian: &["openjdk-17-jre-headless", "openjdk-21-jre-headless", "openjdk-25-jre-headless"],
         present: java_is_recent,
     },
+    Need {
+        what: "openssl, which makes certificates for tests",
+        purpose: Purpose::Test,
+        debian: &["openssl"],
+        present: || program("openssl"),
+    },
     Need { what: "Maven (mvn)", purpose: Purpose::Test, debian: &["maven"], present: || program("mvn") },
     Need { what: "kcat", purpose: Purpose::Test, debian: &["kcat", "kafkacat"], present: || program("kcat") },
     Need {

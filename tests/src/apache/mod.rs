@@ -1,7 +1,14 @@
 //! Apache Kafka in KRaft mode from its jars: one node or three on free ports of the loopback, data in a scratch folder,
-//! restartable on the same ports and data.
+//! restartable on the same ports and data, with TLS, users and access rules where a test asks for them ([`Setup`]).
+//!
+//! A node has a door for the programs under test, as open or closed as the test wants it, and a plain one for the test
+//! itself, which may do everything: so a test reads and sends beside a worker that may not.
 
-use std::fmt::Write as _;
+mod access;
+mod certificate;
+mod setup;
+mod storage;
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,35 +19,41 @@ use nix::sys::signal::Signal;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use crate::paths;
-use crate::process::Process;
+pub use access::{Access, Change};
+pub use setup::{Mechanism, Setup};
 
-/// Any 22 characters of base64 make a cluster id.
-const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
+use crate::paths;
+use crate::process::{Frozen, Process};
+
 const START_LIMIT: Duration = Duration::from_secs(90);
 
 /// A cluster, ended with this value.
 pub struct Apache {
+    setup: Setup,
+    folder: PathBuf,
     nodes: Vec<Node>,
 }
 
 struct Node {
-    id: usize,
-    port: u16,
+    ports: setup::Ports,
     folder: PathBuf,
     process: Option<Process>,
 }
 
 impl Apache {
-    /// Starts that many nodes, each broker and controller, and waits until all of them answer.
+    /// Starts that many nodes, each broker and controller, and waits until all of them answer: no TLS, no users.
     ///
     /// # Panics
     /// Where the jars are missing or the broker does not come up.
     #[must_use]
     pub fn start(nodes: usize) -> Self {
+        Setup::of(nodes).start()
+    }
+
+    fn start_as(setup: &Setup) -> Self {
         // A port noted and released may be taken by someone else before the broker binds it.
         for _ in 0..4 {
-            match Self::try_start(nodes) {
+            match Self::try_start(setup) {
                 Ok(cluster) => return cluster,
                 Err(words) if words.contains("Address already in use") => {}
                 Err(words) => panic!("Apache Kafka did not start:\n{words}"),
@@ -49,25 +62,28 @@ impl Apache {
         panic!("Apache Kafka found its ports taken, four times over")
     }
 
-    fn try_start(count: usize) -> Result<Self, String> {
+    fn try_start(setup: &Setup) -> Result<Self, String> {
         static CLUSTERS: AtomicU32 = AtomicU32::new(0);
         let cluster = CLUSTERS.fetch_add(1, Ordering::Relaxed);
         let folder = paths::scratch().join(format!("kafka-{cluster}"));
-        let ports = free_ports(count * 2);
-        let voters =
-            (0..count).map(|i| format!("{}@127.0.0.1:{}", i + 1, ports[count + i])).collect::<Vec<_>>();
-        let nodes = (0..count)
-            .map(|i| {
-                let node = Node {
-                    id: i + 1,
-                    port: ports[i],
-                    folder: folder.join(format!("{}", i + 1)),
-                    process: None,
-                };
-                node.prepare(ports[count + i], &voters).map(|()| node)
+        std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
+        if setup.tls {
+            certificate::make(&folder)?;
+        }
+        let ports = free_ports(setup.nodes * 3);
+        let ports = ports
+            .chunks_exact(3)
+            .map(|of| setup::Ports { programs: of[0], harness: of[1], controller: of[2] })
+            .collect::<Vec<_>>();
+        let nodes = (1..)
+            .zip(&ports)
+            .map(|(id, own)| {
+                let node = folder.join(id.to_string());
+                storage::prepare(&node, id, setup, &setup.properties(id, &ports, &node))?;
+                Ok(Node { ports: *own, folder: node, process: None })
             })
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut cluster = Self { nodes };
+            .collect::<Result<Vec<_>, String>>()?;
+        let mut cluster = Self { setup: setup.clone(), folder, nodes };
         for node in &mut cluster.nodes {
             node.launch();
         }
@@ -75,10 +91,10 @@ impl Apache {
         Ok(cluster)
     }
 
-    /// `host:port` of each node.
+    /// `host:port` of each node's door for the test itself: plain, and with every right.
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {
-        self.nodes.iter().map(|n| format!("127.0.0.1:{}", n.port)).collect::<Vec<_>>().join(",")
+        addresses(self.nodes.iter().map(|node| node.ports.harness))
     }
 
     /// How many nodes there are.
@@ -104,6 +120,16 @@ impl Apache {
     /// Ends one node with SIGKILL.
     pub fn kill_node(&mut self, index: usize) {
         self.nodes[index].process = None;
+    }
+
+    /// Stops a node where it stands (SIGSTOP) until the value is dropped: its connections stay open and nothing answers.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    #[must_use = "it goes on when this is dropped"]
+    pub fn freeze(&self, index: usize) -> Frozen {
+        let process = self.nodes[index].process.as_ref();
+        process.unwrap_or_else(|| panic!("node {index} does not run")).freeze()
     }
 
     /// Starts the nodes that do not run, on their ports and data, and waits until all answer.
@@ -132,7 +158,7 @@ impl Apache {
                 if let Some(process) = &mut node.process
                     && !process.is_running()
                 {
-                    return Err(format!("node {} ended: {}", node.id, process.stdout.text()));
+                    return Err(format!("{} ended: {}", node.folder.display(), process.stdout.text()));
                 }
             }
             let up = consumer.fetch_metadata(None, Duration::from_millis(500)).map(|m| m.brokers().len());
@@ -152,62 +178,10 @@ impl Apache {
 }
 
 impl Node {
-    /// Writes its configuration and formats its storage.
-    fn prepare(&self, controller_port: u16, voters: &[String]) -> Result<(), String> {
-        std::fs::create_dir_all(&self.folder).map_err(|e| e.to_string())?;
-        let properties = self.properties(controller_port, voters);
-        std::fs::write(self.folder.join("server.properties"), properties).map_err(|e| e.to_string())?;
-        std::fs::write(self.folder.join("log4j2.properties"), LOG4J).map_err(|e| e.to_string())?;
-        let mut format = java(&self.folder);
-        format.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", "server.properties"]);
-        if voters.len() == 1 {
-            format.arg("--standalone");
-        }
-        let done = Process::run("kafka storage format", format, START_LIMIT);
-        if done.code == Some(0) { Ok(()) } else { Err(format!("{}\n{}", done.stdout, done.stderr)) }
-    }
-
-    fn properties(&self, controller_port: u16, voters: &[String]) -> String {
-        let (id, port) = (self.id, self.port);
-        let replicas = voters.len().min(3);
-        let in_sync = if replicas == 3 { 2 } else { 1 };
-        let mut text = format!(
-            "process.roles=broker,controller
-node.id={id}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs={}
-num.partitions=4
-default.replication.factor={replicas}
-min.insync.replicas={in_sync}
-offsets.topic.replication.factor={replicas}
-offsets.topic.num.partitions=4
-transaction.state.log.replication.factor={replicas}
-transaction.state.log.min.isr={in_sync}
-transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor={replicas}
-share.coordinator.state.topic.min.isr={in_sync}
-group.initial.rebalance.delay.ms=0
-message.max.bytes=16777216
-",
-            self.folder.join("data").display()
-        );
-        let quorum = if let [_only] = voters {
-            format!("controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}")
-        } else {
-            format!("controller.quorum.voters={}", voters.join(","))
-        };
-        writeln!(text, "{quorum}").ok();
-        text
-    }
-
     fn launch(&mut self) {
         let mut command = java(&self.folder);
         command.args(["kafka.Kafka", "server.properties"]);
-        self.process = Some(Process::spawn(format!("Apache Kafka node {}", self.id), command));
+        self.process = Some(Process::spawn(format!("Apache Kafka in {}", self.folder.display()), command));
     }
 }
 
@@ -223,15 +197,6 @@ fn java(folder: &Path) -> Command {
     command
 }
 
-const LOG4J: &str = "status=ERROR
-appender.console.type=Console
-appender.console.name=console
-appender.console.layout.type=PatternLayout
-appender.console.layout.pattern=%d %p %m (%c)%n%throwable
-rootLogger.level=WARN
-rootLogger.appenderRef.console.ref=console
-";
-
 /// Ports that nobody listens on at this moment.
 fn free_ports(count: usize) -> Vec<u16> {
     // All are held at once, so that no two are the same.
@@ -239,4 +204,8 @@ fn free_ports(count: usize) -> Vec<u16> {
         .map(|_| TcpListener::bind("127.0.0.1:0").unwrap_or_else(|e| panic!("no free port: {e}")))
         .collect::<Vec<_>>();
     listeners.iter().filter_map(|l| l.local_addr().ok()).map(|a| a.port()).collect()
+}
+
+fn addresses(ports: impl Iterator<Item = u16>) -> String {
+    ports.map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
 }
