@@ -13,10 +13,11 @@ mod setup;
 mod suite;
 mod system;
 mod test_tools;
+mod watch;
 mod weights;
 mod workspace;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -52,12 +53,19 @@ enum Task {
     Policy,
     /// Bring docker-compose.yml up, ask it for two images, from the host and from a container, and take it down.
     ComposeTest,
+    /// Run a test executable with a time limit; `make test` has cargo do so.
+    #[command(hide = true)]
+    Watch {
+        /// The executable and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        line: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments.task) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if error.is::<process::Interrupted>() => {
             eprintln!("interrupted");
             ExitCode::from(130)
@@ -69,7 +77,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(task: &Task) -> Result<()> {
+fn run(task: &Task) -> Result<ExitCode> {
     process::watch_signals()?;
     let workspace = Workspace::find()?;
     match task {
@@ -79,5 +87,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Lint => suite::lint(&workspace),
         Task::Policy => policy::check(&workspace),
         Task::ComposeTest => compose::run(&workspace),
-    }
+        Task::Watch { line } => return watch::run(line),
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

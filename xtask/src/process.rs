@@ -2,6 +2,7 @@
 //! interrupted or is killed.
 
 use std::{
+    collections::BTreeSet,
     io::Read,
     os::unix::process::CommandExt,
     path::PathBuf,
@@ -96,6 +97,30 @@ impl Running {
     pub(crate) fn wait(&mut self) -> Result<ExitStatus> {
         self.await_end(WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
         self.reap()
+    }
+
+    /// Waits for its end until that moment; `None` when it has not come.
+    pub(crate) fn wait_until(&mut self, end: Instant) -> Result<Option<ExitStatus>> {
+        while !self.await_end(WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG)? {
+            if Instant::now() >= end {
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.reap().map(Some)
+    }
+
+    /// What its threads are called, as far as Linux keeps names.
+    pub(crate) fn thread_names(&self) -> BTreeSet<String> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let name = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("comm")).ok();
+        threads
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(name)
+            .map(|name| name.trim_end().to_owned())
+            .collect()
     }
 
     /// Ends it, politely first. Returns whether it ended within the grace time.

@@ -13,6 +13,7 @@ use crate::{
     progress::{seconds, step},
     setup,
     system::Purpose,
+    watch,
     workspace::Workspace,
 };
 
@@ -44,7 +45,10 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     step("build", || cargo(workspace, &["build", "--locked", "--workspace", "--bins", "--tests"]))?;
     let report = report_path(workspace);
     forget(&report)?;
-    let tests = step("tests", || cargo(workspace, &["test", "--locked", "--workspace", "--no-fail-fast"]));
+    let watched = watch::cargo_option()?;
+    let tests = step("tests", || {
+        cargo(workspace, &["test", "--config", &watched, "--locked", "--workspace", "--no-fail-fast"])
+    });
     let brokers = Brokers::read(&std::fs::read_to_string(&report).unwrap_or_default());
     eprint!("\nTests that passed, by the broker they ran on:\n{brokers}");
     tests?;
