@@ -1,25 +1,35 @@
-//! Who may depend on whom, held against what cargo resolves. The rules are ARCHITECTURE.md's, and so is the drawing that
-//! they are compared with.
+//! Who may depend on whom, held against what cargo resolves: deny.toml's bans with their wrappers, as `make audit` has
+//! cargo-deny hold them but with no tool to fetch; who must not come to see whom; and ARCHITECTURE.md's drawing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{process, progress::step, workspace::Workspace};
 
-/// A dependency that only these packages may name in their manifests.
-struct Guarded {
-    package: &'static str,
-    only: &'static [&'static str],
+/// What of deny.toml is held here. cargo-deny knows more ways to write a ban; a file in one of them is refused, not misread.
+#[derive(Deserialize)]
+struct Deny {
+    bans: Bans,
 }
 
-const GUARDED: &[Guarded] = &[
-    Guarded { package: "tch", only: &["model"] },
-    Guarded { package: "torch-sys", only: &["model", "tch"] },
-    Guarded { package: "rdkafka", only: &["kafka", "client", "broker-worker", "e2e"] },
-    Guarded { package: "rdkafka-sys", only: &["rdkafka"] },
-];
+#[derive(Deserialize)]
+struct Bans {
+    deny: Vec<Ban>,
+}
+
+/// A dependency that only its wrappers may name in their manifests.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ban {
+    #[serde(rename = "crate")]
+    package: String,
+    wrappers: Vec<String>,
+    #[serde(rename = "reason")]
+    why: String,
+}
 
 /// A package that must not come to see others, not even through a third.
 struct Blind {
@@ -64,7 +74,10 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         let page = workspace.root().join("ARCHITECTURE.md");
         let drawing =
             std::fs::read_to_string(&page).with_context(|| format!("can't read {}", page.display()))?;
-        let mut broken = graph.broken_rules();
+        let rules = workspace.root().join("deny.toml");
+        let rules =
+            std::fs::read_to_string(&rules).with_context(|| format!("can't read {}", rules.display()))?;
+        let mut broken = graph.broken_rules(&bans(&rules)?);
         broken.extend(graph.differences(&drawing));
         if !broken.is_empty() {
             bail!("the dependency policy is broken (see ARCHITECTURE.md):\n  {}", broken.join("\n  "));
@@ -106,15 +119,13 @@ impl Graph {
         self.edges.get(package).into_iter().flatten().map(|(name, kind)| (name.as_str(), *kind))
     }
 
-    fn broken_rules(&self) -> Vec<String> {
+    fn broken_rules(&self, bans: &[Ban]) -> Vec<String> {
         let mut broken = Vec::new();
-        for Guarded { package, only } in GUARDED {
-            for from in self.edges.keys().filter(|from| !only.contains(&from.as_str())) {
+        for Ban { package, wrappers, why } in bans {
+            for from in self.edges.keys().filter(|from| !wrappers.contains(from)) {
                 if self.dependencies(from).any(|(to, _)| to == *package) {
-                    broken.push(format!(
-                        "{from} -> {package}: only {} may depend on {package}",
-                        only.join(", ")
-                    ));
+                    let only = wrappers.join(", ");
+                    broken.push(format!("{from} -> {package}: only {only} may depend on {package}: {why}"));
                 }
             }
         }
@@ -174,6 +185,12 @@ impl Graph {
     }
 }
 
+/// The bans of deny.toml.
+fn bans(text: &str) -> Result<Vec<Ban>> {
+    let deny: Deny = toml::from_str(text).context("deny.toml")?;
+    Ok(deny.bans.deny)
+}
+
 /// The arrows of the first mermaid drawing on a page.
 fn arrows(page: &str) -> BTreeSet<(String, String)> {
     page.lines()
@@ -187,6 +204,8 @@ fn arrows(page: &str) -> BTreeSet<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use serde_json::json;
 
     use super::*;
@@ -226,29 +245,35 @@ mod tests {
         .unwrap()
     }
 
+    fn shipped() -> Vec<Ban> {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deny.toml");
+        bans(&std::fs::read_to_string(page).unwrap()).unwrap()
+    }
+
     #[test]
     fn a_good_graph_passes() {
-        assert_eq!(graph(&[]).broken_rules(), Vec::<String>::new());
+        assert_eq!(graph(&[]).broken_rules(&shipped()), Vec::<String>::new());
         assert_eq!(graph(&[]).differences(DRAWING), Vec::<String>::new());
     }
 
     #[test]
     fn a_guarded_dependency_is_named_with_its_edge() {
         for kind in [None, Some("dev"), Some("build")] {
-            let broken = graph(&[("gateway", "tch", kind)]).broken_rules();
-            assert_eq!(broken, ["gateway -> tch: only model may depend on tch"]);
+            let broken = graph(&[("gateway", "tch", kind)]).broken_rules(&shipped());
+            assert_eq!(broken.len(), 1, "{broken:?}");
+            assert!(broken[0].starts_with("gateway -> tch: only model may depend on tch: "), "{broken:?}");
         }
     }
 
     #[test]
     fn what_is_seen_through_a_third_is_found() {
-        let broken = graph(&[("uuid", "helper", None), ("helper", "tokio", None)]).broken_rules();
+        let broken = graph(&[("uuid", "helper", None), ("helper", "tokio", None)]).broken_rules(&[]);
         assert_eq!(broken, ["wire -> uuid -> helper -> tokio: wire must not see tokio"]);
     }
 
     #[test]
     fn wire_and_model_never_meet_not_even_in_tests() {
-        let broken = graph(&[("model", "wire", Some("dev"))]).broken_rules();
+        let broken = graph(&[("model", "wire", Some("dev"))]).broken_rules(&[]);
         assert_eq!(broken, ["model -> wire: model must not see wire"]);
     }
 
@@ -261,6 +286,14 @@ mod tests {
         );
         let fewer = graph(&[]).differences("```mermaid\nclient --> wire\nmodel --> client\n```");
         assert_eq!(fewer, ["model -> client: ARCHITECTURE.md draws it, no manifest names it"]);
+    }
+
+    #[test]
+    fn a_ban_written_in_another_way_is_refused_not_misread() {
+        assert!(bans("[bans]\ndeny = [{ crate = \"tch\", use-instead = \"candle\" }]").is_err());
+        assert!(bans("[bans]\ndeny = [\"tch\"]").is_err());
+        assert!(bans("[licenses]\nallow = []").is_err());
+        assert!(shipped().iter().any(|ban| ban.package == "tch" && ban.wrappers == ["model"]));
     }
 
     #[test]
