@@ -37,6 +37,12 @@ pub struct Original {
 }
 
 impl Original {
+    /// The id of a request that brings none: where its record lies, the same each time that Kafka delivers it.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}-{}@{}", self.topic, self.partition, self.offset)
+    }
+
     /// How many bytes it holds, near enough to bound memory by.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -49,6 +55,8 @@ impl Original {
 pub struct Record {
     /// What came.
     pub original: Original,
+    /// What is wrong with the record, where it could not be read whole.
+    pub unreadable: Option<String>,
     /// What it must give back.
     pub ticket: Ticket,
     /// When.

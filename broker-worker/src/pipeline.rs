@@ -1,8 +1,14 @@
 //! Wires the rooms: the only file that knows more than one of them. Each room that ends, ends because its input did,
 //! from the source forward; a room that fails ends the worker.
 
+use std::fmt;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
+use std::task::Poll;
 use std::thread;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
@@ -61,7 +67,29 @@ pub struct Running {
 }
 
 /// Rooms that end on their own: each with its name, and how many requests it left unanswered.
-type Rooms = JoinSet<(&'static str, Result<usize, String>)>;
+type Rooms = JoinSet<(&'static str, Result<usize, Fault>)>;
+
+/// How a room failed. The later ones are nearer to the cause: a room that panics takes its neighbours with it, whose
+/// channels close.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    Early,
+    Failed(String),
+    Panicked,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Early => f.write_str("it ended before its time"),
+            Self::Failed(reason) => f.write_str(reason),
+            Self::Panicked => f.write_str("it panicked"),
+        }
+    }
+}
+
+/// How long a room that ended early waits to be told from the one that is the cause.
+const CAUSE: Duration = Duration::from_secs(5);
 
 /// Starts decode, queue, batch and infer, and comes back when each instance is warm.
 ///
@@ -113,9 +141,16 @@ pub async fn warm(config: &Config, models: &Models, shared: Shared) -> Result<Wa
     let policy = batch::Policy::new(&config.batching);
     for lane in lanes.iter() {
         let room = batch::run(Arc::clone(lane), policy.clone(), batches.clone(), answers.clone());
-        rooms.spawn(named("batch", room));
+        rooms.spawn(named("batch", async {
+            room.await;
+            Ok(0)
+        }));
     }
-    rooms.spawn(named("queue", queue::run(to_queue, lanes, answers)));
+    let room = queue::run(to_queue, lanes, answers);
+    rooms.spawn(named("queue", async {
+        room.await;
+        Ok(0)
+    }));
     drop(batches);
 
     // Loading takes seconds and is waited for where it holds nobody up.
@@ -146,15 +181,15 @@ impl Warm {
         let metrics = Arc::clone(&shared.metrics);
         let pulse = shared.health.pulse("respond");
         let room = Respond::new(outbox, config.topics.names(), worker, metrics, events.0);
-        rooms.spawn(async move {
-            let ended = respond::run(room, answers, events.1, pulse).await;
-            ("respond", ended.map(|()| 0).map_err(|e| e.to_string()))
-        });
+        let room = respond::run(room, answers, events.1, pulse);
+        rooms.spawn(named("respond", async {
+            room.await.map(|()| 0).map_err(|e| Fault::Failed(e.to_string()))
+        }));
         let consume = Consume::new(client, &config, shared).map_err(PipelineError::Consumer)?;
         let (stop, now) = (end.clone(), CancellationToken::new());
         let at_once = now.clone();
         thread_room(&mut rooms, "consume", 0, move || {
-            consume.run(records, &stop, &at_once).map_err(|e| e.to_string())
+            consume.run(records, &stop, &at_once).map_err(|e| Fault::Failed(e.to_string()))
         })?;
         Ok(Running { rooms, end, _now: now.drop_guard() })
     }
@@ -168,16 +203,13 @@ impl Running {
     pub async fn wait(&mut self) -> Result<usize, PipelineError> {
         let mut left = 0;
         while let Some(ended) = self.rooms.join_next().await {
-            let (room, result) = ended.unwrap_or_else(|e| ("task", Err(e.to_string())));
-            let result = match result {
-                Ok(_) if !self.end.is_cancelled() => Err("it ended before its time".to_owned()),
-                result => result,
-            };
-            match result {
+            let asked = self.end.is_cancelled();
+            match judged(ended, asked) {
                 Ok(unanswered) => left += unanswered,
-                Err(reason) => {
+                Err(fault) => {
                     self.end.cancel();
-                    return Err(PipelineError::Room { room, reason });
+                    let (room, fault) = self.cause(fault).await;
+                    return Err(PipelineError::Room { room, reason: fault.to_string() });
                 }
             }
             // What a room left unanswered, those behind it may wait for in vain.
@@ -188,11 +220,48 @@ impl Running {
         }
         Ok(left)
     }
+
+    /// The fault behind that one: a room that ended early did so because another failed, which is heard of in a moment.
+    async fn cause(&mut self, mut found: (&'static str, Fault)) -> (&'static str, Fault) {
+        let look = async {
+            while found.1 == Fault::Early
+                && let Some(ended) = self.rooms.join_next().await
+            {
+                if let Err(other) = judged(ended, true)
+                    && other.1 > found.1
+                {
+                    found = other;
+                }
+            }
+        };
+        // Where no other is heard of, it is the cause itself.
+        drop(tokio::time::timeout(CAUSE, look).await);
+        found
+    }
 }
 
-async fn named(room: &'static str, work: impl Future<Output = ()>) -> (&'static str, Result<usize, String>) {
-    work.await;
-    (room, Ok(0))
+type Ended = Result<(&'static str, Result<usize, Fault>), tokio::task::JoinError>;
+
+/// How many requests a room that has ended left unanswered, or how it failed.
+fn judged(ended: Ended, asked: bool) -> Result<usize, (&'static str, Fault)> {
+    match ended {
+        Ok((room, Ok(_))) if !asked => Err((room, Fault::Early)),
+        Ok((room, result)) => result.map_err(|fault| (room, fault)),
+        Err(_) => Err(("unnamed", Fault::Panicked)),
+    }
+}
+
+/// A room on the runtime. Its panic is its end, under its name.
+async fn named(
+    room: &'static str,
+    work: impl Future<Output = Result<usize, Fault>>,
+) -> (&'static str, Result<usize, Fault>) {
+    let mut work = pin!(work);
+    let guarded = poll_fn(|context| {
+        catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)))
+            .unwrap_or(Poll::Ready(Err(Fault::Panicked)))
+    });
+    (room, guarded.await)
 }
 
 /// A room on an OS thread of its own.
@@ -200,13 +269,53 @@ fn thread_room(
     rooms: &mut Rooms,
     room: &'static str,
     number: usize,
-    work: impl FnOnce() -> Result<usize, String> + Send + 'static,
+    work: impl FnOnce() -> Result<usize, Fault> + Send + 'static,
 ) -> std::io::Result<()> {
     let (ended, end) = oneshot::channel();
     thread::Builder::new().name(format!("{room}-{number}")).spawn(move || {
         // Nobody listens any more where the worker ends at once.
         drop(ended.send(work()));
     })?;
-    rooms.spawn(async move { (room, end.await.unwrap_or_else(|_| Err("it panicked".to_owned()))) });
+    rooms.spawn(async move { (room, end.await.unwrap_or(Err(Fault::Panicked))) });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn fault(rooms: Rooms) -> String {
+        let (end, now) = (CancellationToken::new(), CancellationToken::new());
+        let mut running = Running { rooms, end, _now: now.drop_guard() };
+        running.wait().await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn the_room_that_panicked_is_named_and_not_those_that_ended_because_of_it() {
+        let mut rooms = Rooms::new();
+        let (closes, closed) = oneshot::channel::<()>();
+        rooms.spawn(named("decode", async { Ok(0) }));
+        rooms.spawn(named("queue", async {
+            drop(closed.await);
+            Ok(0)
+        }));
+        thread_room(&mut rooms, "consume", 0, || {
+            drop(closes);
+            panic!("the room panics, as it should");
+        })
+        .unwrap();
+        assert_eq!(fault(rooms).await, "the consume room failed: it panicked");
+
+        let mut rooms = Rooms::new();
+        rooms.spawn(named("batch", async { panic!("the room panics, as it should") }));
+        assert_eq!(fault(rooms).await, "the batch room failed: it panicked");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_room_that_ends_for_no_reason_is_named_itself() {
+        let mut rooms = Rooms::new();
+        rooms.spawn(named("decode", async { Ok(0) }));
+        rooms.spawn(named("infer", std::future::pending()));
+        assert_eq!(fault(rooms).await, "the decode room failed: it ended before its time");
+    }
 }

@@ -149,7 +149,7 @@ fn read(
 }
 
 fn incoming(message: &BorrowedMessage<'_>) -> Incoming {
-    let headers: Headers = kafka::from_headers(message.headers()).into_iter().collect();
+    let headers: Headers = kafka::from_headers(message).unwrap_or_default().into_iter().collect();
     let response = Response::decode(&headers, message.payload().unwrap_or_default());
     let header = headers.get(header::ID).and_then(|id| std::str::from_utf8(id).ok()).map(str::to_owned);
     let request_id = response.as_ref().ok().map(|r| r.request_id.clone()).or(header);

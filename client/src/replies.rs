@@ -36,7 +36,7 @@ pub(crate) fn start(reader: Reader, topic: String, table: Arc<Table>) -> Result<
 
 /// Other clients' replies share the partition, so the id is looked up before the value is decoded.
 fn deliver(table: &Table, message: &BorrowedMessage<'_>) {
-    let headers: Headers = kafka::from_headers(message.headers()).into_iter().collect();
+    let headers: Headers = kafka::from_headers(message).unwrap_or_default().into_iter().collect();
     let id = [header::CORRELATION_ID, header::ID]
         .into_iter()
         .filter_map(|name| std::str::from_utf8(headers.get(name)?).ok())

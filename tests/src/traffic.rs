@@ -106,7 +106,7 @@ impl From<&BorrowedMessage<'_>> for Received {
             partition: message.partition(),
             offset: message.offset(),
             key: message.key().map(<[u8]>::to_vec),
-            headers: from_headers(message.headers()).into_iter().collect(),
+            headers: from_headers(message).unwrap_or_else(|e| panic!("{e}")).into_iter().collect(),
             value: message.payload().map(<[u8]>::to_vec),
         }
     }

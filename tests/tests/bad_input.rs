@@ -13,6 +13,12 @@ on_both_brokers!(each_kind_gets_its_error_and_its_neighbours_their_labels, poiso
 /// A kind of bad input: its name, the record, the code, whether it is dead-lettered, words of the message.
 type Bad = (&'static str, Record, ErrorCode, bool, &'static str);
 
+/// With a header whose name is no text. Whoever may send can write one.
+fn odd(mut record: Record) -> Record {
+    record.headers.push(*b"caf\xe9", "1");
+    record
+}
+
 fn kinds(good: &[u8]) -> Vec<Bad> {
     use ErrorCode::{DeadlineExceeded, InvalidArgument, NotFound, OutOfRange};
     let record = |name: &'static str, value: &[u8]| Record::bytes(&format!("bad-{name}"), value);
@@ -42,6 +48,7 @@ fn kinds(good: &[u8]) -> Vec<Bad> {
         ),
         invalid("bincode-cut", &bincode[..bincode.len() - 9], &[], "bincode"),
         invalid("header", good, &[("ce_topk", b"many")], "ce_topk"),
+        ("header-name", odd(record("header-name", b"poison")), InvalidArgument, true, "image"),
         invalid("no-labels", good, &[("ce_topk", b"0")], "top_k"),
         invalid("partition", good, &[("kafka_replyPartition", b"2")], "kafka_replyPartition"),
         ("model", record("model", good).header("ce_model", "cat"), NotFound, false, "cat"),
@@ -73,7 +80,8 @@ fn each_kind_gets_its_error_and_its_neighbours_their_labels(kind: Kind) {
         let partition = i32::try_from(i).unwrap() % PARTITIONS;
         for good in [2 * i, 2 * i + 1] {
             let sample = &samples[good % samples.len()];
-            records.push(Record::bytes(&format!("good-{good}"), sample.bytes.clone()).on(partition));
+            let fine = Record::bytes(&format!("good-{good}"), sample.bytes.clone()).on(partition);
+            records.push(if good % 5 == 0 { odd(fine) } else { fine });
             expected.push(Expect::Label(sample.label.clone()));
             if good % 2 == 0 {
                 records.push(record.clone().on(partition));

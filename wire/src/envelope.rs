@@ -72,6 +72,9 @@ impl TraceContext {
 pub struct Envelope {
     /// `ce_id`, else the record's key where it is text.
     pub id: Option<String>,
+    /// The id of a request that brings none anywhere; a random one where `None`. Whoever reads the record may know a better
+    /// one.
+    pub default_id: Option<String>,
     /// Where the answer goes.
     pub reply_to: ReplyTo,
     /// Carried through.
@@ -121,6 +124,7 @@ impl Envelope {
         let accept = reader.text(header::ACCEPT).and_then(|t| reader.accept(t));
         Self {
             id,
+            default_id: None,
             reply_to,
             trace: TraceContext::read(headers),
             encoding: match media {

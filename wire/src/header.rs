@@ -68,8 +68,9 @@ pub const TYPE_REQUEST: &str = "mlaas.predict.request.v1";
 pub const TYPE_RESULT: &str = "mlaas.predict.result.v1";
 
 /// The headers of one record, in order. Kafka allows a name twice; reading takes the last, as Kafka's `lastHeader` does.
+/// A name is bytes: those of the contract are ASCII, and what else a sender writes is kept as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(String, Option<Vec<u8>>)>);
+pub struct Headers(Vec<(Vec<u8>, Option<Vec<u8>>)>);
 
 impl Headers {
     /// No headers.
@@ -79,19 +80,19 @@ impl Headers {
     }
 
     /// Adds one at the end, beside any of the same name.
-    pub fn push(&mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) {
+    pub fn push(&mut self, name: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
         self.0.push((name.into(), Some(value.into())));
     }
 
     /// The last value under that name; a null value counts as absent.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.0.iter().rev().find(|(n, _)| n == name).and_then(|(_, v)| v.as_deref())
+        self.0.iter().rev().find(|(n, _)| n == name.as_bytes()).and_then(|(_, v)| v.as_deref())
     }
 
     /// Name and value of each, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_deref()))
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.0.iter().map(|(name, value)| (name.as_slice(), value.as_deref()))
     }
 
     /// Whether there are none.
@@ -101,14 +102,14 @@ impl Headers {
     }
 }
 
-impl FromIterator<(String, Option<Vec<u8>>)> for Headers {
-    fn from_iter<I: IntoIterator<Item = (String, Option<Vec<u8>>)>>(headers: I) -> Self {
+impl FromIterator<(Vec<u8>, Option<Vec<u8>>)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>>(headers: I) -> Self {
         Self(headers.into_iter().collect())
     }
 }
 
 impl IntoIterator for Headers {
-    type Item = (String, Option<Vec<u8>>);
+    type Item = (Vec<u8>, Option<Vec<u8>>);
     type IntoIter = std::vec::IntoIter<Self::Item>;
 
     fn into_iter(self) -> Self::IntoIter {

@@ -138,7 +138,7 @@ impl<'a> Request<'a> {
 
     /// Reads the value of a record. What a header says goes before what the value says, and so does the record's key
     /// where no header gives an id; only the id of a CloudEvent in structured mode goes before both. A request without
-    /// any id gets a new one.
+    /// any id gets the envelope's default.
     ///
     /// # Errors
     /// [`DecodeError`] where the value is empty, larger than `max_bytes`, not what its `content-type` says, or where a
@@ -171,7 +171,10 @@ impl<'a> Request<'a> {
             (envelope.id.clone(), body.request_id)
         };
         Ok(Self {
-            id: first.or(second).unwrap_or_else(crate::new_request_id),
+            id: first
+                .or(second)
+                .or_else(|| envelope.default_id.clone())
+                .unwrap_or_else(crate::new_request_id),
             model: envelope.model.clone().or(body.model),
             model_version: envelope.model_version.or(body.model_version),
             top_k: envelope.top_k.or(body.top_k),

@@ -168,7 +168,7 @@ fn header_value() -> impl Strategy<Value = Option<Vec<u8>>> {
 
 fn headers() -> impl Strategy<Value = Headers> {
     proptest::collection::vec((proptest::sample::select(NAMES.to_vec()), header_value()), 0..8)
-        .prop_map(|pairs| pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+        .prop_map(|pairs| pairs.into_iter().map(|(name, value)| (name.into(), value)).collect())
 }
 
 fn value() -> impl Strategy<Value = Vec<u8>> {

@@ -11,7 +11,7 @@ use wire::{
 };
 
 fn headers(pairs: &[(&str, &str)]) -> Headers {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), Some(value.as_bytes().to_vec()))).collect()
+    pairs.iter().map(|(name, value)| ((*name).into(), Some(value.as_bytes().to_vec()))).collect()
 }
 
 fn decode(key: Option<&[u8]>, headers: &Headers, value: &[u8]) -> Result<Request<'static>, DecodeError> {

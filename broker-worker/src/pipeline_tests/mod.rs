@@ -110,7 +110,7 @@ impl Bench {
                 seen.push(Seen {
                     key: message.key().map(<[u8]>::to_vec),
                     value: message.payload().map(<[u8]>::to_vec),
-                    headers: from_headers(message.headers()).into_iter().collect(),
+                    headers: from_headers(&message).unwrap().into_iter().collect(),
                 });
             }
         }

@@ -4,12 +4,14 @@
 //! taking, which closes its output, and stays in the group until all that it took is answered.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kafka::from_headers;
+use kafka::headers::{HeadersError, Pair};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -18,6 +20,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use wire::Headers;
 
 use crate::config::{BackPressure, Config};
 use crate::health::{Health, Pulse};
@@ -71,6 +74,7 @@ pub struct Consume {
 
 struct Held {
     original: Original,
+    unreadable: Option<String>,
     assignment: u64,
     arrived: tokio::time::Instant,
 }
@@ -175,26 +179,27 @@ impl Consume {
     }
 
     fn read(&self, message: &BorrowedMessage<'_>) -> Held {
+        let (headers, unreadable) = guarded(|| from_headers(message));
         let original = Original {
             topic: Arc::clone(&self.topic),
             partition: message.partition(),
             offset: message.offset(),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
-            headers: from_headers(message.headers()).into_iter().collect(),
+            headers,
             timestamp: message.timestamp().to_millis().and_then(|ms| Timestamp::from_millisecond(ms).ok()),
         };
         let assignment = self.shared.book.assignment(original.partition);
-        Held { original, assignment, arrived: tokio::time::Instant::now() }
+        Held { original, unreadable, assignment, arrived: tokio::time::Instant::now() }
     }
 
     fn hand_over(&self, held: Held, permit: mpsc::Permit<'_, Record>) {
-        let Held { original, assignment, arrived } = held;
+        let Held { original, unreadable, assignment, arrived } = held;
         let Shared { book, load, .. } = &self.shared;
         let ticket = book.begin(original.partition, original.offset, assignment, load, original.bytes());
         // No ticket: the partition was given back meanwhile, and its next owner reads the record.
         if let Some(ticket) = ticket {
-            permit.send(Record { original, ticket, arrived });
+            permit.send(Record { original, unreadable, ticket, arrived });
         }
     }
 
@@ -297,6 +302,16 @@ impl Consume {
         // Closing it leaves the group.
         drop(self.consumer);
         left
+    }
+}
+
+/// A record's headers, and what is wrong where they can't be read. This thread may not end at a record: whoever takes its
+/// partitions over would end at the same one.
+fn guarded(read: impl FnOnce() -> Result<Vec<Pair>, HeadersError>) -> (Headers, Option<String>) {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(Ok(pairs)) => (pairs.into_iter().collect(), None),
+        Ok(Err(error)) => (Headers::new(), Some(error.to_string())),
+        Err(_) => (Headers::new(), Some("the record's headers can't be read: the reader gave up".to_owned())),
     }
 }
 
@@ -418,4 +433,19 @@ impl ConsumerContext for Context {
 
 fn numbers(list: &TopicPartitionList) -> Vec<i32> {
     list.elements().iter().map(|element| element.partition()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_that_can_t_be_read_are_said_and_end_nothing() {
+        let pair = (b"caf\xe9".to_vec(), Some(b"1".to_vec()));
+        let (headers, unreadable) = guarded(|| Ok(vec![pair]));
+        assert_eq!((headers.iter().count(), unreadable), (1, None));
+        let (headers, unreadable) = guarded(|| panic!("the double's reader panics, as it should"));
+        assert!(headers.is_empty());
+        assert!(unreadable.unwrap().contains("headers"));
+    }
 }

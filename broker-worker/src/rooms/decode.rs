@@ -48,14 +48,18 @@ impl Decode {
     #[allow(clippy::result_large_err)]
     pub fn step(&self, record: Record) -> Result<Job, Answer> {
         let start = Instant::now();
-        let Record { original, ticket, arrived } = record;
-        let envelope = Envelope::read(original.key.as_deref(), &original.headers);
+        let Record { original, unreadable, ticket, arrived } = record;
+        let mut envelope = Envelope::read(original.key.as_deref(), &original.headers);
+        envelope.default_id = Some(original.place());
         let value = original.value.as_deref().unwrap_or_default();
         let encoding = envelope.answer_encoding(value);
-        let request = Request::decode(&envelope, value, self.max_request_bytes);
+        let request = match unreadable {
+            None => Request::decode(&envelope, value, self.max_request_bytes).map_err(ErrorReply::from),
+            Some(reason) => Err(ErrorReply::new(ErrorCode::InvalidArgument, reason)),
+        };
         let id = match &request {
             Ok(request) => request.id.clone(),
-            Err(_) => envelope.id.clone().unwrap_or_else(wire::new_request_id),
+            Err(_) => envelope.id.clone().unwrap_or_else(|| original.place()),
         };
         let span = tracing::info_span!(
             "request",
@@ -93,11 +97,11 @@ impl Decode {
 
     fn job_parts(
         &self,
-        request: Result<Request<'_>, wire::DecodeError>,
+        request: Result<Request<'_>, ErrorReply>,
         arrived: Instant,
         written: Option<Timestamp>,
     ) -> Result<Parts, (Option<Arc<Served>>, ErrorReply)> {
-        let request = request.map_err(|e| (None, e.into()))?;
+        let request = request.map_err(|reply| (None, reply))?;
         let lane = self
             .lanes
             .find(request.model.as_deref(), request.model_version)
@@ -218,7 +222,7 @@ mod tests {
     fn record(value: &[u8], headers: &[(&str, &str)]) -> Record {
         let mut original = original(value);
         headers.iter().for_each(|(name, text)| original.headers.push(*name, *text));
-        Record { original, ticket: doubles::ticket(), arrived: Instant::now() }
+        Record { original, unreadable: None, ticket: doubles::ticket(), arrived: Instant::now() }
     }
 
     fn failure(value: &[u8], headers: &[(&str, &str)]) -> (Answer, ErrorCode, bool) {
@@ -234,7 +238,7 @@ mod tests {
         assert_eq!(format!("{:?}", job.lane), "shoe 1");
         assert_eq!(job.pixels.data, [9]);
         assert_eq!(job.asker.encoding, wire::Encoding::Json);
-        assert!(!job.asker.id.is_empty());
+        assert_eq!(job.asker.id, "predict.requests-3@7", "the same on redelivery");
         assert_eq!(job.top_k, Config::default().top_k);
         assert_eq!(job.deadline, None);
     }
@@ -274,6 +278,17 @@ mod tests {
             let dead = answer.result.unwrap_err().dead.unwrap();
             assert_eq!(dead.value.as_deref(), Some(value), "unchanged");
         }
+    }
+
+    #[test]
+    fn a_record_that_could_not_be_read_whole_is_answered_and_a_dead_letter() {
+        let unreadable = Some("its headers can't be read".to_owned());
+        let outcome =
+            decode().step(Record { unreadable, ..record(&doubles::image(9), &[]) }).expect_err("no job");
+        assert_eq!(outcome.asker.id, "predict.requests-3@7");
+        let failure = outcome.result.unwrap_err();
+        assert_eq!(failure.reply.code, ErrorCode::InvalidArgument);
+        assert_eq!(failure.dead.unwrap().value, Some(doubles::image(9)));
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Responder {
             while !stopped.load(Ordering::Relaxed) {
                 let replies = match consumer.poll(Duration::from_millis(20)) {
                     Some(Ok(message)) => {
-                        let headers: Headers = kafka::from_headers(message.headers()).into_iter().collect();
+                        let headers: Headers = kafka::from_headers(&message).unwrap().into_iter().collect();
                         let key = message.key().unwrap_or_default().to_vec();
                         let value = message.payload().unwrap_or_default();
                         let envelope = Envelope::read(Some(&key), &headers);

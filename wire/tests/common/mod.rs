@@ -131,7 +131,8 @@ pub(crate) fn headers_to_text(headers: &Headers) -> String {
             format!("0x{}", bytes.iter().map(|b| format!("{b:02x}")).collect::<String>())
         }
     };
-    headers.iter().map(|(name, v)| format!("{name}: {}\n", v.map_or("null".to_owned(), value))).collect()
+    let name = String::from_utf8_lossy;
+    headers.iter().map(|(n, v)| format!("{}: {}\n", name(n), v.map_or("null".to_owned(), value))).collect()
 }
 
 /// The other way.
@@ -147,7 +148,7 @@ pub(crate) fn headers_from_text(text: &str) -> Headers {
                 None if value == "null" => None,
                 None => Some(value.as_bytes().to_vec()),
             };
-            (name.to_owned(), value)
+            (name.as_bytes().to_vec(), value)
         })
         .collect()
 }
