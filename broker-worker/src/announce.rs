@@ -1,5 +1,6 @@
 //! Says on a compacted topic what this worker serves: at start, again every few seconds, and a tombstone at the end.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use wire::{Announcement, Headers, SkippedModel, header};
 
 use crate::models::{Models, Skipped};
-use crate::outbox::{Message, Outbox, UNATTENDED};
+use crate::outbox::{Announcements, Message};
 
 /// How often.
 pub const INTERVAL: Duration = Duration::from_secs(10);
@@ -18,7 +19,7 @@ const TTL_S: u32 = 30;
 
 /// What a worker says about itself.
 pub struct Announcer {
-    outbox: Arc<dyn Outbox>,
+    outbox: Arc<dyn Announcements>,
     models: Models,
     worker: String,
     requests_topic: String,
@@ -28,7 +29,12 @@ pub struct Announcer {
 impl Announcer {
     /// `topic` is where announcements go.
     #[must_use]
-    pub fn new(outbox: Arc<dyn Outbox>, models: Models, worker: String, topics: &kafka::Topics) -> Self {
+    pub fn new(
+        outbox: Arc<dyn Announcements>,
+        models: Models,
+        worker: String,
+        topics: &kafka::Topics,
+    ) -> Self {
         let (requests_topic, topic) = (topics.requests.clone(), topics.models.clone());
         Self { outbox, models, worker, requests_topic, topic }
     }
@@ -65,12 +71,12 @@ impl Announcer {
             let message = Message {
                 topic: self.topic.clone(),
                 partition: None,
-                key: Some(announcement.key().into_bytes()),
-                value: serving.then(|| announcement.encode()),
+                key: Some(Cow::Owned(announcement.key().into_bytes())),
+                value: serving.then(|| Cow::Owned(announcement.encode())),
                 headers,
             };
-            if let Err(fault) = self.outbox.send(&message, UNATTENDED) {
-                tracing::debug!(%fault, "an announcement was not sent; the next one may be");
+            if let Err(fault) = self.outbox.announce(message) {
+                tracing::debug!(%fault, cause = fault.words(), "an announcement was not sent; the next one may be");
             }
         }
     }
@@ -84,19 +90,17 @@ fn skipped(skipped: &Skipped) -> SkippedModel {
 mod tests {
     use super::*;
     use crate::doubles;
-    use crate::outbox::Fault;
+    use kafka::Fault;
     use std::sync::Mutex;
 
     #[derive(Default)]
-    struct Sent(Mutex<Vec<Message>>);
+    struct Sent(Mutex<Vec<Message<'static>>>);
 
-    impl Outbox for Sent {
-        fn send(&self, message: &Message, _: usize) -> Result<(), Fault> {
-            self.0.lock().unwrap().push(message.clone());
+    impl Announcements for Sent {
+        fn announce(&self, message: Message<'_>) -> Result<(), Fault> {
+            self.0.lock().unwrap().push(message.into_owned());
             Ok(())
         }
-
-        fn flush(&self, _: Duration) {}
     }
 
     #[tokio::test(start_paused = true)]
@@ -106,7 +110,7 @@ mod tests {
         let models = Models::with_skipped(served, vec![skipped], "shoe", "weights").unwrap();
         let sent = Arc::new(Sent::default());
         let end = CancellationToken::new();
-        let outbox = Arc::clone(&sent) as Arc<dyn Outbox>;
+        let outbox = Arc::clone(&sent) as Arc<dyn Announcements>;
         let announcer = Announcer::new(outbox, models, "w1".into(), &kafka::Topics::default());
         let room = tokio::spawn(announcer.run(end.clone()));
         tokio::time::sleep(INTERVAL + INTERVAL / 2).await;

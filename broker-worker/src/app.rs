@@ -20,7 +20,7 @@ use crate::health::{Health, Problem};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::models::{Models, ModelsError};
-use crate::outbox::{KafkaOutbox, Outbox};
+use crate::outbox::{Announcements, KafkaOutbox};
 use crate::pipeline::{self, PipelineError};
 use crate::rooms::commit::Book;
 use crate::rooms::consume::Shared;
@@ -213,17 +213,21 @@ async fn work(
     let Some(broker) = broker::reach(config, home.broker(), end).await? else { return Ok(()) };
     shared.health.set_connected(true);
 
-    let (to_events, events) = mpsc::unbounded_channel();
+    let (to_delivered, delivered) = mpsc::unbounded_channel();
     let producer = clients::producer(config, &broker)?;
-    let outbox: Arc<dyn Outbox> =
-        Arc::new(KafkaOutbox::new(&producer, to_events.clone()).map_err(RunError::Producer)?);
+    let outbox = Arc::new(KafkaOutbox::new(&producer, &to_delivered).map_err(RunError::Producer)?);
     let consumer = clients::consumer(config, &broker)?;
     let mut running =
-        warm.open(&consumer, worker.clone(), Arc::clone(&outbox), (to_events, events), end.clone())?;
+        warm.open(&consumer, worker.clone(), Arc::clone(&outbox) as _, delivered, end.clone())?;
 
     let serving = end.child_token();
     let topics = config.topics.names();
-    let announcer = Announcer::new(Arc::clone(&outbox), models.clone(), worker.clone(), &topics);
+    let announcer = Announcer::new(
+        Arc::clone(&outbox) as Arc<dyn Announcements>,
+        models.clone(),
+        worker.clone(),
+        &topics,
+    );
     let announced = tokio::spawn(announcer.run(serving.clone()));
     let said = Ready {
         event: "ready",

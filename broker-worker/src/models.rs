@@ -204,7 +204,8 @@ impl Models {
                 let message = format!("model '{name}' can't be served by this worker: its log says why");
                 return Err(ErrorReply::new(ErrorCode::Unavailable, message));
             }
-            return Err(not_found(format!("model '{name}' is not served here; there are: {}", self.list())));
+            let (name, served) = (wire::quoted(name), self.list());
+            return Err(not_found(format!("model '{name}' is not served here; there are: {served}")));
         }
         let found = named.find(|(_, m)| version.is_none_or(|v| m.id.version == v));
         found.map(|(at, _)| at).ok_or_else(|| {
@@ -340,6 +341,8 @@ mod tests {
             assert_eq!(error.code, ErrorCode::NotFound);
             assert!(error.message.ends_with("there are: bird 2, bird 1, shoe 1"), "{}", error.message);
         }
+        let long = models().find(Some(&"x".repeat(1 << 20)), None).unwrap_err().message;
+        assert!(long.len() < 400, "a name that long is cut: {} bytes", long.len());
     }
 
     /// A copy of the shipped Fashion-MNIST model, and another model beside it whose weights are cut short.

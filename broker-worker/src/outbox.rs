@@ -1,166 +1,210 @@
-//! The producer, as the respond room sees it: records go in, and for each an event comes back that says whether the
-//! broker has it.
+//! The producers, as the worker sees them: records go in, each with a parcel, and the parcel comes back with whether the
+//! broker has its record.
+//!
+//! There are three, so that what one record meets with does not happen to others. Records to the worker's own topics travel
+//! together and are waited for. So do those to topics that senders name, but apart from the former: a topic that stands
+//! still or refuses what it is sent holds up nobody else. And a record that was refused in a batch travels alone, since a
+//! batch is refused whole for the size or the fault of any one in it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use kafka::to_headers;
+use kafka::{Fault, Outgoing, Producer, to_headers};
 use rdkafka::ClientConfig;
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::error::KafkaResult;
 use tokio::sync::mpsc;
 use wire::Headers;
 
-/// The id of records whose delivery nobody waits for.
-pub const UNATTENDED: usize = 0;
+/// For how long a record that is sent to a topic of a sender's, or alone, is the producer's to deliver.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A record to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct Message<'a> {
     /// To this topic.
     pub topic: String,
     /// And partition; by the key where `None`.
     pub partition: Option<i32>,
     /// Its key.
-    pub key: Option<Vec<u8>>,
+    pub key: Option<Cow<'a, [u8]>>,
     /// Its value; `None` is a tombstone.
-    pub value: Option<Vec<u8>>,
+    pub value: Option<Cow<'a, [u8]>>,
     /// Its headers.
     pub headers: Headers,
 }
 
-/// What became of a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// The id that it was sent with.
-    pub id: usize,
-    /// Whether the broker has it.
+/// A batch's own frame and a record's, in bytes.
+const FRAME_BYTES: usize = 61 + 24;
+/// What a header takes beside its name and value, in bytes.
+const HEADER_BYTES: usize = 6;
+
+impl Message<'_> {
+    /// The same, with all its bytes its own.
+    #[must_use]
+    pub fn into_owned(self) -> Message<'static> {
+        let owned = |bytes: Cow<'_, [u8]>| Cow::Owned(bytes.into_owned());
+        let Self { topic, partition, key, value, headers } = self;
+        Message { topic, partition, key: key.map(owned), value: value.map(owned), headers }
+    }
+
+    /// How many bytes it takes on a topic, alone in its batch and not compressed: what `max.message.bytes` has to allow.
+    #[must_use]
+    pub fn batch_bytes(&self) -> usize {
+        let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let headers = self.headers.iter().map(|(name, value)| name.len() + length(value) + HEADER_BYTES);
+        FRAME_BYTES + length(self.key.as_deref()) + length(self.value.as_deref()) + headers.sum::<usize>()
+    }
+}
+
+/// With whom a record travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// With others to the worker's own topics.
+    Own,
+    /// With others to topics that senders name.
+    Named,
+    /// In a batch of its own.
+    Alone,
+}
+
+/// A parcel that comes back, and whether the broker has its record.
+#[derive(Debug)]
+pub struct Delivered<P> {
+    /// The parcel.
+    pub parcel: Box<P>,
+    /// What became of its record.
     pub result: Result<(), Fault>,
 }
 
-/// Why the broker does not have a record.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// The producer's queue is full: in a moment it is not.
-    #[error("the producer's queue is full")]
-    Full,
-    /// The topic or the client takes no record of that size.
-    #[error("the record is too large")]
-    TooLarge,
-    /// The topic or partition does not exist or may not be written to.
-    #[error("no such place: {0}")]
-    NoSuchPlace(String),
-    /// Another time it may go.
-    #[error("{0}")]
-    Passing(String),
-    /// The producer was closed before.
-    #[error("the producer was closed")]
-    Purged,
-    /// The producer can't be used any more.
-    #[error("{0}")]
-    Fatal(String),
+/// Where records with parcels go.
+pub trait Outbox<P>: Send + Sync {
+    /// Takes a record over. Its parcel comes back as [`Delivered`].
+    ///
+    /// # Errors
+    /// Parcel and fault, at once, where the record is not taken.
+    fn send(&self, way: Way, message: Message<'_>, parcel: Box<P>) -> Result<(), (Box<P>, Fault)>;
 }
 
-impl From<&KafkaError> for Fault {
-    fn from(error: &KafkaError) -> Self {
-        use RDKafkaErrorCode as Code;
-        let words = |code: Code| code.to_string();
-        match error.rdkafka_error_code() {
-            Some(Code::QueueFull) => Self::Full,
-            Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::MessageBatchTooLarge) => {
-                Self::TooLarge
-            }
-            Some(
-                code @ (Code::UnknownTopic
-                | Code::UnknownTopicOrPartition
-                | Code::UnknownPartition
-                | Code::InvalidTopic
-                | Code::TopicAuthorizationFailed),
-            ) => Self::NoSuchPlace(words(code)),
-            Some(Code::PurgeQueue | Code::PurgeInflight) => Self::Purged,
-            Some(code @ Code::Fatal) => Self::Fatal(words(code)),
-            Some(code) => Self::Passing(words(code)),
-            // A topic with a NUL byte in its name, say.
-            None => Self::NoSuchPlace(error.to_string()),
-        }
-    }
-}
-
-/// Where records go.
-pub trait Outbox: Send + Sync {
-    /// Takes a record over. An [`Event`] with this id follows, unless this returns an error.
+/// Where announcements go: records that nobody waits for.
+pub trait Announcements: Send + Sync {
+    /// Takes one over.
     ///
     /// # Errors
     /// [`Fault`] where it is not taken.
-    fn send(&self, message: &Message, id: usize) -> Result<(), Fault>;
-
-    /// Waits until all that was sent is delivered, for that long at most.
-    fn flush(&self, timeout: Duration);
+    fn announce(&self, message: Message<'_>) -> Result<(), Fault>;
 }
 
-/// A Kafka producer.
-pub struct KafkaOutbox {
-    producer: ThreadedProducer<Context>,
+/// What travels with a record.
+enum Cargo<P> {
+    Parcel(Box<P>),
+    Announcement,
 }
 
-impl KafkaOutbox {
-    /// Connects. Events go to `events`, whose length is bounded by what is under way, which back-pressure bounds.
+/// The Kafka producers.
+pub struct KafkaOutbox<P: Send + Sync + 'static> {
+    own: Producer<Cargo<P>>,
+    named: Producer<Cargo<P>>,
+    alone: Producer<Cargo<P>>,
+}
+
+impl<P: Send + Sync + 'static> KafkaOutbox<P> {
+    /// Connects. Parcels come back through `delivered`, whose length is bounded by what is under way, which back-pressure
+    /// bounds.
     ///
     /// # Errors
     /// librdkafka's, where it refuses the configuration.
-    pub fn new(config: &ClientConfig, events: mpsc::UnboundedSender<Event>) -> KafkaResult<Self> {
-        Ok(Self { producer: config.create_with_context(Context { events })? })
-    }
-}
-
-impl Outbox for KafkaOutbox {
-    fn send(&self, message: &Message, id: usize) -> Result<(), Fault> {
-        let mut record: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(&message.topic, id);
-        record.partition = message.partition;
-        record.key = message.key.as_deref();
-        record.payload = message.value.as_deref();
-        record.headers = Some(to_headers(message.headers.iter()));
-        self.producer.send(record).map_err(|(error, _)| Fault::from(&error))
-    }
-
-    fn flush(&self, timeout: Duration) {
-        if let Err(error) = self.producer.flush(timeout) {
-            tracing::debug!(%error, "not all was delivered before the end");
-        }
-    }
-}
-
-struct Context {
-    events: mpsc::UnboundedSender<Event>,
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        kafka::log::line(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        kafka::log::error(&error, reason);
-    }
-}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, id: usize) {
-        let result = match result {
-            Ok(_) => Ok(()),
-            Err((error, _)) => Err(Fault::from(error)),
+    pub fn new(config: &ClientConfig, delivered: &mpsc::UnboundedSender<Delivered<P>>) -> KafkaResult<Self> {
+        let producer = |config: &ClientConfig| {
+            let delivered = delivered.clone();
+            Producer::new(config, move |cargo, result| back(*cargo, result, &delivered))
         };
-        if id == UNATTENDED {
-            if let Err(fault) = result {
-                tracing::debug!(%fault, "an announcement was not delivered; the next one may be");
+        let mut named = config.clone();
+        let set = config.get("message.timeout.ms").and_then(|text| text.parse().ok());
+        let patience = set.map_or(PATIENCE, |millis| PATIENCE.min(Duration::from_millis(millis)));
+        named.set("message.timeout.ms", patience.as_millis().to_string());
+        let mut alone = named.clone();
+        alone.set("batch.num.messages", "1");
+        Ok(Self { own: producer(config)?, named: producer(&named)?, alone: producer(&alone)? })
+    }
+
+    /// Waits until all that was sent is delivered, for that long at most. It blocks.
+    pub fn flush(&self, timeout: Duration) {
+        let end = std::time::Instant::now() + timeout;
+        for producer in [&self.own, &self.named, &self.alone] {
+            if !producer.flush(end.saturating_duration_since(std::time::Instant::now())) {
+                tracing::debug!("not all was delivered before the end");
             }
-            return;
         }
-        // Whoever would read it has ended: the ticket was dropped with it.
-        drop(self.events.send(Event { id, result }));
+    }
+}
+
+/// A parcel goes back to whoever sent it.
+fn back<P>(cargo: Cargo<P>, result: Result<(), Fault>, delivered: &mpsc::UnboundedSender<Delivered<P>>) {
+    match cargo {
+        // Where whoever would read it has ended, the ticket in it is dropped with it.
+        Cargo::Parcel(parcel) => drop(delivered.send(Delivered { parcel, result })),
+        Cargo::Announcement => {
+            if let Err(fault) = result {
+                tracing::debug!(%fault, cause = fault.words(), "an announcement was not delivered; the next one may be");
+            }
+        }
+    }
+}
+
+fn send<P: Send + Sync>(
+    producer: &Producer<Cargo<P>>,
+    message: &Message<'_>,
+    cargo: Cargo<P>,
+) -> Result<(), (Fault, Cargo<P>)> {
+    let record = Outgoing {
+        topic: &message.topic,
+        partition: message.partition,
+        key: message.key.as_deref(),
+        value: message.value.as_deref(),
+        headers: to_headers(message.headers.iter()),
+    };
+    producer.send(record, Box::new(cargo)).map_err(|back| (back.fault, *back.parcel))
+}
+
+impl<P: Send + Sync + 'static> Outbox<P> for KafkaOutbox<P> {
+    fn send(&self, way: Way, message: Message<'_>, parcel: Box<P>) -> Result<(), (Box<P>, Fault)> {
+        let producer = match way {
+            Way::Own => &self.own,
+            Way::Named => &self.named,
+            Way::Alone => &self.alone,
+        };
+        match send(producer, &message, Cargo::Parcel(parcel)) {
+            Err((fault, Cargo::Parcel(parcel))) => Err((parcel, fault)),
+            Ok(()) | Err((_, Cargo::Announcement)) => Ok(()),
+        }
+    }
+}
+
+impl<P: Send + Sync + 'static> Announcements for KafkaOutbox<P> {
+    fn announce(&self, message: Message<'_>) -> Result<(), Fault> {
+        send(&self.own, &message, Cargo::Announcement).map_err(|(fault, _)| fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record of those bytes as Kafka lays it out: `DefaultRecordBatch` and `DefaultRecord`, small numbers in one byte.
+    #[test]
+    fn the_size_counted_is_not_less_than_what_kafka_counts() {
+        let mut headers = Headers::new();
+        headers.push("name", "value");
+        let message = Message {
+            topic: "t".into(),
+            partition: None,
+            key: Some(Cow::Borrowed(b"key")),
+            value: Some(Cow::Borrowed(b"value")),
+            headers,
+        };
+        let batch_header = 61;
+        let record = 1 + 1 + 1 + 1 + (1 + 3) + (1 + 5) + 1 + (1 + 4) + (1 + 5);
+        assert!(message.batch_bytes() >= batch_header + record);
+        assert!(message.batch_bytes() <= batch_header + record + 32);
     }
 }

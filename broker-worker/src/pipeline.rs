@@ -21,10 +21,10 @@ use crate::capacity;
 use crate::config::Config;
 use crate::lane::Lanes;
 use crate::models::Models;
-use crate::outbox::{Event, Outbox};
+use crate::outbox::{Delivered, Outbox};
 use crate::parcels::{Answer, Record};
 use crate::rooms::consume::{Consume, Shared};
-use crate::rooms::respond::Respond;
+use crate::rooms::respond::{Parcel, Respond, Setup};
 use crate::rooms::{batch, decode, infer, queue, respond};
 
 /// Why a pipeline does not start or goes no further.
@@ -173,17 +173,23 @@ impl Warm {
         self,
         client: &ClientConfig,
         worker: String,
-        outbox: Arc<dyn Outbox>,
-        events: (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
+        outbox: Arc<dyn Outbox<Parcel>>,
+        delivered: mpsc::UnboundedReceiver<Delivered<Parcel>>,
         end: CancellationToken,
     ) -> Result<Running, PipelineError> {
         let Self { config, shared, mut rooms, records, answers } = self;
         let metrics = Arc::clone(&shared.metrics);
+        let setup = Setup {
+            topics: config.topics.names(),
+            reply_allow: config.topics.reply_allow.clone(),
+            worker,
+            max_named: config.queue.backpressure.low_requests,
+        };
         let pulse = shared.health.pulse("respond");
-        let room = Respond::new(outbox, config.topics.names(), worker, metrics, events.0);
-        let room = respond::run(room, answers, events.1, pulse);
+        let room = Respond::new(outbox, setup, metrics, Arc::clone(&shared.health));
+        let room = respond::run(room, answers, delivered, pulse);
         rooms.spawn(named("respond", async {
-            room.await.map(|()| 0).map_err(|e| Fault::Failed(e.to_string()))
+            room.await.map(|()| 0).map_err(|e| Fault::Failed(format!("{e}: {}", e.0.words())))
         }));
         let consume = Consume::new(client, &config, shared).map_err(PipelineError::Consumer)?;
         let (stop, now) = (end.clone(), CancellationToken::new());

@@ -24,7 +24,7 @@ pub mod request;
 pub mod result;
 
 pub use announcement::{Announcement, SkippedModel};
-pub use codec::{DecodeError, MAX_VALUE_BYTES};
+pub use codec::{DecodeError, MAX_VALUE_BYTES, quoted};
 pub use encoding::Encoding;
 pub use envelope::{Envelope, ReplyTo, TraceContext};
 pub use error::{ErrorCode, ErrorReply, UnknownCode};

@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod load;
+mod pattern;
 #[cfg(test)]
 mod shipped;
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::Invalid;
 pub use load::{LoadError, Sources, load};
+pub use pattern::Pattern;
 
 /// All of it. docs/configuration.md tells what each key does.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -91,6 +93,8 @@ pub struct Topics {
     pub dead_letter: String,
     /// What workers say that they serve.
     pub models: String,
+    /// Which other topics a request may name for its reply; any where `None`.
+    pub reply_allow: Option<Pattern>,
     /// Into how many partitions a topic is cut that the worker makes; -1 is the broker's default.
     pub partitions: i32,
     /// On how many brokers each of its partitions is kept; -1 is the broker's default.
@@ -100,7 +104,15 @@ pub struct Topics {
 impl Default for Topics {
     fn default() -> Self {
         let kafka::Topics { requests, results, dead_letter, models } = kafka::Topics::default();
-        Self { requests, results, dead_letter, models, partitions: 8, replication_factor: -1 }
+        Self {
+            requests,
+            results,
+            dead_letter,
+            models,
+            reply_allow: None,
+            partitions: 8,
+            replication_factor: -1,
+        }
     }
 }
 

@@ -76,8 +76,10 @@ impl DecodeError {
     }
 }
 
-/// The beginning of a text that a stranger chose the length of. It ends in an answer and in a log line.
-pub(crate) fn quoted(text: &str) -> String {
+/// The beginning of a text that a stranger chose the length of: 200 bytes at most, and a sign that there is more. It ends
+/// in an answer and in a log line.
+#[must_use]
+pub fn quoted(text: &str) -> String {
     if text.len() <= MAX_QUOTED_BYTES {
         return text.to_owned();
     }
