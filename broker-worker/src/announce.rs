@@ -60,7 +60,7 @@ impl Announcer {
                 version: served.id.version,
                 digest: served.id.digest.clone(),
                 architecture: served.architecture.clone(),
-                labels: served.labels,
+                labels: served.labels(),
                 default: self.models.is_default(served),
                 announced_at: Timestamp::now(),
                 ttl_s: TTL_S,

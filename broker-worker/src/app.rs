@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka::{EmbeddedError, RuntimeDir, SettingsError};
+use kafka::{Broker, EmbeddedError, RuntimeDir, SettingsError};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use serde::Serialize;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::Announcer;
-use crate::broker::{self, Home};
+use crate::broker::{self, BrokerSource};
 use crate::clients;
 use crate::config::Config;
 use crate::health::{Health, Problem};
@@ -24,6 +24,7 @@ use crate::outbox::{Announcements, KafkaOutbox};
 use crate::pipeline::{self, PipelineError};
 use crate::rooms::commit::Book;
 use crate::rooms::consume::Shared;
+use crate::served::Served;
 
 /// Beyond the grace time, for leaving the group and taking announcements back.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -35,13 +36,19 @@ const AWAY_WORD: Duration = Duration::from_secs(5);
 /// A worker that is about to run.
 #[derive(Debug)]
 pub struct App {
+    worker: Worker,
+    listener: TcpListener,
+}
+
+/// All of it but its listener.
+#[derive(Debug)]
+struct Worker {
     config: Config,
     models: Models,
-    home: Home,
-    listener: TcpListener,
+    broker: BrokerSource,
     address: SocketAddr,
     shared: Shared,
-    worker: String,
+    name: String,
 }
 
 /// Why a worker can't be built.
@@ -66,6 +73,9 @@ pub enum BuildError {
 /// Why a worker ended other than by being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// A model can't be loaded.
+    #[error(transparent)]
+    Models(#[from] ModelsError),
     /// A room failed.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -112,12 +122,8 @@ pub struct Ready {
 /// # Errors
 /// [`BuildError`], one sentence.
 pub async fn build(config: Config) -> Result<App, BuildError> {
-    // Reading and hashing the files takes as long as the disk does.
     let opened = config.clone();
-    let models = match tokio::task::spawn_blocking(move || Models::open(&opened)).await {
-        Ok(models) => models?,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    };
+    let models = blocking(move || Models::open(&opened)).await?;
     build_with(config, models, &RuntimeDir::from_env()).await
 }
 
@@ -130,38 +136,47 @@ pub async fn build_with(config: Config, models: Models, dir: &RuntimeDir) -> Res
     let refused = |source| BuildError::Listen { address: listen, source };
     let listener = TcpListener::bind(listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
-    let home = Home::find(&config, dir)?;
+    let broker = BrokerSource::find(&config, dir)?;
     let shared = Shared {
         book: Book::new(config.group.delivery),
         load: Arc::default(),
         health: Arc::new(Health::default()),
         metrics: Arc::new(Metrics::default()),
     };
-    for skipped in models.skipped() {
-        shared.health.note(Problem::new(format!("model-{}", skipped.name), &skipped.reason));
+    let name = config.worker_name();
+    Ok(App { worker: Worker { config, models, broker, address, shared, name }, listener })
+}
+
+async fn load(models: Models) -> Result<Models, ModelsError> {
+    blocking(move || models.load()).await
+}
+
+/// Reading the models' files takes as long as the disk does.
+async fn blocking<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(read) => read,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
-    let worker = config.worker_name();
-    Ok(App { config, models, home, listener, address, shared, worker })
 }
 
 impl App {
     /// Where health and metrics are served.
     #[must_use]
     pub fn http_address(&self) -> SocketAddr {
-        self.address
+        self.worker.address
     }
 
     /// Takes a room for stuck after that long at one piece of work.
     #[cfg(test)]
     pub(crate) fn with_patience(mut self, stuck: std::time::Duration) -> Self {
-        self.shared.health = Arc::new(Health::with_patience(stuck));
+        self.worker.shared.health = Arc::new(Health::with_patience(stuck));
         self
     }
 
     /// The broker's address.
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {
-        self.home.broker().bootstrap_servers
+        self.worker.broker.broker().bootstrap_servers
     }
 }
 
@@ -176,16 +191,18 @@ pub async fn run(
     end: CancellationToken,
     ready: impl FnOnce(&Ready) + Send + 'static,
 ) -> Result<(), RunError> {
-    let App { config, models, home, listener, address, shared, worker } = app;
+    let App { worker, listener } = app;
     let over = CancellationToken::new();
     let _over = over.clone().drop_guard();
-    let health = Arc::clone(&shared.health);
-    tracing::info!(http = %address, worker, "health and metrics");
-    let pages = http::serve(listener, Arc::clone(&health), Arc::clone(&shared.metrics), over.clone());
+    let Shared { health, metrics, .. } = worker.shared.clone();
+    tracing::info!(http = %worker.address, worker = worker.name, "health and metrics");
+    let pages = http::serve(listener, health, metrics, over.clone());
     let work = async {
         tokio::select! {
-            result = work(&config, models, &home, &shared, address, worker, &end, ready) => result,
-            () = home.gone() => Err(RunError::BrokerGone(home.broker().bootstrap_servers)),
+            result = worker.work(&end, ready) => result,
+            () = worker.broker.gone() => {
+                Err(RunError::BrokerGone(worker.broker.broker().bootstrap_servers))
+            }
         }
     };
     tokio::select! {
@@ -194,73 +211,80 @@ pub async fn run(
     }
 }
 
-#[allow(clippy::too_many_arguments)]
-async fn work(
-    config: &Config,
-    models: Models,
-    home: &Home,
-    shared: &Shared,
-    address: SocketAddr,
-    worker: String,
-    end: &CancellationToken,
-    ready: impl FnOnce(&Ready) + Send + 'static,
-) -> Result<(), RunError> {
-    let warm = tokio::select! {
-        warm = pipeline::warm(config, &models, shared.clone()) => warm?,
-        () = end.cancelled() => return Ok(()),
-    };
-    tracing::info!(models = ?models.iter().collect::<Vec<_>>(), instances = config.instance_count(), "warm");
-    let Some(broker) = broker::reach(config, home.broker(), end).await? else { return Ok(()) };
-    shared.health.set_connected(true);
+impl Worker {
+    async fn work(
+        &self,
+        end: &CancellationToken,
+        ready: impl FnOnce(&Ready) + Send + 'static,
+    ) -> Result<(), RunError> {
+        let Self { config, broker, shared, .. } = self;
+        let load = async {
+            let models = load(self.models.clone()).await?;
+            for skipped in models.skipped() {
+                shared.health.note(Problem::new(format!("model-{}", skipped.name), &skipped.reason));
+            }
+            let warm = pipeline::warm(config, &models, shared.clone()).await?;
+            Ok::<_, RunError>((models, warm))
+        };
+        let (models, warm) = tokio::select! {
+            loaded = load => loaded?,
+            () = end.cancelled() => return Ok(()),
+        };
+        let instances = config.instance_count();
+        tracing::info!(models = ?models.iter().collect::<Vec<_>>(), instances, "warm");
+        let Some(reached) = broker::reach(config, broker.broker(), end).await? else { return Ok(()) };
+        shared.health.set_connected(true);
 
-    let (to_delivered, delivered) = mpsc::unbounded_channel();
-    let producer = clients::producer(config, &broker)?;
-    let outbox = Arc::new(KafkaOutbox::new(&producer, &to_delivered).map_err(RunError::Producer)?);
-    let consumer = clients::consumer(config, &broker)?;
-    let mut running =
-        warm.open(&consumer, worker.clone(), Arc::clone(&outbox) as _, delivered, end.clone())?;
+        let (to_delivered, delivered) = mpsc::unbounded_channel();
+        let producer = clients::producer(config, &reached)?;
+        let outbox = Arc::new(KafkaOutbox::new(&producer, &to_delivered).map_err(RunError::Producer)?);
+        let consumer = clients::consumer(config, &reached)?;
+        let (name, to_broker) = (self.name.clone(), Arc::clone(&outbox) as _);
+        let mut running = warm.open(&consumer, name, to_broker, delivered, end.clone())?;
 
-    let serving = end.child_token();
-    let topics = config.topics.names();
-    let announcer = Announcer::new(
-        Arc::clone(&outbox) as Arc<dyn Announcements>,
-        models.clone(),
-        worker.clone(),
-        &topics,
-    );
-    let announced = tokio::spawn(announcer.run(serving.clone()));
-    let said = Ready {
-        event: "ready",
-        worker,
-        bootstrap_servers: broker.bootstrap_servers.clone(),
-        http: address.to_string(),
-        embedded: broker.embedded,
-        models: models.iter().map(|m| format!("{}/{}", m.id.name, m.id.version)).collect(),
-    };
-    let watch = tokio::spawn(watch(Arc::clone(&shared.health), said, ready, serving.clone()));
+        let serving = end.child_token();
+        let topics = config.topics.names();
+        let announcements = Arc::clone(&outbox) as Arc<dyn Announcements>;
+        let announcer = Announcer::new(announcements, models.clone(), self.name.clone(), &topics);
+        let announced = tokio::spawn(announcer.run(serving.clone()));
+        let said = self.ready(&models, &reached);
+        let watch = tokio::spawn(watch(Arc::clone(&shared.health), said, ready, serving.clone()));
 
-    let result = tokio::select! {
-        left = running.wait() => left.map_err(RunError::from),
-        () = async {
-            end.cancelled().await;
-            tokio::time::sleep(config.shutdown.grace + FAREWELL).await;
-        } => Ok(shared.book.outstanding().max(1)),
-    };
-    serving.cancel();
-    drop(announced.await);
-    drop(watch.await);
-    // On its own thread: it waits for the broker.
-    let flushed = tokio::task::spawn_blocking(move || outbox.flush(FAREWELL));
-    drop(flushed.await);
-    if let Home::Own(_) = home {
-        say_what_goes_with_the_broker(consumer, config.topics.requests.clone()).await;
-    }
-    match result? {
-        0 => {
-            tracing::info!("all that was taken is answered and committed");
-            Ok(())
+        let result = tokio::select! {
+            left = running.wait() => left.map_err(RunError::from),
+            () = async {
+                end.cancelled().await;
+                tokio::time::sleep(config.shutdown.grace + FAREWELL).await;
+            } => Ok(shared.book.outstanding().max(1)),
+        };
+        serving.cancel();
+        drop(announced.await);
+        drop(watch.await);
+        // On its own thread: it waits for the broker.
+        let flushed = tokio::task::spawn_blocking(move || outbox.flush(FAREWELL));
+        drop(flushed.await);
+        if let BrokerSource::Own(_) = broker {
+            say_what_goes_with_the_broker(consumer, config.topics.requests.clone()).await;
         }
-        left => Err(RunError::Unanswered(left)),
+        match result? {
+            0 => {
+                tracing::info!("all that was taken is answered and committed");
+                Ok(())
+            }
+            left => Err(RunError::Unanswered(left)),
+        }
+    }
+
+    fn ready(&self, models: &Models, broker: &Broker) -> Ready {
+        let name = |model: &Arc<Served>| format!("{}/{}", model.id.name, model.id.version);
+        Ready {
+            event: "ready",
+            worker: self.name.clone(),
+            bootstrap_servers: broker.bootstrap_servers.clone(),
+            http: self.address.to_string(),
+            embedded: broker.embedded,
+            models: models.iter().map(name).collect(),
+        }
     }
 }
 

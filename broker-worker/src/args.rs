@@ -19,7 +19,7 @@ use crate::config::{LogFormat, Sources};
 pub struct Args {
     /// What to do instead of working.
     #[command(subcommand)]
-    pub command: Option<Instead>,
+    pub command: Option<Command>,
     /// Configuration file, YAML [keys: docs/configuration.md]
     #[arg(long, env = "MLAAS_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -61,7 +61,7 @@ pub struct Args {
 
 /// What to do instead of working.
 #[derive(Clone, Debug, Subcommand)]
-pub enum Instead {
+pub enum Command {
     /// Print a completion script for a shell
     Completions {
         /// Which
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(config.kafka.bootstrap_servers.as_deref(), Some("h:1"));
         assert_eq!((config.group.id.as_str(), config.instances), ("g", Some(3)));
         assert_eq!(config.batching.max_batch_size, 4);
-        assert_eq!(config.device.0.to_string(), "auto");
+        assert_eq!(config.device.to_string(), "auto");
         assert_eq!(config.http.listen.port(), 9);
         assert_eq!(config.log.format, LogFormat::Json);
         assert_eq!(config.worker_name(), "n");

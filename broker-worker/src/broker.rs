@@ -24,7 +24,7 @@ const LOOKS: u32 = 3;
 
 /// A broker, and whose it is.
 #[derive(Debug)]
-pub enum Home {
+pub enum BrokerSource {
     /// Configured.
     Configured(Broker),
     /// The embedded one of another worker of this user.
@@ -33,7 +33,7 @@ pub enum Home {
     Own(EmbeddedBroker),
 }
 
-impl Home {
+impl BrokerSource {
     /// The configured broker, else the embedded one that another worker runs, else a new one.
     ///
     /// # Errors

@@ -3,24 +3,27 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use model_core::Pixels;
+use model_core::{Engine, EngineError, ImageError, Pixels};
+use registry::{Class, Classes};
 use tokio::time::Instant;
-use wire::{Encoding, ModelId, Prediction, ReplyTo, TraceContext};
+use wire::{Encoding, ModelId, ReplyTo, TraceContext};
 
-use crate::backend::{Backend, BackendError, Input, Prepare};
 use crate::config::{Delivery, Queue};
 use crate::lane::Lane;
 use crate::metrics::Metrics;
-use crate::models::Served;
 use crate::parcels::{Asker, Job, Ticket};
 use crate::rooms::commit::Book;
+use crate::served::{LoadError, Served};
 
-/// An image of this value makes the backend fail.
+/// An image of this value makes the engine fail.
 pub(crate) const FAILS: u8 = 200;
-/// An image of this value makes the backend panic.
+/// An image of this value makes the engine panic.
 pub(crate) const PANICS: u8 = 201;
 /// A file that makes the decoder panic.
 pub(crate) const PANIC_IN_DECODER: [u8; 3] = *b"IMX";
+
+/// A file whose image is too large.
+pub(crate) const TOO_LARGE: [u8; 3] = *b"BIG";
 
 /// The bytes of an image file with that value, for [`served`].
 #[must_use]
@@ -28,7 +31,7 @@ pub(crate) fn image(value: u8) -> Vec<u8> {
     vec![b'I', b'M', b'G', value]
 }
 
-/// Holds the backends of [`gated`] until it is opened.
+/// Holds the engines of [`gated`] until it is opened.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     open: Mutex<bool>,
@@ -58,55 +61,69 @@ pub(crate) fn served(name: &str, version: u32) -> Served {
 /// As [`served`], but each batch waits at the gate.
 #[must_use]
 pub(crate) fn gated(name: &str, version: u32, gate: Arc<Gate>) -> Served {
-    Served {
-        id: ModelId { name: name.to_owned(), version, digest: format!("sha256:{version:064}") },
-        architecture: "double".to_owned(),
-        labels: 256,
-        prepare: Box::new(Decoder),
-        load: Box::new(move |_| Ok(Box::new(Echo { broken: false, gate: Arc::clone(&gate) }))),
+    served_by(name, version, move || Ok(Box::new(Echo { broken: false, gate: Arc::clone(&gate) })))
+}
+
+/// As [`served`], by that engine.
+#[must_use]
+pub(crate) fn served_by(
+    name: &str,
+    version: u32,
+    load: impl Fn() -> Result<Box<dyn Engine>, LoadError> + Send + Sync + 'static,
+) -> Served {
+    let id = ModelId { name: name.to_owned(), version, digest: format!("sha256:{version:064}") };
+    let label = |index| Class { index, label: format!("value {index}") };
+    let classes = Classes { outputs: VALUES, labels: (0..VALUES).map(label).collect(), none: None };
+    Served::new(id, "double".to_owned(), classes, pixels, load)
+}
+
+/// As many as a byte has.
+const VALUES: u32 = 256;
+
+fn pixels(file: &[u8]) -> Result<Pixels, ImageError> {
+    match file {
+        [b'I', b'M', b'G', value] => Ok(Pixels { width: 1, height: 1, channels: 1, data: vec![*value] }),
+        [b'I', b'M', b'X'] => panic!("the double's decoder panics, as it should"),
+        [b'B', b'I', b'G'] => Err(ImageError::TooLarge { reason: "9000 pixels across".to_owned() }),
+        _ => Err(ImageError::UnknownFormat),
     }
 }
 
-struct Decoder;
-
-impl Prepare for Decoder {
-    fn prepare(&self, file: &[u8]) -> Result<Pixels, String> {
-        match file {
-            [b'I', b'M', b'G', value] => Ok(Pixels { width: 1, height: 1, channels: 1, data: vec![*value] }),
-            [b'I', b'M', b'X'] => panic!("the double's decoder panics, as it should"),
-            _ => Err("the image can't be decoded: it is none".to_owned()),
-        }
-    }
-}
-
+/// The net's only likely output is the image's value.
 struct Echo {
     broken: bool,
     gate: Arc<Gate>,
 }
 
-impl Backend for Echo {
-    fn predict(&mut self, batch: &[Input<'_>]) -> Result<Vec<Vec<Prediction>>, BackendError> {
+impl Engine for Echo {
+    fn logits(&mut self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
         if self.broken {
-            return Err(BackendError("it panicked before".to_owned()));
+            return Err(EngineError::Compute("it panicked before".into()));
         }
         self.gate.pass();
-        let value = |input: &Input<'_>| input.pixels.data[0];
-        if batch.iter().any(|input| value(input) == PANICS) {
+        let value = |pixels: &Pixels| pixels.data[0];
+        if batch.iter().any(|pixels| value(pixels) == PANICS) {
             self.broken = true;
-            panic!("the double's backend panics, as it should");
+            panic!("the double's engine panics, as it should");
         }
-        if batch.iter().any(|input| value(input) == FAILS) {
-            return Err(BackendError("an image that it does not like".to_owned()));
+        if batch.iter().any(|pixels| value(pixels) == FAILS) {
+            return Err(EngineError::Compute("an image that it does not like".into()));
         }
-        let predictions = |input: &Input<'_>| {
-            let label = |rank: usize| {
-                let probability = if rank == 0 { 0.75 } else { 0.0 };
-                let label = format!("value {}", usize::from(value(input)) + rank);
-                Prediction { label, index: Some(u32::from(value(input))), probability }
-            };
-            (0..input.top_k).map(label).collect()
+        let outputs = |pixels: &Pixels| {
+            let mut outputs = vec![0.0; VALUES as usize];
+            outputs[usize::from(value(pixels))] = 20.0;
+            outputs
         };
-        Ok(batch.iter().map(predictions).collect())
+        Ok(batch.iter().map(|pixels| outputs(pixels)).collect())
+    }
+
+    fn warm_up(&mut self, _: usize) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    /// On the same memory, as it were: what is broken stays so.
+    fn share(&self) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(Self { broken: self.broken, gate: Arc::clone(&self.gate) }))
     }
 }
 

@@ -10,7 +10,7 @@ use cli::exit::{BROKER, FAILURE, USAGE};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use worker::args::{Args, Instead, ready_line};
+use worker::args::{Args, Command, ready_line};
 use worker::config::{self, Config};
 use worker::{RunError, telemetry};
 
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     // Before anything else: from here on no signal is lost, and none runs destructors beneath a thread that computes.
     let withheld = signals::withhold();
     // Before the first tensor and the first thread.
-    model::configure_process();
+    worker::configure_process();
     let signals = match withheld.map_err(std::io::Error::from).and_then(signals::Withheld::listen) {
         Ok(signals) => signals,
         Err(error) => {
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
-    if let Some(Instead::Completions { shell }) = args.command {
+    if let Some(Command::Completions { shell }) = args.command {
         Args::complete(shell);
         return ExitCode::SUCCESS;
     }

@@ -14,8 +14,8 @@ use wire::{Encoding, ErrorCode, ErrorReply, Headers, Prediction, ReplyTo, Timing
 use crate::lane::Lane;
 use crate::load::Hold;
 use crate::micros::micros;
-use crate::models::Served;
 use crate::rooms::commit::Book;
+use crate::served::Served;
 
 /// A record as it came from Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,11 +14,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kafka::Settings;
-use model::DeviceChoice;
 use model_core::ImageLimits;
 use registry::Select;
 use serde::{Deserialize, Serialize};
 
+use crate::engines::Device;
 pub use check::Invalid;
 pub use load::{LoadError, Sources, load};
 pub use pattern::Pattern;
@@ -417,25 +417,6 @@ pub enum LogFormat {
     Human,
     /// Programs: one JSON object a line.
     Json,
-}
-
-/// [`DeviceChoice`], as text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Device(pub DeviceChoice);
-
-impl TryFrom<String> for Device {
-    type Error = model::ModelError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse().map(Self)
-    }
-}
-
-impl From<Device> for String {
-    fn from(device: Device) -> Self {
-        device.0.to_string()
-    }
 }
 
 impl Config {

@@ -12,7 +12,8 @@ pub use line::{Line, Waiting};
 
 use crate::config::Queue;
 use crate::metrics::{Metrics, ModelMetrics};
-use crate::models::{Models, Served};
+use crate::models::Models;
+use crate::served::Served;
 
 /// One lane.
 pub struct Lane {

@@ -4,69 +4,69 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_worker_pauses_and_goes_on_when_there_is_room() {
-    let bench = Bench::new();
-    let mut config = bench.config();
+    let fixture = Fixture::new();
+    let mut config = fixture.config();
     config.queue.backpressure.high_requests = 8;
     config.queue.backpressure.low_requests = 4;
     config.batching.max_batch_size = 4;
     let gate = Arc::new(Gate::default());
-    let mut worker = bench.start(config, gated(&gate)).await;
+    let mut worker = fixture.start(config, gated(&gate)).await;
     worker.ready().await;
-    (0..100).for_each(|i| bench.send(&i.to_string(), &doubles::image(i), &[]));
-    bench.flush();
+    (0..100).for_each(|i| fixture.send(&i.to_string(), &doubles::image(i), &[]));
+    fixture.flush();
     worker.wait_for("mlaas_worker_paused", |paused| paused == 1.0).await;
     assert_eq!(worker.metric("mlaas_worker_in_flight_requests").await, 8.0);
     assert_eq!(worker.get("/readyz").await.0, 200, "full is not ill: it polls and is a member");
     gate.open();
-    assert_eq!(bench.replies(100).len(), 100);
+    assert_eq!(fixture.replies(100).len(), 100);
     worker.stop().await.unwrap();
-    bench.assert_all_committed();
-    assert_eq!(bench.count("predict.results"), 100);
+    fixture.assert_all_committed();
+    assert_eq!(fixture.count("predict.results"), 100);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_that_went_while_they_were_paused_come_back_unpaused() {
-    let bench = Bench::new();
-    let mut config = bench.config();
+    let fixture = Fixture::new();
+    let mut config = fixture.config();
     config.queue.backpressure.high_requests = 8;
     config.queue.backpressure.low_requests = 4;
     let gate = Arc::new(Gate::default());
-    let mut first = bench.start(config.clone(), gated(&gate)).await;
+    let mut first = fixture.start(config.clone(), gated(&gate)).await;
     first.ready().await;
-    (0..100).for_each(|i| bench.send(&i.to_string(), &doubles::image(i), &[]));
-    bench.flush();
+    (0..100).for_each(|i| fixture.send(&i.to_string(), &doubles::image(i), &[]));
+    fixture.flush();
     first.wait_for("mlaas_worker_paused", |paused| paused == 1.0).await;
-    let mut second = bench.start(config, models()).await;
+    let mut second = fixture.start(config, models()).await;
     second.ready().await;
     // The second one has partitions that the first one had paused, and then the first one has room again.
     second.wait_for("nv_inference_request_success", |n| n > 0.0).await;
     gate.open();
-    assert_eq!(bench.replies(100).len(), 100);
+    assert_eq!(fixture.replies(100).len(), 100);
     second.stop().await.unwrap();
     // All partitions are the first one's again.
-    (100..200).for_each(|i| bench.send(&i.to_string(), &doubles::image((i - 100) as u8), &[]));
-    bench.flush();
-    assert_eq!(bench.replies(200).len(), 200);
+    (100..200).for_each(|i| fixture.send(&i.to_string(), &doubles::image((i - 100) as u8), &[]));
+    fixture.flush();
+    assert_eq!(fixture.replies(200).len(), 200);
     first.stop().await.unwrap();
-    bench.assert_all_committed();
+    fixture.assert_all_committed();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_worker_takes_its_share_and_nothing_is_lost_or_answered_twice() {
-    let bench = Bench::new();
-    let mut config = bench.config();
+    let fixture = Fixture::new();
+    let mut config = fixture.config();
     config.name = Some("first".into());
-    let mut first = bench.start(config.clone(), models()).await;
+    let mut first = fixture.start(config.clone(), models()).await;
     first.ready().await;
     config.name = Some("second".into());
-    let mut second = bench.start(config, models()).await;
+    let mut second = fixture.start(config, models()).await;
     let mut sent = 0;
     let mut send = |n: u32| {
         (0..n).for_each(|_| {
-            bench.send(&sent.to_string(), &doubles::image((sent % 100) as u8), &[]);
+            fixture.send(&sent.to_string(), &doubles::image((sent % 100) as u8), &[]);
             sent += 1;
         });
-        bench.flush();
+        fixture.flush();
         sent as usize
     };
     // Records flow while the group moves.
@@ -76,48 +76,48 @@ async fn a_second_worker_takes_its_share_and_nothing_is_lost_or_answered_twice()
     }
     second.ready().await;
     let all = send(100);
-    let replies = bench.replies(all);
+    let replies = fixture.replies(all);
     let workers: std::collections::HashSet<_> = replies.values().map(|r| r[0].worker.clone()).collect();
     assert_eq!(workers.len(), 2);
     first.stop().await.unwrap();
     second.stop().await.unwrap();
-    bench.assert_all_committed();
-    assert_eq!(bench.count("predict.results"), all);
+    fixture.assert_all_committed();
+    assert_eq!(fixture.count("predict.results"), all);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_goes_away_for_a_while_costs_nothing_but_time() {
-    let bench = Bench::new();
-    let mut worker = bench.start(bench.config(), models()).await;
+    let fixture = Fixture::new();
+    let mut worker = fixture.start(fixture.config(), models()).await;
     worker.ready().await;
-    (0..20).for_each(|i| bench.send(&i.to_string(), &doubles::image(i), &[]));
-    bench.flush();
-    bench.replies(20);
-    bench.broker.broker_down().unwrap();
+    (0..20).for_each(|i| fixture.send(&i.to_string(), &doubles::image(i), &[]));
+    fixture.flush();
+    fixture.replies(20);
+    fixture.broker.broker_down().unwrap();
     let away = async {
         while worker.get("/readyz").await.0 == 200 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     tokio::time::timeout(PATIENCE, away).await.unwrap();
-    bench.broker.broker_up().unwrap();
-    (20..40).for_each(|i| bench.send(&i.to_string(), &doubles::image(i), &[]));
-    bench.flush();
-    bench.replies(40);
+    fixture.broker.broker_up().unwrap();
+    (20..40).for_each(|i| fixture.send(&i.to_string(), &doubles::image(i), &[]));
+    fixture.flush();
+    fixture.replies(40);
     worker.stop().await.unwrap();
-    bench.assert_all_committed();
+    fixture.assert_all_committed();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_net_that_hangs_is_told_and_a_room_that_waits_for_it_is_not() {
     const STUCK: Duration = Duration::from_millis(500);
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let gate = Arc::new(Gate::default());
-    let mut worker = bench.start_with_patience(bench.config(), gated(&gate), STUCK).await;
+    let mut worker = fixture.start_with_patience(fixture.config(), gated(&gate), STUCK).await;
     worker.ready().await;
     assert_eq!(worker.wait_for_page("/livez", 200).await, "ok\n");
-    bench.send("hangs", &doubles::image(1), &[]);
-    bench.flush();
+    fixture.send("hangs", &doubles::image(1), &[]);
+    fixture.flush();
     let hangs = worker.wait_for_page("/livez", 503).await;
     assert!(hangs.starts_with("infer-") && hangs.lines().count() == 1, "{hangs}");
     assert!(worker.wait_for_page("/readyz", 503).await.contains("infer-"));
@@ -132,5 +132,5 @@ async fn a_net_that_hangs_is_told_and_a_room_that_waits_for_it_is_not() {
     }
     gate.open();
     worker.stop().await.unwrap();
-    bench.assert_all_committed();
+    fixture.assert_all_committed();
 }

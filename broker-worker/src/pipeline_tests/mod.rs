@@ -29,7 +29,7 @@ const PARTITIONS: i32 = 4;
 /// For what must happen: far longer than it takes, so that a busy machine fails nothing.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-struct Bench {
+struct Fixture {
     broker: EmbeddedBroker,
     dir: tempfile::TempDir,
     producer: BaseProducer,
@@ -42,7 +42,7 @@ struct Worker {
     ready: oneshot::Receiver<Ready>,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         let topics = kafka::Topics::default();
         let broker = EmbeddedBroker::start(&topics.names(), PARTITIONS).unwrap();

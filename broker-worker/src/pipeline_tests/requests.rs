@@ -4,8 +4,8 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_requests_among_good_ones_get_their_errors_and_the_good_ones_their_labels() {
-    let bench = Bench::new();
-    let mut worker = bench.start(bench.config(), models()).await;
+    let fixture = Fixture::new();
+    let mut worker = fixture.start(fixture.config(), models()).await;
     let mut expected: HashMap<String, Result<String, ErrorCode>> = HashMap::new();
     let mut dead = Vec::new();
     let past = [(header::DEADLINE, "2020-01-01T00:00:00Z")];
@@ -13,7 +13,7 @@ async fn bad_requests_among_good_ones_get_their_errors_and_the_good_ones_their_l
         let mut send =
             |name: &str, value: &[u8], headers: &[(&str, &str)], answer: Result<String, ErrorCode>| {
                 let id = format!("{name}-{round}");
-                bench.send(&id, value, headers);
+                fixture.send(&id, value, headers);
                 if answer == Err(ErrorCode::InvalidArgument) {
                     dead.push((id.clone(), value.to_vec()));
                 }
@@ -34,14 +34,14 @@ async fn bad_requests_among_good_ones_get_their_errors_and_the_good_ones_their_l
         send("panics", &doubles::image(doubles::PANICS), &[], Err(ErrorCode::Internal));
         send("last", &image, &[], good());
     }
-    bench.flush();
-    let replies = bench.replies(expected.len());
+    fixture.flush();
+    let replies = fixture.replies(expected.len());
     for (id, answer) in &expected {
         let replies = &replies[id];
         assert_eq!(replies.len(), 1, "{id} is answered once");
         assert_eq!(&label(&replies[0]).map(str::to_owned), answer, "{id}");
     }
-    let letters = bench.read("predict.dead-letter", |seen| seen.len() >= dead.len());
+    let letters = fixture.read("predict.dead-letter", |seen| seen.len() >= dead.len());
     assert_eq!(letters.len(), dead.len());
     for (id, value) in dead {
         let letter = letters.iter().find(|l| l.key.as_deref() == Some(id.as_bytes())).unwrap();
@@ -54,13 +54,13 @@ async fn bad_requests_among_good_ones_get_their_errors_and_the_good_ones_their_l
     assert_eq!(worker.metric("nv_inference_request_failure").await, 90.0);
     assert_eq!(worker.metric("mlaas_worker_dead_letters_total").await, 40.0);
     worker.stop().await.unwrap();
-    bench.assert_all_committed();
+    fixture.assert_all_committed();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_reply_partition_gives_way_to_the_results_topic() {
-    let bench = Bench::new();
-    let mut worker = bench.start(bench.config(), models()).await;
+    let fixture = Fixture::new();
+    let mut worker = fixture.start(fixture.config(), models()).await;
     worker.ready().await;
     let mut headers = Headers::new();
     headers.push(header::ID, "lost");
@@ -69,11 +69,11 @@ async fn an_unknown_reply_partition_gives_way_to_the_results_topic() {
     let image = doubles::image(5);
     let record =
         BaseRecord::to("predict.requests").key("lost").payload(&image).headers(to_headers(headers.iter()));
-    bench.producer.send(record).map_err(|(e, _)| e).unwrap();
-    bench.flush();
-    let replies = bench.replies(1);
+    fixture.producer.send(record).map_err(|(e, _)| e).unwrap();
+    fixture.flush();
+    let replies = fixture.replies(1);
     assert_eq!(label(&replies["lost"][0]), Ok("value 5"));
     assert_eq!(worker.metric("mlaas_worker_rerouted_replies_total").await, 1.0);
     worker.stop().await.unwrap();
-    bench.assert_all_committed();
+    fixture.assert_all_committed();
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model_core::ImageError;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wire::{Envelope, ErrorCode, ErrorReply, Request, Timings};
@@ -14,8 +15,8 @@ use crate::config::{Config, Queue};
 use crate::health::Pulse;
 use crate::lane::{Lane, Lanes};
 use crate::micros::micros;
-use crate::models::Served;
 use crate::parcels::{Answer, Asker, Failure, Job, Record};
+use crate::served::Served;
 
 /// The room's name in logs and on dead letters.
 pub const STAGE: &str = "decode";
@@ -122,9 +123,9 @@ impl Decode {
                 "top_k is 0: ask for at least one prediction".into(),
             ));
         }
-        let pixels = catch_unwind(AssertUnwindSafe(|| lane.model.prepare.prepare(&request.image)))
-            .unwrap_or_else(|_| Err("the image can't be decoded: the decoder gave up on it".into()))
-            .map_err(|reason| fail(ErrorCode::InvalidArgument, reason))?;
+        let pixels = catch_unwind(AssertUnwindSafe(|| lane.model.prepare(&request.image)))
+            .unwrap_or_else(|_| Err(ImageError::Broken { reason: "the decoder gave up on it".into() }))
+            .map_err(|error| fail(code(&error), error.to_string()))?;
         let level = self.queue.level(request.priority);
         Ok(Parts { lane: Arc::clone(lane), pixels, top_k, level, deadline })
     }
@@ -136,6 +137,14 @@ struct Parts {
     top_k: usize,
     level: usize,
     deadline: Option<Instant>,
+}
+
+/// A worker with other limits may take an image that is too large here.
+fn code(error: &ImageError) -> ErrorCode {
+    match error {
+        ImageError::TooLarge { .. } => ErrorCode::OutOfRange,
+        _ => ErrorCode::InvalidArgument,
+    }
 }
 
 /// The same request fails in the same way for ever: what is wrong is in the record. A model that is not served may be
@@ -305,6 +314,9 @@ mod tests {
         let image = doubles::image(9);
         let (_, code, dead) = failure(&[7; 101], &[]);
         assert_eq!((code, dead), (ErrorCode::OutOfRange, false), "a worker may take more tomorrow");
+        let (answer, code, dead) = failure(&doubles::TOO_LARGE, &[]);
+        assert_eq!((code, dead), (ErrorCode::OutOfRange, false), "nor an image");
+        assert!(answer.result.unwrap_err().reply.message.contains("9000 pixels"), "it names the limit");
         assert_eq!(failure(&image, &[(header::MODEL, "fish")]).1, ErrorCode::NotFound);
         assert_eq!(failure(&image, &[(header::MODEL_VERSION, "4")]).1, ErrorCode::NotFound);
         let expired = [(header::DEADLINE, "2020-01-01T00:00:00Z")];

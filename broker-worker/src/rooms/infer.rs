@@ -1,21 +1,22 @@
-//! The instances: OS threads that each own one backend for each served model version, warm before the first batch. A bad
-//! item fails alone: where a batch can't be computed, its images are tried one by one. A backend that panics is answered
+//! The instances: OS threads that each own one engine for each served model version, warm before the first batch. A bad
+//! item fails alone: where a batch can't be computed, its images are tried one by one. An engine that panics is answered
 //! for with INTERNAL and loaded anew, since nobody knows what state it is in.
 
 use std::any::Any;
+use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use model_core::{Engine, EngineError};
 use tokio::sync::mpsc;
 use wire::{ErrorCode, ErrorReply, Prediction, Timings};
 
-use crate::backend::{Backend, BackendError, Input};
 use crate::health::Pulse;
 use crate::lane::{Lane, Lanes};
 use crate::micros::micros;
-use crate::models::Served;
 use crate::parcels::{Answer, Batch, Failure, Job, Labels};
+use crate::served::{LoadError, NotLoaded, Served};
 
 /// The room's name in logs.
 pub const STAGE: &str = "infer";
@@ -32,19 +33,34 @@ pub struct Instance {
 struct Loaded {
     model: Arc<Served>,
     /// None where it panicked and could not be loaded anew.
-    backend: Option<Box<dyn Backend>>,
+    engine: Option<Box<dyn Engine>>,
+}
+
+/// Why images have no predictions.
+#[derive(Debug, thiserror::Error)]
+enum ComputeError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("the engine panicked: {0}")]
+    Panicked(String),
+    #[error("the engine gave {found} answers to {expected} images")]
+    Count { found: usize, expected: usize },
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("this instance has not loaded it")]
+    NotLoaded,
 }
 
 impl Instance {
     /// Loads each model version and warms it up.
     ///
     /// # Errors
-    /// [`BackendError`] where one can't be loaded.
-    pub fn load(lanes: &Lanes, max_batch: usize) -> Result<Self, BackendError> {
+    /// [`NotLoaded`] where one can't be loaded.
+    pub fn load(lanes: &Lanes, max_batch: usize) -> Result<Self, NotLoaded> {
         let load = |lane: &Arc<Lane>| {
-            let backend = lane.model.load.as_ref()(max_batch)
-                .map_err(|e| BackendError(format!("{lane:?} can't be loaded: {e}")))?;
-            Ok(Loaded { model: Arc::clone(&lane.model), backend: Some(backend) })
+            let engine = warm(lane.model.engine(), max_batch)
+                .map_err(|source| NotLoaded { model: format!("{lane:?}"), source })?;
+            Ok(Loaded { model: Arc::clone(&lane.model), engine: Some(engine) })
         };
         let loaded = lanes.iter().map(load).collect::<Result<_, _>>()?;
         Ok(Self { loaded, max_batch })
@@ -61,8 +77,8 @@ impl Instance {
             return answers;
         }
         let Some(loaded) = self.loaded.iter_mut().find(|loaded| loaded.model.id == lane.model.id) else {
-            let error = BackendError(format!("{lane:?} is not loaded"));
-            answers.extend(jobs.into_iter().map(|job| answer(job, Err(error.clone()), Computed::none())));
+            let not_loaded = || Err(ComputeError::NotLoaded);
+            answers.extend(jobs.into_iter().map(|job| answer(job, not_loaded(), Computed::none())));
             return answers;
         };
         let size = jobs.len();
@@ -73,11 +89,14 @@ impl Instance {
                 let pairs = jobs.into_iter().zip(predictions);
                 answers.extend(pairs.map(|(job, labels)| answer(job, Ok(labels), took)));
             }
-            Err(error) if size == 1 => {
-                answers.extend(jobs.into_iter().map(|job| answer(job, Err(error.clone()), took)));
-            }
             Err(error) => {
-                tracing::warn!(model = ?lane, size, %error, "a batch failed; its images are tried one by one");
+                let mut jobs = jobs.into_iter();
+                if size == 1 {
+                    answers.extend(jobs.next().map(|job| answer(job, Err(error), took)));
+                    return answers;
+                }
+                let error = &error as &dyn Error;
+                tracing::warn!(model = ?lane, size, error, "a batch failed; its images are tried one by one");
                 for job in jobs {
                     let (alone, took) = compute(loaded, std::slice::from_ref(&job), self.max_batch);
                     let alone = alone.map(|mut all| all.pop().unwrap_or_default());
@@ -92,7 +111,7 @@ impl Instance {
     }
 }
 
-/// One call of a backend.
+/// One call of an engine.
 #[derive(Clone, Copy)]
 struct Computed {
     size: usize,
@@ -110,7 +129,7 @@ fn compute(
     loaded: &mut Loaded,
     jobs: &[Job],
     max_batch: usize,
-) -> (Result<Vec<Vec<Prediction>>, BackendError>, Computed) {
+) -> (Result<Vec<Vec<Prediction>>, ComputeError>, Computed) {
     let at = Instant::now();
     let predictions = predict(loaded, jobs, max_batch);
     (predictions, Computed { size: jobs.len(), time: at.elapsed(), at })
@@ -120,37 +139,46 @@ fn predict(
     loaded: &mut Loaded,
     jobs: &[Job],
     max_batch: usize,
-) -> Result<Vec<Vec<Prediction>>, BackendError> {
-    let inputs: Vec<_> = jobs.iter().map(|job| Input { pixels: &job.pixels, top_k: job.top_k }).collect();
-    if loaded.backend.is_none() {
-        loaded.backend = Some(load(&loaded.model, max_batch)?);
-    }
-    let Some(backend) = &mut loaded.backend else { return Err(BackendError("no backend".into())) };
-    match catch_unwind(AssertUnwindSafe(|| backend.predict(&inputs))) {
-        Ok(Ok(predictions)) if predictions.len() == jobs.len() => Ok(predictions),
-        Ok(Ok(predictions)) => Err(BackendError(format!(
-            "the backend gave {} answers to {} images",
-            predictions.len(),
-            jobs.len()
-        ))),
-        Ok(Err(error)) => Err(error),
+) -> Result<Vec<Vec<Prediction>>, ComputeError> {
+    let Loaded { model, engine } = loaded;
+    let engine = match engine {
+        Some(engine) => engine,
+        None => engine.insert(anew(model, max_batch)?),
+    };
+    let pixels: Vec<_> = jobs.iter().map(|job| &job.pixels).collect();
+    match catch_unwind(AssertUnwindSafe(|| engine.logits(&pixels))) {
+        Ok(Ok(logits)) if logits.len() == jobs.len() => {
+            Ok(jobs.iter().zip(logits).map(|(job, logits)| model.labelled(logits, job.top_k)).collect())
+        }
+        Ok(Ok(logits)) => Err(ComputeError::Count { found: logits.len(), expected: jobs.len() }),
+        Ok(Err(error)) => Err(error.into()),
         Err(panic) => {
-            let error = BackendError(format!("the backend panicked: {}", words(panic.as_ref())));
-            tracing::error!(model = ?loaded.model, %error, "it is loaded anew");
+            let error = ComputeError::Panicked(words(panic.as_ref()));
+            tracing::error!(?model, %error, "it is loaded anew");
             // Its destructor may panic as well.
-            let old = loaded.backend.take();
+            let old = loaded.engine.take();
             drop(catch_unwind(AssertUnwindSafe(|| drop(old))));
-            loaded.backend = load(&loaded.model, max_batch)
-                .inspect_err(|error| tracing::error!(model = ?loaded.model, %error, "and can't be; the next batch tries again"))
+            loaded.engine = anew(&loaded.model, max_batch)
+                .inspect_err(|error| {
+                    let error = error as &dyn Error;
+                    tracing::error!(model = ?loaded.model, error, "and can't be; the next batch tries again");
+                })
                 .ok();
             Err(error)
         }
     }
 }
 
-fn load(model: &Served, max_batch: usize) -> Result<Box<dyn Backend>, BackendError> {
-    catch_unwind(AssertUnwindSafe(|| model.load.as_ref()(max_batch)))
-        .unwrap_or_else(|panic| Err(BackendError(format!("loading panicked: {}", words(panic.as_ref())))))
+/// A warm engine on weights that are read again.
+fn anew(model: &Served, max_batch: usize) -> Result<Box<dyn Engine>, ComputeError> {
+    catch_unwind(AssertUnwindSafe(|| warm(model.engine_anew(), max_batch)))
+        .map_or_else(|panic| Err(ComputeError::Panicked(words(panic.as_ref()))), |warm| Ok(warm?))
+}
+
+fn warm(engine: Result<Box<dyn Engine>, LoadError>, max_batch: usize) -> Result<Box<dyn Engine>, LoadError> {
+    let mut engine = engine?;
+    engine.warm_up(max_batch)?;
+    Ok(engine)
 }
 
 fn words(panic: &(dyn Any + Send)) -> String {
@@ -158,7 +186,7 @@ fn words(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
-fn answer(job: Job, computed: Result<Vec<Prediction>, BackendError>, took: Computed) -> Answer {
+fn answer(job: Job, computed: Result<Vec<Prediction>, ComputeError>, took: Computed) -> Answer {
     let timings = Timings {
         decode: micros(job.decode),
         queue: micros(took.at.saturating_duration_since(job.queued.into_std())),
@@ -172,7 +200,8 @@ fn answer(job: Job, computed: Result<Vec<Prediction>, BackendError>, took: Compu
         }
         Err(error) => {
             // The cause may be pages of a library's stack trace: it is the operator's.
-            job.asker.span.in_scope(|| tracing::error!(?model, %error, "an image can't be computed"));
+            let error = &error as &dyn Error;
+            job.asker.span.in_scope(|| tracing::error!(?model, error, "an image can't be computed"));
             Err(Failure::passing(STAGE, Some(model), ErrorReply::new(ErrorCode::Internal, FAILED)))
         }
     };
@@ -181,8 +210,8 @@ fn answer(job: Job, computed: Result<Vec<Prediction>, BackendError>, took: Compu
 
 /// One thread of the room: loads, reports through `ready`, and computes until its input is closed.
 pub fn run(
-    load: impl FnOnce() -> Result<Instance, BackendError>,
-    ready: &std::sync::mpsc::Sender<Result<(), BackendError>>,
+    load: impl FnOnce() -> Result<Instance, NotLoaded>,
+    ready: &std::sync::mpsc::Sender<Result<(), NotLoaded>>,
     batches: &Mutex<mpsc::Receiver<Batch>>,
     answers: &mpsc::Sender<Answer>,
     pulse: &Pulse,
@@ -296,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_answered_and_the_backend_loaded_anew() {
+    fn a_panic_is_answered_and_the_engine_loaded_anew() {
         let mut room = room();
         let expected =
             [Ok(("value 1".to_owned(), 1)), Err(ErrorCode::Internal), Ok(("value 3".to_owned(), 1))];
@@ -316,11 +345,13 @@ mod tests {
 
     #[test]
     fn a_model_that_can_t_be_loaded_says_which() {
-        let mut served = doubles::served("bird", 1);
-        served.load = Box::new(|_| Err(BackendError("no weights".into())));
+        let served = doubles::served_by("bird", 1, || Err(LoadError::new("no weights")));
         let models = Models::new(vec![served], "bird", "weights").unwrap();
         let lanes = Lanes::new(&models, &Queue::default(), &Metrics::default());
         let error = Instance::load(&lanes, 8).err().unwrap();
-        assert_eq!(error.to_string(), "bird 1 can't be loaded: no weights");
+        assert_eq!(
+            (error.to_string(), error.source.to_string()),
+            ("bird 1 can't be loaded".into(), "no weights".into())
+        );
     }
 }

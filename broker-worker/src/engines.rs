@@ -1,0 +1,88 @@
+//! The one file that names an engine: what libtorch is told about this process, where it computes, and how a version of
+//! the registry becomes something that is served.
+
+use std::fmt;
+
+use model::{DeviceChoice, ModelError, Predictor};
+use model_core::{Engine, ImageLimits, Preprocessor};
+use registry::{Architecture, ModelVersion};
+use serde::{Deserialize, Serialize};
+use wire::ModelId;
+
+use crate::served::{LoadError, Served};
+
+/// Sets the process up for nets. To be called first in `main`, before the first thread.
+pub fn configure_process() {
+    model::configure_process();
+}
+
+/// Where the nets compute: `cpu`, `cuda` or `auto`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Device(DeviceChoice);
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TryFrom<String> for Device {
+    type Error = ModelError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map(Self)
+    }
+}
+
+impl From<Device> for String {
+    fn from(device: Device) -> Self {
+        device.to_string()
+    }
+}
+
+/// Opens versions for one device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Engines {
+    device: model::Device,
+    limits: ImageLimits,
+}
+
+impl Engines {
+    /// For the configured device, and images of up to that size.
+    ///
+    /// # Errors
+    /// [`LoadError`] where this machine has no such device.
+    pub(crate) fn new(device: Device, limits: ImageLimits) -> Result<Self, LoadError> {
+        Ok(Self { device: device.0.resolve().map_err(LoadError::new)?, limits })
+    }
+
+    /// What serves that version. Its weights are loaded when the first instance asks for them.
+    ///
+    /// # Errors
+    /// [`LoadError`] where this build can't serve it.
+    pub(crate) fn open(self, version: ModelVersion) -> Result<Served, LoadError> {
+        let manifest = &version.manifest;
+        let preprocessor = Preprocessor::new(manifest).map_err(LoadError::new)?;
+        let id = ModelId {
+            name: manifest.name.clone(),
+            version: manifest.version,
+            digest: version.digest.clone(),
+        };
+        let (architecture, classes) = (word(manifest.architecture), manifest.classes.clone());
+        let Self { device, limits } = self;
+        let load = move || -> Result<Box<dyn Engine>, LoadError> {
+            Ok(Box::new(Predictor::load(&version, device).map_err(LoadError::new)?))
+        };
+        let prepare = move |file: &[u8]| preprocessor.decode(file, &limits);
+        Ok(Served::new(id, architecture, classes, prepare, load))
+    }
+}
+
+/// The manifest's own word for it.
+fn word(architecture: Architecture) -> String {
+    serde_json::to_value(architecture)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_else(|| format!("{architecture:?}"))
+}

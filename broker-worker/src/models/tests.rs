@@ -1,0 +1,105 @@
+//! Which models are served, which are skipped, and what is fatal.
+
+use super::*;
+use crate::doubles;
+use std::path::Path;
+
+fn models() -> Models {
+    let served = vec![doubles::served("bird", 2), doubles::served("bird", 1), doubles::served("shoe", 1)];
+    Models::new(served, "shoe", "weights").unwrap()
+}
+
+#[test]
+fn finds_by_name_and_version_and_falls_back_to_the_default() {
+    let found = |name, version| models().find(name, version).map(|m| format!("{m:?}"));
+    assert_eq!(found(None, None).unwrap(), "shoe 1");
+    assert_eq!(found(Some("bird"), None).unwrap(), "bird 2", "the first one configured");
+    assert_eq!(found(Some("bird"), Some(1)).unwrap(), "bird 1");
+}
+
+#[test]
+fn says_what_there_is_where_it_finds_nothing() {
+    for (name, version) in [(Some("fish"), None), (Some("bird"), Some(9)), (None, Some(2))] {
+        let error = models().find(name, version).unwrap_err();
+        assert_eq!(error.code, ErrorCode::NotFound);
+        assert!(error.message.ends_with("there are: bird 2, bird 1, shoe 1"), "{}", error.message);
+    }
+    let long = models().find(Some(&"x".repeat(1 << 20)), None).unwrap_err().message;
+    assert!(long.len() < 400, "a name that long is cut: {} bytes", long.len());
+}
+
+/// A copy of the shipped Fashion-MNIST model, and another model beside it whose weights are cut short.
+fn half_copied() -> tempfile::TempDir {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights/fashion-mnist");
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["fashion-mnist", "half"] {
+        let version = dir.path().join(name).join("1");
+        std::fs::create_dir_all(&version).unwrap();
+        std::fs::write(dir.path().join(name).join("production"), "1\n").unwrap();
+        let manifest = std::fs::read_to_string(shipped.join("1/manifest.yaml")).unwrap();
+        let manifest = manifest.replacen("fashion-mnist", name, 1);
+        std::fs::write(version.join("manifest.yaml"), manifest).unwrap();
+        let weights = std::fs::read(shipped.join("1/model.safetensors")).unwrap();
+        let end = if name == "half" { weights.len() / 2 } else { weights.len() };
+        std::fs::write(version.join("model.safetensors"), &weights[..end]).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn a_half_copied_model_is_skipped_and_those_beside_it_are_served() {
+    let dir = half_copied();
+    let mut config = Config::default();
+    config.models.root = dir.path().to_owned();
+    let models = Models::open(&config).unwrap();
+    assert_eq!(models.list(), "fashion-mnist 1");
+    let [skipped] = models.skipped() else { panic!("{:?}", models.skipped()) };
+    assert_eq!((skipped.name.as_str(), skipped.version), ("half", Some(1)));
+    assert!(skipped.reason.starts_with("half is not served: "), "{}", skipped.reason);
+    assert_eq!(models.find(Some("half"), None).unwrap_err().code, ErrorCode::Unavailable);
+
+    config.models.default = "half".to_owned();
+    let models = Models::open(&config).unwrap();
+    assert_eq!(models.find(None, None).unwrap_err().code, ErrorCode::Unavailable);
+
+    std::fs::remove_file(dir.path().join("half/1/manifest.yaml")).unwrap();
+    assert_eq!(Models::open(&config).unwrap().skipped().len(), 1, "nor does a missing file");
+}
+
+#[test]
+fn a_damaged_model_that_is_named_or_alone_is_fatal() {
+    let dir = half_copied();
+    let mut config = Config::default();
+    config.models.root = dir.path().to_owned();
+    config.models.serve = serde_yaml::from_str("[{name: fashion-mnist}, {name: half}]").unwrap();
+    assert!(matches!(Models::open(&config), Err(ModelsError::Registry(_))));
+    config.models.serve.clear();
+    std::fs::remove_dir_all(dir.path().join("fashion-mnist")).unwrap();
+    let error = Models::open(&config).unwrap_err().to_string();
+    assert!(error.starts_with("no model can be served: half is not served: "), "{error}");
+}
+
+#[test]
+fn refuses_nothing_to_serve_the_same_twice_and_a_default_that_is_not_served() {
+    let error = |served, default| Models::new(served, default, "weights").unwrap_err().to_string();
+    assert!(error(vec![], "bird").contains("no model"));
+    assert!(error(vec![doubles::served("bird", 1), doubles::served("bird", 1)], "bird").contains("twice"));
+    assert!(error(vec![doubles::served("bird", 1)], "fish").contains("models.default is fish"));
+}
+
+#[test]
+fn what_is_found_and_can_t_be_loaded_is_skipped_and_what_is_named_is_fatal() {
+    let broken = || doubles::served_by("bird", 1, || Err(LoadError::new("no weights")));
+    let models = |named| {
+        let models = Models::new(vec![broken(), doubles::served("shoe", 1)], "shoe", "weights").unwrap();
+        Models { named, ..models }
+    };
+    let error = models(true).load().unwrap_err();
+    assert_eq!(error.to_string(), "bird 1 can't be loaded");
+    assert_eq!(error.source().unwrap().to_string(), "no weights");
+    let found = models(false).load().unwrap();
+    assert_eq!(found.list(), "shoe 1");
+    assert_eq!(found.skipped()[0].reason, "bird is not served: bird 1 can't be loaded: no weights");
+    let alone = Models { named: false, ..Models::new(vec![broken()], "bird", "weights").unwrap() };
+    assert!(matches!(alone.load(), Err(ModelsError::NoneLeft { .. })));
+}

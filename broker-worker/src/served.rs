@@ -1,0 +1,129 @@
+//! A model version that is served: from an image file to the net's pixels, and from the net's outputs to labels. Plain data
+//! on both sides of the engine, so that the rooms are tested without a net.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use model_core::{Engine, EngineError, ImageError, Pixels, Scores};
+use registry::Classes;
+use wire::{ModelId, Prediction};
+
+/// Turns an image file into a net's input. Called on several threads at once; the same file always gets the same.
+pub type Prepare = dyn Fn(&[u8]) -> Result<Pixels, ImageError> + Send + Sync;
+
+/// Reads the weights and makes an engine of them.
+pub type Load = dyn Fn() -> Result<Box<dyn Engine>, LoadError> + Send + Sync;
+
+/// A model version that is served.
+pub struct Served {
+    /// Its name, version and digest.
+    pub id: ModelId,
+    /// The net's architecture, for the announcement.
+    pub architecture: String,
+    classes: Classes,
+    prepare: Box<Prepare>,
+    load: Box<Load>,
+    /// Loaded by the first instance; the others share its weights.
+    first: Mutex<Option<Box<dyn Engine>>>,
+}
+
+/// Why a model version can't be served.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct LoadError(Box<dyn Error + Send + Sync>);
+
+/// A model version whose engine can't be loaded.
+#[derive(Debug, thiserror::Error)]
+#[error("{model} can't be loaded")]
+pub struct NotLoaded {
+    /// Which.
+    pub model: String,
+    /// Why.
+    pub source: LoadError,
+}
+
+impl LoadError {
+    /// For that reason.
+    pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(cause.into())
+    }
+}
+
+impl From<EngineError> for LoadError {
+    fn from(error: EngineError) -> Self {
+        Self::new(error)
+    }
+}
+
+impl Served {
+    /// One that is loaded when the first engine is asked for.
+    #[must_use]
+    pub fn new(
+        id: ModelId,
+        architecture: String,
+        classes: Classes,
+        prepare: impl Fn(&[u8]) -> Result<Pixels, ImageError> + Send + Sync + 'static,
+        load: impl Fn() -> Result<Box<dyn Engine>, LoadError> + Send + Sync + 'static,
+    ) -> Self {
+        let (prepare, load) = (Box::new(prepare), Box::new(load));
+        Self { id, architecture, classes, prepare, load, first: Mutex::default() }
+    }
+
+    /// How many labels it can answer with.
+    #[must_use]
+    pub fn labels(&self) -> u32 {
+        let labels = self.classes.labels.len() + usize::from(self.classes.none.is_some());
+        u32::try_from(labels).unwrap_or(u32::MAX)
+    }
+
+    /// The pixels that the net takes.
+    ///
+    /// # Errors
+    /// [`ImageError`] where the file is not an image that can be used.
+    pub fn prepare(&self, file: &[u8]) -> Result<Pixels, ImageError> {
+        (self.prepare)(file)
+    }
+
+    /// An engine of one's own on the weights that all share. They are read when the first one is asked for.
+    ///
+    /// # Errors
+    /// [`LoadError`] where they can't be read or are not that net's.
+    pub fn engine(&self) -> Result<Box<dyn Engine>, LoadError> {
+        self.shared(false)
+    }
+
+    /// As [`Served::engine`], on weights that are read again, since nobody knows what became of those in memory.
+    ///
+    /// # Errors
+    /// As [`Served::engine`].
+    pub fn engine_anew(&self) -> Result<Box<dyn Engine>, LoadError> {
+        self.shared(true)
+    }
+
+    fn shared(&self, anew: bool) -> Result<Box<dyn Engine>, LoadError> {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*first {
+            Some(first) if !anew => Ok(first.share()?),
+            _ => Ok(first.insert((self.load)()?).share()?),
+        }
+    }
+
+    /// The most probable labels for an image's outputs, the most probable first.
+    #[must_use]
+    pub fn labelled(&self, logits: Vec<f32>, top_k: usize) -> Vec<Prediction> {
+        let top = Scores::softmax(logits).top_k(&self.classes, top_k);
+        let on_the_wire = |p: model_core::Prediction| Prediction {
+            label: p.label,
+            index: p.index,
+            probability: p.probability,
+        };
+        top.into_iter().map(on_the_wire).collect()
+    }
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.id.name, self.id.version)
+    }
+}
