@@ -89,19 +89,17 @@ impl Skipped {
 }
 
 impl Models {
-    /// Those in `served`, `default` being the one that a request without a name means.
-    ///
-    /// # Errors
-    /// [`ModelsError`] where there are none, one is there twice, or the default is not among them.
+    /// Those, beside none that can't be served.
+    #[cfg(test)]
     pub fn new(served: Vec<Served>, default: &str, root: &str) -> Result<Self, ModelsError> {
         Self::with_skipped(served, Vec::new(), default, root)
     }
 
-    /// As [`Models::new`], beside others that can't be served. The default may be one of those: requests that mean it
-    /// are told so.
+    /// Those in `served`, beside others that can't be served; `default` is the one that a request without a name means.
+    /// It may be one of the others: requests that mean it are told so.
     ///
     /// # Errors
-    /// As [`Models::new`].
+    /// [`ModelsError`] where there are none, one is there twice, or the default is not among them.
     pub fn with_skipped(
         served: Vec<Served>,
         skipped: Vec<Skipped>,

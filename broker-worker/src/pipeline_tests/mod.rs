@@ -20,10 +20,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wire::{Announcement, ErrorCode, Headers, Outcome, Response, header};
 
+use crate::app::build_with;
 use crate::config::{Config, Delivery};
 use crate::doubles::{self, Gate};
 use crate::models::Models;
-use crate::{Ready, RunError, build_with, run};
+use crate::{Ready, RunError, run};
 
 const PARTITIONS: i32 = 4;
 /// For what must happen: far longer than it takes, so that a busy machine fails nothing.

@@ -8,5 +8,3 @@ pub mod decode;
 pub mod infer;
 pub mod queue;
 pub mod respond;
-#[cfg(test)]
-mod tests;
