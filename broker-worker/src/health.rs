@@ -96,7 +96,6 @@ impl Health {
     }
 
     /// The worker is not ready while this stands. Logged when it is new or says something new.
-    #[allow(dead_code)]
     pub fn raise(&self, problem: Problem) {
         let Problem { key, sentence } = problem;
         let mut problems = lock(&self.problems);
@@ -107,7 +106,6 @@ impl Health {
     }
 
     /// It is over, if it ever was.
-    #[allow(dead_code)]
     pub fn clear(&self, key: &str) {
         if lock(&self.problems).remove(key).is_some() {
             tracing::info!(problem = key, "that is over");

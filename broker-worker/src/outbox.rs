@@ -40,6 +40,7 @@ const HEADER_BYTES: usize = 6;
 
 impl Message<'_> {
     /// The same, with all its bytes its own.
+    #[cfg(test)]
     #[must_use]
     pub fn into_owned(self) -> Message<'static> {
         let owned = |bytes: Cow<'_, [u8]>| Cow::Owned(bytes.into_owned());
