@@ -4,8 +4,8 @@
 //! the ids that were answered and D those on the dead-letter topic. Then
 //! 1. S = R ∪ D, and nothing came out that never went in;
 //! 2. an id in D has an error reply in R, and no success;
-//! 3. an id answered more than once has equal predictions each time, and there are no more of those than were in flight
-//!    when a worker was killed;
+//! 3. an id answered more than once has equal predictions each time, and it is one that was not committed when a worker was
+//!    killed or the broker went away;
 //! 4. the committed offset is the end offset on every partition;
 //! 5. each reply is what was expected of its request: a label, or an error of one code (a request that expired has one
 //!    reply, DEADLINE_EXCEEDED);
@@ -124,6 +124,49 @@ impl Account {
         self.answers.values().map(|answers| answers.len() - 1).sum()
     }
 
+    /// Whether each that went in came out in some way.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.sent.keys().all(|id| self.answers.contains_key(id) || self.dead.contains_key(id))
+    }
+
+    /// The ids of what lies between the committed offset and the end, where `offsets` are `(committed, end)` of each
+    /// partition: what Kafka delivers again where a worker dies at that moment.
+    #[must_use]
+    pub fn uncommitted(&self, offsets: &[(i64, i64)]) -> BTreeSet<String> {
+        let within = |place: &&Acknowledged| {
+            let partition = usize::try_from(place.partition).unwrap_or(usize::MAX);
+            offsets.get(partition).is_some_and(|(from, end)| (*from..*end).contains(&place.offset))
+        };
+        self.places.iter().filter(within).filter_map(|place| place.id.clone()).collect()
+    }
+
+    /// Of those ids, the ones that this worker has answered.
+    #[must_use]
+    pub fn answered_by(&self, worker: &str, ids: &BTreeSet<String>) -> BTreeSet<String> {
+        let by = |id: &&String| self.answers_to(id).iter().any(|answer| answer.worker == worker);
+        ids.iter().filter(by).cloned().collect()
+    }
+
+    /// # Panics
+    /// Where anything is wrong, or an id was answered twice that is none of those, or one was answered three times.
+    pub fn assert_whole_but_for(&self, repeated: &BTreeSet<String>) {
+        let mut faults = self.faults(usize::MAX);
+        let more = |(id, answers): &(&String, &Vec<Response>)| {
+            answers.len() > 1 + usize::from(repeated.contains(*id))
+        };
+        let more = self.answers.iter().filter(more).map(|(id, _)| id.as_str()).collect::<Vec<_>>();
+        if !more.is_empty() {
+            let shown = more.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+            faults.push(format!(
+                "3. answered too often: {} ({shown}); {} might be",
+                more.len(),
+                repeated.len()
+            ));
+        }
+        assert!(faults.is_empty(), "{} sent; {}", self.sent.len(), faults.join("\n"));
+    }
+
     /// Everything that is wrong, a sentence each; empty where all is well.
     #[must_use]
     pub fn faults(&self, allowed_duplicates: usize) -> Vec<String> {
@@ -177,6 +220,7 @@ impl Account {
             self.dead[*id].iter().all(|dead| {
                 dead.value == sent.value
                     && dead.key == sent.key
+                    && dead.headers.iter().count() >= sent.headers.iter().count()
                     && dead.headers.iter().zip(sent.headers.iter()).all(|(dead, sent)| dead == sent)
             })
         };
@@ -187,6 +231,9 @@ impl Account {
 
         if self.duplicates() > allowed_duplicates {
             faults.push(format!("3. {} answers too many, {allowed_duplicates} allowed", self.duplicates()));
+        }
+        if self.offsets.is_empty() {
+            faults.push("4. nobody asked for the committed offsets".to_owned());
         }
         for (partition, (committed, end)) in self.offsets.iter().enumerate() {
             if committed != end {

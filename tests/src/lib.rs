@@ -11,7 +11,7 @@
 //! - [`stream`]: a steady flow of requests, for things to go wrong in the middle of.
 //! - [`account`]: "nothing lost", as a measurement.
 //! - [`images`]: image files made on the spot.
-//! - [`page`]: the examples of `docs/protocol.md`.
+//! - [`page`]: the examples of `docs/protocol.md`, the commands of `README.md`.
 
 pub mod account;
 pub mod apache;
@@ -23,6 +23,7 @@ pub mod paths;
 pub mod process;
 mod report;
 pub mod scene;
+mod shared;
 pub mod stream;
 pub mod traffic;
 

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka::{EmbeddedBroker, Topics};
 
@@ -13,10 +12,15 @@ use crate::apache::{Access, Apache};
 use crate::layout::Layout;
 use crate::process::{Finished, Process};
 use crate::traffic::{Offsets, Reader, Sender};
-use crate::{PATIENCE, current_test, paths, wait_until};
+use crate::{PATIENCE, current_test, paths, shared};
 
 /// How many partitions each topic of a scene has where nothing else is asked for, the announcements' excepted.
 pub const PARTITIONS: i32 = 4;
+
+/// After the last answer; generous, as it is reached only when something is broken.
+const COMMITTED_WITHIN: Duration = Duration::from_secs(20);
+/// No answer for that long, and all committed: none will come.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// Which broker a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,14 +102,14 @@ impl Scene {
                 scene
             }
             Place::Shared(Kind::Kafka) => {
-                let (bootstrap_servers, broker) = shared_kafka();
+                let (bootstrap_servers, broker) = shared::kafka();
                 let mut scene = Self::bare(&broker);
                 scene.come_in(&bootstrap_servers);
                 scene.make(&layout.specs(&scene.topics));
                 scene
             }
             Place::Cluster(cluster) => {
-                let mut scene = Self::bare(&format!("{}, {}", apache_name(), nodes(cluster.nodes())));
+                let mut scene = Self::bare(&shared::name(cluster));
                 scene.come_in(&cluster.bootstrap_servers());
                 scene.access = cluster.access();
                 scene.make(&layout.specs(&scene.topics));
@@ -182,23 +186,43 @@ impl Scene {
         Offsets::of_group(&self.bootstrap_servers, &self.group, &self.topics.requests)
     }
 
-    /// Waits until the group has committed everything, then reads all that came out into the account.
-    ///
-    /// # Panics
-    /// Where it does not come to rest.
+    /// Waits until everything is at rest, then reads all that came out into the account. At rest is: all that went in has
+    /// come out; or, where something is missing, all is committed and nothing has come for a while. Whether what came out
+    /// is right, and committed, is for the account to say.
     pub fn settle(&self, account: &mut Account) {
-        wait_until("committed offset = end offset on each partition", PATIENCE, || {
-            let offsets = self.offsets();
-            let rest = offsets.iter().all(|(committed, end)| committed == end);
-            if rest { Ok(()) } else { Err(format!("(committed, end): {offsets:?}")) }
-        });
         let mut results = self.results();
-        results.read_to_end(PATIENCE);
-        account.answered(&results.seen);
         let mut dead = self.reader(&self.topics.dead_letter);
-        dead.read_to_end(PATIENCE);
-        account.dead_lettered(&dead.seen);
+        let committed = |offsets: &[(i64, i64)]| offsets.iter().all(|(committed, end)| committed == end);
+        let end = Instant::now() + PATIENCE;
+        let mut quiet_since = Instant::now();
+        let mut seen = 0;
+        while Instant::now() < end {
+            results.read_to_end(PATIENCE);
+            dead.read_to_end(PATIENCE);
+            account.answered(&results.seen);
+            account.dead_lettered(&dead.seen);
+            if account.is_complete() {
+                break;
+            }
+            if seen != results.seen.len() + dead.seen.len() {
+                seen = results.seen.len() + dead.seen.len();
+                quiet_since = Instant::now();
+            }
+            if quiet_since.elapsed() > QUIET && committed(&self.offsets()) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // What is answered is committed soon. If it is not, or an answer comes once more, the account says so.
+        let end = Instant::now() + COMMITTED_WITHIN;
+        while !committed(&self.offsets()) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(50));
+        }
         account.committed(self.offsets());
+        results.read_to_end(PATIENCE);
+        dead.read_to_end(PATIENCE);
+        account.answered(&results.seen);
+        account.dead_lettered(&dead.seen);
     }
 
     /// `worker` with this scene's broker, topics and group.
@@ -283,8 +307,6 @@ impl Scene {
         let kept = |name: &str| name != "KAFKA_BOOTSTRAP_SERVERS" && !name.starts_with("MLAAS_");
         command.envs(std::env::vars_os().filter(|(name, _)| kept(&name.to_string_lossy())));
         command.env("MLAAS_RUNTIME_DIR", self.folder.join("run"));
-        // A configuration file of the user's own would be read.
-        command.env("XDG_CONFIG_HOME", self.folder.join("config"));
         command
     }
 
@@ -347,32 +369,4 @@ impl Worker {
     pub fn bootstrap_servers(&self) -> String {
         self.ready["bootstrap_servers"].as_str().unwrap_or_default().to_owned()
     }
-}
-
-/// The real Kafka of this process, and what it is called in the report.
-fn shared_kafka() -> (String, String) {
-    if let Ok(servers) = std::env::var("KAFKA_BOOTSTRAP_SERVERS")
-        && !servers.trim().is_empty()
-    {
-        let broker = format!("the broker at {servers} (KAFKA_BOOTSTRAP_SERVERS)");
-        return (servers, broker);
-    }
-    static SHARED: OnceLock<Apache> = OnceLock::new();
-    let cluster = SHARED.get_or_init(|| Apache::start(1));
-    (cluster.bootstrap_servers(), format!("{}, {}", apache_name(), nodes(1)))
-}
-
-fn nodes(count: usize) -> String {
-    if count == 1 { "one node".to_owned() } else { format!("{count} nodes") }
-}
-
-/// `Apache Kafka` and the version of its jars.
-fn apache_name() -> String {
-    let version = std::fs::read_dir(paths::kafka_jars())
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .find_map(|name| name.strip_prefix("kafka_2.13-")?.strip_suffix(".jar").map(str::to_owned));
-    format!("Apache Kafka {}", version.unwrap_or_default())
 }

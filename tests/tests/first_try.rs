@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use e2e::PATIENCE;
 use e2e::images::noise_bmp;
+use e2e::page::{self, Typed};
 use e2e::paths::sample;
 use e2e::process::Process;
 use e2e::scene::{Scene, Worker};
@@ -12,26 +13,31 @@ use e2e::traffic::{Record, Sender};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-/// The three commands of the README, as they are typed there.
+/// A command of the README, as it is typed there.
+fn typed(scene: &Scene, Typed { program, arguments }: &Typed) -> std::process::Command {
+    let mut command = scene.command(program);
+    command.args(arguments);
+    command
+}
+
+/// The three commands of the README, and then those of its table.
 #[test]
-fn three_terminals_without_a_flag() {
+fn three_terminals_without_a_flag_and_what_comes_next() {
+    let (terminals, next) = page::readme();
+    let [start, listen, send] = &terminals[..] else { panic!("not three: {terminals:?}") };
     let scene = Scene::without_broker();
-    let mut worker = Process::spawn("worker", scene.command("worker"));
+    let mut worker = Process::spawn("worker", typed(&scene, start));
     let ready =
         worker.wait_for_line("its ready line", PATIENCE, |l| l.starts_with("ready").then(|| l.to_owned()));
     assert!(ready.contains("embedded"), "{ready}");
     assert!(worker.stderr.text().contains("development"), "it says what the embedded broker is for");
 
-    let mut listen = scene.command("client");
-    listen.arg("listen");
-    let mut listen = Process::spawn("client listen", listen);
+    let mut listen = Process::spawn("client listen", typed(&scene, listen));
     e2e::wait_until("client listen to listen", PATIENCE, || {
         listen.stderr.find(|l| l.contains("listening").then_some(())).ok_or_else(|| "not yet".to_owned())
     });
 
-    let mut send = scene.command("client");
-    send.args(["send", "data/samples/sandal5.png"]);
-    let sent = Process::run("client send", send, PATIENCE);
+    let sent = Process::run("client send", typed(&scene, send), PATIENCE);
     assert_eq!(sent.code, Some(0), "{sent:?}");
     let id = sent.stdout.split_whitespace().next().unwrap_or_default().to_owned();
     assert_eq!(id.len(), 36, "{sent:?}");
@@ -40,6 +46,19 @@ fn three_terminals_without_a_flag() {
     assert!(line.contains(&id), "{line} is not of {id}");
     listen.signal(Signal::SIGINT);
     assert_eq!(listen.wait(PATIENCE).code(), Some(130));
+
+    // All of the table, but for what takes minutes: the crate `model` tests that.
+    let (long, next): (Vec<_>, Vec<_>) =
+        next.into_iter().partition(|of| matches!(&*of.arguments[0], "train" | "evaluate"));
+    assert_eq!((long.len(), next.len()), (2, 6), "{next:?}");
+    for mut command in next {
+        for folder in command.arguments.iter_mut().filter(|argument| *argument == "photos/") {
+            "data/samples/".clone_into(folder);
+        }
+        let done = Process::run(&command.program, typed(&scene, &command), PATIENCE);
+        assert_eq!(done.code, Some(0), "{command:?}: {done:?}");
+        assert!(!done.stdout.is_empty(), "{command:?}: {done:?}");
+    }
     worker.signal(Signal::SIGINT);
     assert_eq!(worker.wait(PATIENCE).code(), Some(0));
     assert!(!worker.stderr.text().contains(GONE), "all was answered");

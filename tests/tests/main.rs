@@ -25,6 +25,7 @@ mod http;
 mod memory;
 mod page;
 mod round_trip;
+mod worker_process;
 
 /// A worker that has only the small net: it is ready sooner.
 const FASHION_ONLY: &[&str] = &["--set", "models.serve=[{name: fashion-mnist}]"];
