@@ -72,8 +72,3 @@ pub(crate) fn objects(output: &Output) -> Vec<serde_json::Value> {
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
-
-/// Says something past the test harness, which swallows what a passing test prints.
-pub(crate) fn say(text: &str) {
-    std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes()).unwrap();
-}
