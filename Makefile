@@ -5,24 +5,27 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 RUST := $(shell sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml)
 XTASK := cargo run --quiet --package xtask --
 
-.PHONY: help demo test setup lint bench compose-test clean bootstrap
+.PHONY: help demo test test-more setup data lint audit bench compose-test clean bootstrap
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo          set up, start two workers on an embedded broker, have images named, stop'
 	@echo 'make test          set up, lint, and run all tests, those against a real Apache Kafka included'
 	@echo '                   KAFKA_BOOTSTRAP_SERVERS=host:port make test  uses a broker of your own'
+	@echo 'make test-more     the tests that take too long for that'
 	@echo 'make setup         only install and fetch what is missing'
+	@echo 'make data          fetch the images that the clothes model is trained and measured on'
 	@echo 'make lint          formatting, dependency policy, clippy, documentation'
+	@echo 'make audit         licences and known vulnerabilities of dependencies; needs the internet'
 	@echo 'make bench         measure decoding and inference'
 	@echo 'make compose-test  try docker-compose.yml: docker or podman, not part of make test'
 	@echo 'make clean         remove what was built; what was fetched (.deps) stays'
 
-demo test setup lint: bootstrap
+demo test test-more setup lint audit compose-test: bootstrap
 	@$(XTASK) $@
 
-compose-test: bootstrap
-	@$(XTASK) $@
+data: bootstrap
+	@$(XTASK) setup --for data
 
 bench: bootstrap
 	@$(XTASK) setup --for demo

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 success, 1 a task failed, 2 a wrong command line, 130 interrupted.
 
+mod audit;
 mod compose;
 mod demo;
 mod fetch;
@@ -36,7 +37,7 @@ struct Arguments {
 enum Task {
     /// Install and fetch what is missing; a second run does nothing.
     Setup {
-        /// What for: `demo` leaves out what only the tests need.
+        /// What for: `demo` leaves out what only the tests need; `data` is the images that the clothes model is trained on.
         #[arg(long = "for", value_name = "PURPOSE", default_value = "test")]
         purpose: Purpose,
         /// Only these parts.
@@ -47,6 +48,10 @@ enum Task {
     Demo,
     /// Set up, lint, and run all tests, on a real Apache Kafka too.
     Test,
+    /// The tests that take too long for `test`.
+    TestMore,
+    /// Dependencies against deny.toml and the known vulnerabilities, by cargo-deny; needs the internet.
+    Audit,
     /// Formatting, dependency policy, clippy and documentation, warnings denied.
     Lint,
     /// Who may depend on whom.
@@ -84,6 +89,8 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Setup { purpose, only } => setup::ensure(&workspace, *purpose, only),
         Task::Demo => demo::run(&workspace),
         Task::Test => suite::test(&workspace),
+        Task::TestMore => suite::test_more(&workspace),
+        Task::Audit => audit::run(&workspace),
         Task::Lint => suite::lint(&workspace),
         Task::Policy => policy::check(&workspace),
         Task::ComposeTest => compose::run(&workspace),

@@ -28,11 +28,16 @@ pub(crate) enum Part {
 }
 
 const DEMO: &[Part] = &[Part::System, Part::Libtorch, Part::Weights];
+const DATA: &[Part] = &[Part::System];
 const TEST: &[Part] = &[Part::System, Part::Libtorch, Part::Weights, Part::Kafka, Part::Python];
 
 /// Makes what is missing of the parts named, or of all that the purpose needs.
 pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> Result<()> {
-    let all = if purpose == Purpose::Test { TEST } else { DEMO };
+    let all = match purpose {
+        Purpose::Demo => DEMO,
+        Purpose::Data => DATA,
+        Purpose::Test => TEST,
+    };
     let parts = if only.is_empty() { all } else { only };
     let _lock = lock(workspace)?;
     for part in parts {

@@ -59,6 +59,19 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// What takes longer than `make test` may: the end-to-end tests that are marked `ignore`.
+pub(crate) fn test_more(workspace: &Workspace) -> Result<()> {
+    setup::ensure(workspace, Purpose::Test, &[])?;
+    let watched = watch::cargo_option()?;
+    step("long tests", || {
+        // Those that only another test starts see that it did not, and end.
+        cargo(
+            workspace,
+            &["test", "--config", &watched, "--locked", "--workspace", "--test", "e2e", "--", "--ignored"],
+        )
+    })
+}
+
 /// Where the end-to-end tests say which broker they ran on.
 fn report_path(workspace: &Workspace) -> PathBuf {
     workspace.target().join("e2e-brokers.txt")

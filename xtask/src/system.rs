@@ -18,6 +18,8 @@ use crate::{
 pub(crate) enum Purpose {
     /// Building and running.
     Demo,
+    /// Training and measuring the clothes model.
+    Data,
     /// The whole test suite too.
     Test,
 }
@@ -86,7 +88,7 @@ const NEEDS: &[Need] = &[
     Need { what: "kcat", purpose: Purpose::Test, debian: &["kcat", "kafkacat"], present: || program("kcat") },
     Need {
         what: "the Fashion-MNIST images in /usr/share/datasets/fashion-mnist",
-        purpose: Purpose::Test,
+        purpose: Purpose::Data,
         debian: &["dataset-fashion-mnist"],
         present: || Path::new("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz").is_file(),
     },
