@@ -8,8 +8,8 @@ use registry::{Class, Classes};
 use tokio::time::Instant;
 use wire::{Encoding, ModelId, ReplyTo, TraceContext};
 
-use crate::config::{Delivery, Queue};
-use crate::lane::Lane;
+use crate::config::Delivery;
+use crate::lane::{Lane, Queue};
 use crate::metrics::Metrics;
 use crate::parcels::{Asker, Job, Ticket};
 use crate::rooms::commit::Book;

@@ -9,7 +9,7 @@ use prometheus::IntGauge;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::Queue;
+use super::Queue;
 use crate::parcels::Job;
 
 /// Whatever its priority, a job that has waited this much longer than another goes before it.

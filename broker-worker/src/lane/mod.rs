@@ -1,6 +1,7 @@
 //! A lane is a model version that is served and the line of jobs that wait for it. Decode finds a request's lane, and the
 //! job holds it from there on: queue puts the job into its lane's line, batch takes it out, infer computes it.
 
+mod config;
 mod line;
 
 use std::fmt;
@@ -8,9 +9,9 @@ use std::sync::Arc;
 
 use wire::ErrorReply;
 
+pub use config::Queue;
 pub use line::{Line, Waiting};
 
-use crate::config::Queue;
 use crate::metrics::{Metrics, ModelMetrics};
 use crate::models::Models;
 use crate::served::Served;

@@ -4,15 +4,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::config::Batching;
 use crate::lane::{Lane, Waiting};
 use crate::parcels::{Answer, Batch};
 
 /// The room's name in logs. Who expires has waited in the queue.
 const STAGE: &str = "queue";
+
+/// How many images are computed together; Triton's words.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Batching {
+    /// No more than that many.
+    pub max_batch_size: usize,
+    /// Sizes that go without waiting for more.
+    pub preferred_batch_size: Vec<usize>,
+    /// How long the oldest request may wait for others; timers here count whole milliseconds.
+    pub max_queue_delay_microseconds: u64,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self { max_batch_size: 8, preferred_batch_size: Vec::new(), max_queue_delay_microseconds: 0 }
+    }
+}
 
 /// The rule.
 #[derive(Clone, Debug)]

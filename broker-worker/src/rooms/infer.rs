@@ -245,8 +245,8 @@ pub fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Queue;
     use crate::doubles;
+    use crate::lane::Queue;
     use crate::metrics::Metrics;
     use crate::models::Models;
     use std::time::Duration;

@@ -30,8 +30,8 @@ pub async fn run(mut jobs: mpsc::Receiver<Job>, lanes: Lanes, answers: mpsc::Sen
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Queue;
     use crate::doubles;
+    use crate::lane::Queue;
     use crate::metrics::Metrics;
     use crate::models::Models;
 

@@ -1,5 +1,9 @@
 //! Which model versions this worker serves, and which one a request means.
 
+pub mod config;
+#[cfg(test)]
+mod tests;
+
 use std::error::Error;
 use std::sync::Arc;
 
@@ -255,6 +259,3 @@ fn with_causes(error: &dyn Error) -> String {
         causes.map(|cause| cause.to_string().lines().next().unwrap_or_default().to_owned()).collect();
     lines.join(": ")
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,79 @@
+//! The `models` section: what is served.
+
+use std::path::PathBuf;
+
+use registry::Select;
+use serde::{Deserialize, Serialize};
+
+/// What is served.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Models {
+    /// The folder of model versions.
+    pub root: PathBuf,
+    /// The model that a request without a name means.
+    pub default: String,
+    /// What to serve; each model of the folder where it is empty.
+    pub serve: Vec<Serve>,
+}
+
+impl Default for Models {
+    fn default() -> Self {
+        Self { root: PathBuf::from("weights"), default: "fashion-mnist".to_owned(), serve: Vec::new() }
+    }
+}
+
+/// One model version to serve.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Serve {
+    /// The model.
+    pub name: String,
+    /// A number, an alias, or `latest`.
+    #[serde(default)]
+    pub version: Version,
+}
+
+/// [`Select`], as text or as a number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "NumberOrText", into = "String")]
+pub struct Version(pub Select);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(u32),
+    Text(String),
+}
+
+impl TryFrom<NumberOrText> for Version {
+    type Error = registry::RegistryError;
+
+    fn try_from(value: NumberOrText) -> Result<Self, Self::Error> {
+        match value {
+            NumberOrText::Number(number) => number.to_string().parse(),
+            NumberOrText::Text(text) => text.parse(),
+        }
+        .map(Self)
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> Self {
+        version.0.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_a_number_or_a_word() {
+        let read = |text: &str| serde_yaml::from_str::<Serve>(text).map(|s| s.version.0);
+        assert_eq!(read("{name: bird}").unwrap(), Select::Alias("production".into()));
+        assert_eq!(read("{name: bird, version: 3}").unwrap(), Select::Version(3));
+        assert_eq!(read("{name: bird, version: latest}").unwrap(), Select::Latest);
+        assert!(read("{name: bird, version: ../x}").is_err());
+    }
+}
