@@ -130,7 +130,8 @@ impl Metrics {
             ),
             stages: families.histograms(
                 "mlaas_worker_stage_duration_seconds",
-                "Time of a request in decode, in the queue, in the net (each batch once), and in all of the worker (total)",
+                "Time of a request in decode, in the queue, in the net (infer, each batch once), in respond until the \
+                 broker has the answer, and in all of the worker (total)",
                 &["stage", "model", "version"],
             ),
             errors: families.counters(
@@ -174,19 +175,21 @@ impl Metrics {
         }
     }
 
-    /// A request was answered. Where no model was found, the labels are empty: what a request calls its model is its
+    /// A request was answered, and the broker had the answer that long after the record came. Where no model was found, the labels are empty: what a request calls its model is its
     /// sender's, and would make a series for each typing error.
-    pub fn answered(&self, result: &Result<Labels, Failure>, timings: &Timings) {
+    pub fn answered(&self, result: &Result<Labels, Failure>, timings: &Timings, delivered: Duration) {
         let model = match result {
             Ok(labels) => Some(&labels.model.id),
             Err(failure) => failure.model.as_deref().map(|model| &model.id),
         };
         let version = model.map(|m| m.version.to_string()).unwrap_or_default();
         let labels = [model.map_or("", |m| m.name.as_str()), version.as_str()];
-        for (stage, time) in [("decode", timings.decode), ("queue", timings.queue), ("total", timings.total)]
+        let respond = delivered.saturating_sub(Duration::from_micros(timings.total));
+        let (decode, queue) = (Duration::from_micros(timings.decode), Duration::from_micros(timings.queue));
+        for (stage, time) in
+            [("decode", decode), ("queue", queue), ("respond", respond), ("total", delivered)]
         {
-            let stage = self.stages.with_label_values(&[stage, labels[0], labels[1]]);
-            stage.observe(Duration::from_micros(time).as_secs_f64());
+            self.stages.with_label_values(&[stage, labels[0], labels[1]]).observe(time.as_secs_f64());
         }
         match result {
             Ok(_) => {
@@ -297,10 +300,10 @@ mod tests {
         let timings = Timings { decode: 1, queue: 2, inference: 3, total: 6 };
         let served = std::sync::Arc::new(crate::doubles::served("bird", 1));
         let labels = Labels { model: served, predictions: vec![], batch_size: 8 };
-        metrics.answered(&Ok(labels), &timings);
+        metrics.answered(&Ok(labels), &timings, Duration::from_millis(20));
         for code in ErrorCode::ALL {
             let failure = Failure::passing("decode", None, ErrorReply::new(code, ""));
-            metrics.answered(&Err(failure), &timings);
+            metrics.answered(&Err(failure), &timings, Duration::from_millis(20));
         }
         metrics.set_lag("predict.requests", 2, 17);
         let text = metrics.text();
@@ -319,6 +322,8 @@ mod tests {
             r#"mlaas_worker_error_replies_total{code="NOT_FOUND"} 1"#,
             r#"mlaas_worker_stage_duration_seconds_count{model="bird",stage="infer",version="1"} 2"#,
             r#"mlaas_worker_stage_duration_seconds_count{model="bird",stage="total",version="1"} 1"#,
+            r#"mlaas_worker_stage_duration_seconds_bucket{model="bird",stage="respond",version="1",le="0.01"} 0"#,
+            r#"mlaas_worker_stage_duration_seconds_bucket{model="bird",stage="respond",version="1",le="0.025"} 1"#,
             r#"mlaas_worker_stage_duration_seconds_bucket{model="bird",stage="infer",version="1",le="0.001"} 2"#,
             r#"kafka_consumer_lag{partition="2",topic="predict.requests"} 17"#,
             "mlaas_worker_dead_letters_total 0",

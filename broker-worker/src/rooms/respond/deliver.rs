@@ -90,7 +90,8 @@ impl Respond {
             self.metrics.dead_letters.inc();
             return self.finish(parcel);
         }
-        self.metrics.answered(&parcel.answer.result, &parcel.answer.timings);
+        let arrived = parcel.answer.asker.arrived;
+        self.metrics.answered(&parcel.answer.result, &parcel.answer.timings, now - arrived);
         if parcel.elsewhere || parcel.form != Form::Reply {
             self.metrics.rerouted.inc();
         }
