@@ -24,6 +24,7 @@ mod harness;
 mod http;
 mod memory;
 mod page;
+mod replies;
 mod round_trip;
 mod worker_process;
 
