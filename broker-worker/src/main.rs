@@ -16,6 +16,10 @@ use worker::{RunError, telemetry};
 
 use crate::signals::{Signals, leave};
 
+/// Decoded photographs go back to the system; what libtorch has stays.
+#[global_allocator]
+static ALLOCATOR: model_core::LargePiecesMapped = model_core::LargePiecesMapped;
+
 fn main() -> ExitCode {
     // Before anything else: from here on no signal is lost, and none runs destructors beneath a thread that computes.
     let withheld = signals::withhold();

@@ -6,6 +6,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// Decoded photographs go back to the system; what libtorch has stays.
+#[global_allocator]
+static ALLOCATOR: model_core::LargePiecesMapped = model_core::LargePiecesMapped;
+
 fn main() -> ExitCode {
     // Before anything allocates much or starts a thread.
     model::configure_process();

@@ -53,6 +53,13 @@ const NEEDS: &[Need] = &[
         debian: &["pkg-config"],
         present: || program("pkg-config"),
     },
+    // Without it the JPEG decoder is built from C alone, and is slower.
+    Need {
+        what: "an assembler (nasm)",
+        purpose: Purpose::Demo,
+        debian: &["nasm"],
+        present: || program("nasm"),
+    },
     Need {
         what: "OpenSSL's headers",
         purpose: Purpose::Demo,

@@ -12,18 +12,20 @@
 //!   background.
 //! - [`engine`]: what a net is to everybody else.
 //! - [`scores`]: its answer.
-
-#![forbid(unsafe_code)]
+//! - [`LargePiecesMapped`]: the allocator of the programs, so that a decoded photograph leaves nothing behind.
 
 mod background;
 pub mod decode;
 pub mod engine;
+mod large;
 mod pixels;
 pub mod preprocess;
 pub mod scores;
+mod turn;
 
 pub use decode::{ImageError, ImageLimits};
 pub use engine::{Engine, EngineError};
+pub use large::LargePiecesMapped;
 pub use pixels::Pixels;
 pub use preprocess::{PreprocessError, Preprocessor};
 pub use scores::{Prediction, Scores};

@@ -2,11 +2,17 @@
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::{DynamicImage, RgbImage};
 use registry::{Fit, Input, Interpolation, Manifest, Polarity};
 
-use crate::decode::{ImageError, ImageLimits, decode};
+use crate::decode::{Demand, ImageError, ImageLimits, Picture, decode};
+use crate::turn::Turn;
 use crate::{Pixels, background};
+
+/// How much larger than the net's side a picture is kept where the thing in it may be small: an eighth of the picture still has the
+/// net's pixels.
+const ROOM_TO_TRIM: u32 = 8;
+/// Bytes a pixel that finding and cutting out the thing takes beside the grey picture: one copy turned upright, one cut out.
+const TRIM_SCRATCH: u64 = 2;
 
 /// Why an image can't be prepared as a manifest asks.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -17,6 +23,12 @@ pub enum PreprocessError {
         "this build can't prepare images of {channels} channels: 1 (grey) and 3 (red, green, blue) are known"
     )]
     Channels {
+        /// What the manifest asks for.
+        channels: u32,
+    },
+    /// Colour is trimmed by no rule here.
+    #[error("fit trim-and-pad needs images of 1 channel, and these have {channels}")]
+    TrimsGreyOnly {
         /// What the manifest asks for.
         channels: u32,
     },
@@ -38,6 +50,9 @@ impl Preprocessor {
         if input.channels != 1 && input.channels != 3 {
             return Err(PreprocessError::Channels { channels: input.channels });
         }
+        if input.fit == Fit::TrimAndPad && input.channels != 1 {
+            return Err(PreprocessError::TrimsGreyOnly { channels: input.channels });
+        }
         Ok(Self { input })
     }
 
@@ -46,27 +61,59 @@ impl Preprocessor {
     /// # Errors
     /// If the bytes are no image, a broken one, or one beyond the limits.
     pub fn decode(&self, file: &[u8], limits: &ImageLimits) -> Result<Pixels, ImageError> {
-        self.prepare(decode(file, limits)?)
+        self.prepare(decode(file, limits, self.demand())?)
     }
 
-    fn prepare(&self, image: DynamicImage) -> Result<Pixels, ImageError> {
-        let pixels = if self.input.channels == 1 { grey(image) } else { colour(image) };
+    /// What decoding has to leave, in pixels and in memory.
+    fn demand(&self) -> Demand {
+        let Input { size, channels, .. } = self.input;
+        let (shorter_side, bytes_a_pixel) = match self.input.fit {
+            Fit::CentreCrop => ((f64::from(size) / self.crop()).ceil() as u32, 0),
+            Fit::Stretch => (size, 0),
+            Fit::TrimAndPad => (ROOM_TO_TRIM * size, TRIM_SCRATCH),
+        };
+        // Resampling goes across first, into as many rows as there are.
+        Demand { shorter_side, bytes_a_row: u64::from(size) * u64::from(channels), bytes_a_pixel }
+    }
+
+    fn crop(&self) -> f64 {
+        f64::from(self.input.crop.unwrap_or(1.0))
+    }
+
+    fn prepare(&self, mut picture: Picture) -> Result<Pixels, ImageError> {
+        picture.lay_on_white();
+        if self.input.channels == 1 {
+            picture.make_grey();
+        }
+        let (turn, extent) = (Turn::from(picture.orientation), picture.extent);
+        let pixels = picture.into_pixels();
         let size = self.input.size;
         let exact = pixels.width == size && pixels.height == size;
-        match self.input.fit {
-            Fit::TrimAndPad if exact => Ok(self.oriented_light(pixels)),
-            Fit::TrimAndPad => self.trim_and_pad(&pixels),
-            Fit::Stretch if exact => Ok(self.oriented_light(pixels)),
+        // A large picture is turned when it has become small.
+        let square = match self.input.fit {
+            Fit::TrimAndPad if exact => self.oriented_light(turn.shown(pixels)),
+            Fit::TrimAndPad => self.trim_and_pad(&turn.shown(pixels))?,
+            Fit::Stretch if exact => self.oriented_light(turn.shown(pixels)),
             Fit::Stretch => {
-                let whole = Area::whole(&pixels);
-                self.resized(&pixels, whole, size, size).map(|pixels| self.oriented_light(pixels))
+                let small = self.resized(&pixels, Area::whole(extent), size, size)?;
+                self.oriented_light(turn.shown(small))
             }
             Fit::CentreCrop => {
-                let share = f64::from(self.input.crop.unwrap_or(1.0));
-                let area = Area::centre(&pixels, size, share);
-                self.resized(&pixels, area, size, size).map(|pixels| self.oriented_light(pixels))
+                let area = Area::centre(extent, turn, size, self.crop());
+                let small = self.resized(&pixels, area, size, size)?;
+                self.oriented_light(turn.shown(small))
             }
+        };
+        Ok(self.coloured(square))
+    }
+
+    /// A grey picture as red, green and blue, where the net wants those.
+    fn coloured(&self, pixels: Pixels) -> Pixels {
+        if self.input.channels != 3 || pixels.channels != 1 {
+            return pixels;
         }
+        let data = pixels.data.iter().flat_map(|&value| [value; 3]).collect();
+        Pixels { channels: 3, data, ..pixels }
     }
 
     fn oriented_light(&self, mut pixels: Pixels) -> Pixels {
@@ -89,7 +136,7 @@ impl Preprocessor {
         let side =
             |length: u32| ((f64::from(length) * f64::from(size) / longer).round() as u32).clamp(1, size);
         let (width, height) = (side(thing.pixels.width), side(thing.pixels.height));
-        let whole = Area::whole(&thing.pixels);
+        let whole = Area::whole((f64::from(thing.pixels.width), f64::from(thing.pixels.height)));
         let small = self.resized(&thing.pixels, whole, width, height)?;
         // The odd row or column goes to the left and the top, as in the data set.
         let (left, top) = ((size - width).div_ceil(2), (size - height).div_ceil(2));
@@ -131,58 +178,25 @@ struct Area {
 }
 
 impl Area {
-    fn whole(pixels: &Pixels) -> Self {
-        Self { left: 0.0, top: 0.0, width: f64::from(pixels.width), height: f64::from(pixels.height) }
+    fn whole((width, height): (f64, f64)) -> Self {
+        Self { left: 0.0, top: 0.0, width, height }
     }
 
-    /// The square that is left when the shorter side is made `size / share` pixels long and the middle `size` x `size` kept. Rounded
-    /// where torchvision's `Resize` and `CenterCrop` round, so that one step gives what those two give.
-    fn centre(pixels: &Pixels, size: u32, share: f64) -> Self {
-        let (width, height) = (f64::from(pixels.width), f64::from(pixels.height));
-        let (size, shorter) = (f64::from(size), width.min(height));
+    /// The square of the picture as shown that is left when the shorter side is made `size / share` pixels long and the middle
+    /// `size` x `size` kept. Rounded where torchvision's `Resize` and `CenterCrop` round, so that one step gives what those two
+    /// give.
+    fn centre(whole: (f64, f64), turn: Turn, size: u32, share: f64) -> Self {
+        let (across, down) = turn.sides(whole.0, whole.1);
+        let (size, shorter) = (f64::from(size), across.min(down));
         let resized = (size / share).round();
         let part = |side: f64| {
             let new = (resized * side / shorter).floor();
             let scale = side / new;
             (((new - size) / 2.0).round_ties_even() * scale, size * scale)
         };
-        let ((left, width), (top, height)) = (part(width), part(height));
-        Self { left, top, width, height }
+        let ((left, width), (top, height)) = (part(across), part(down));
+        let ((left, top), (width, height)) = turn.part_in_file((left, top), (width, height), whole);
+        // A rounding may lead beyond the border.
+        Self { left, top, width: width.min(whole.0 - left), height: height.min(whole.1 - top) }
     }
-}
-
-fn colour(image: DynamicImage) -> Pixels {
-    // No copy where the decoder gave this already.
-    let rgb = if image.color().has_alpha() { on_white(&image) } else { image.into_rgb8() };
-    Pixels { width: rgb.width(), height: rgb.height(), channels: 3, data: rgb.into_raw() }
-}
-
-fn grey(image: DynamicImage) -> Pixels {
-    if let DynamicImage::ImageLuma8(_) | DynamicImage::ImageLuma16(_) = image {
-        let luma = image.into_luma8();
-        return Pixels { width: luma.width(), height: luma.height(), channels: 1, data: luma.into_raw() };
-    }
-    let rgb = colour(image);
-    // Rec. 601 in 16-bit fixed point, as Pillow's "L".
-    let luma = |pixel: &[u8]| {
-        let [r, g, b] = [0, 1, 2].map(|channel| u32::from(pixel[channel]));
-        ((19_595 * r + 38_470 * g + 7_471 * b + 0x8000) >> 16) as u8
-    };
-    let data = rgb.data.chunks_exact(3).map(luma).collect();
-    Pixels { channels: 1, data, ..rgb }
-}
-
-/// The image laid on white where it is transparent.
-fn on_white(image: &DynamicImage) -> RgbImage {
-    let rgba = image.to_rgba8();
-    let mut rgb = RgbImage::new(rgba.width(), rgba.height());
-    for (to, from) in rgb.pixels_mut().zip(rgba.pixels()) {
-        let alpha = u32::from(from[3]);
-        for channel in 0..3 {
-            let blended = (u32::from(from[channel]) * alpha + 255 * (255 - alpha) + 127) / 255;
-            // At most 255: a mean of two bytes, weighted.
-            to[channel] = blended as u8;
-        }
-    }
-    rgb
 }
