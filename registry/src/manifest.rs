@@ -1,9 +1,12 @@
 //! What a model version says about itself: `manifest.yaml`, read strictly and checked for sense.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::digest::FileEntry;
 use crate::error::RegistryError;
@@ -36,6 +39,7 @@ pub struct Manifest {
     /// Where the weights come from.
     pub origin: String,
     /// Size and SHA-256 of each file of the version, the manifest itself excepted.
+    #[serde(deserialize_with = "each_key_once")]
     pub files: BTreeMap<String, FileEntry>,
 }
 
@@ -50,6 +54,27 @@ pub enum Architecture {
     InceptionV3,
     /// The project's own small net for Fashion-MNIST.
     FashionCnn,
+}
+
+impl Architecture {
+    /// The sides in pixels that the net can take. Where it pools over any size, up to about twice what it was made for: time and
+    /// memory grow with the square.
+    fn sizes(self) -> RangeInclusive<u32> {
+        match self {
+            Self::EfficientnetLite0 => 32..=512,
+            Self::InceptionV3 => 75..=640,
+            // Its last layers know each place of the picture.
+            Self::FashionCnn => 28..=28,
+        }
+    }
+
+    /// The channels that its first layer takes.
+    fn channels(self) -> u32 {
+        match self {
+            Self::EfficientnetLite0 | Self::InceptionV3 => 3,
+            Self::FashionCnn => 1,
+        }
+    }
 }
 
 /// What the net's outputs mean.
@@ -195,6 +220,21 @@ impl Manifest {
         }
         self.classes.validate()?;
         self.input.validate()?;
+        let (sizes, channels) = (self.architecture.sizes(), self.architecture.channels());
+        if !sizes.contains(&self.input.size) {
+            return Err(format!(
+                "input: size must be {} to {} for this architecture, and is {}",
+                sizes.start(),
+                sizes.end(),
+                self.input.size
+            ));
+        }
+        if self.input.channels != channels {
+            return Err(format!(
+                "input: channels must be {channels} for this architecture, and is {}",
+                self.input.channels
+            ));
+        }
         if !self.files.contains_key(WEIGHTS_FILE) {
             return Err(format!("files does not name the weights, {WEIGHTS_FILE}"));
         }
@@ -248,9 +288,6 @@ impl Classes {
 
 impl Input {
     fn validate(&self) -> Result<(), String> {
-        if !(1..=4096).contains(&self.size) {
-            return Err(format!("input: size must be 1 to 4096, and is {}", self.size));
-        }
         if self.channels != 1 && self.channels != 3 {
             return Err(format!("input: channels must be 1 or 3, and is {}", self.channels));
         }
@@ -281,9 +318,38 @@ impl Input {
             }
             _ => {}
         }
+        if self.fit == Fit::TrimAndPad && self.channels != 1 {
+            return Err("input: fit trim-and-pad needs 1 channel".into());
+        }
         if self.polarity == Polarity::LightOnDark && self.channels != 1 {
             return Err("input: polarity light-on-dark needs 1 channel".into());
         }
         Ok(())
     }
+}
+
+/// A map whose keys are all different. YAML says that they are; its reader would take the last.
+fn each_key_once<'de, D: Deserializer<'de>>(reader: D) -> Result<BTreeMap<String, FileEntry>, D::Error> {
+    struct Files;
+
+    impl<'de> Visitor<'de> for Files {
+        type Value = BTreeMap<String, FileEntry>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("files, each with its size and sha256")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut files = BTreeMap::new();
+            while let Some((name, entry)) = map.next_entry::<String, FileEntry>()? {
+                if files.contains_key(&name) {
+                    return Err(A::Error::custom(format!("{name} is given twice")));
+                }
+                files.insert(name, entry);
+            }
+            Ok(files)
+        }
+    }
+
+    reader.deserialize_map(Files)
 }

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use registry::{FileEntry, Manifest, Registry, RegistryError, Select};
+use registry::{Architecture, FileEntry, Manifest, Registry, RegistryError, Select};
 use tempfile::TempDir;
 
 const WEIGHTS: &[u8] = b"eight weights that matter";
@@ -164,6 +164,14 @@ fn a_manifest_is_read_strictly() {
         ("channels: 3", "channels: 1", &["mean", "1 channels"]),
         ("crop: 0.875", "crop: 0.0", &["crop"]),
         ("fit: centre-crop", "fit: stretch", &["crop goes with"]),
+        ("size: 224", "size: 4096", &["size must be 32 to 512", "4096"]),
+        ("efficientnet-lite0", "fashion-cnn", &["size must be 28 to 28", "224"]),
+        ("fit: centre-crop\n  crop: 0.875", "fit: trim-and-pad", &["trim-and-pad needs 1 channel"]),
+        (
+            "files:\n",
+            "files:\n  model.safetensors: {size: 1, sha256: f}\n",
+            &["model.safetensors is given twice"],
+        ),
         ("size: 25", "size: 24", &["tampered"]),
         ("model.safetensors", "../model.safetensors", &["does not name the weights"]),
         ("sha256: ", "sha256: f", &["sha256"]),
@@ -171,6 +179,15 @@ fn a_manifest_is_read_strictly() {
     ] {
         assert_says(&House::refusal_of(from, to), words);
     }
+}
+
+#[test]
+fn channels_are_those_of_the_net() {
+    let mut manifest = manifest("bird", 1);
+    manifest.architecture = Architecture::FashionCnn;
+    manifest.input.size = 28;
+    let error = manifest.to_yaml(Path::new("manifest.yaml")).unwrap_err().to_string();
+    assert_says(&error, &["manifest.yaml", "channels must be 1", "is 3"]);
 }
 
 #[test]

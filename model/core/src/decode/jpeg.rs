@@ -11,7 +11,7 @@ use super::{Budget, ImageError, Picture, Size};
 
 /// A picture is decoded smaller where its shorter side keeps this many times the pixels that are needed, so that resampling
 /// still decides how it looks.
-const SPARE: u32 = 3;
+const SPARE: u32 = 2;
 
 pub(super) fn decode(file: &[u8], budget: &Budget<'_>) -> Result<Picture, ImageError> {
     let header = Header::read(file)?;
