@@ -152,6 +152,21 @@ pub fn kafka_jars() -> PathBuf {
     folder
 }
 
+/// The folder with the jars of Spring for Apache Kafka.
+///
+/// # Panics
+/// Where they were not fetched.
+#[must_use]
+pub fn spring_jars() -> PathBuf {
+    let folder = root().join(".deps/spring/libs");
+    assert!(
+        folder.is_dir(),
+        "no jars of Spring in {}: run `make test` or `cargo xtask setup`",
+        folder.display()
+    );
+    folder
+}
+
 /// The Python with `confluent-kafka`.
 ///
 /// # Panics

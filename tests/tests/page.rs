@@ -1,25 +1,33 @@
-//! `docs/protocol.md`, done: its kcat commands and its Python, as they stand there, against a running worker. Only the topic
-//! names are changed to the test's own.
+//! `docs/protocol.md`, done: its kcat commands, its Python and its Java, as they stand there, against a running worker. Only the
+//! topic names and the places of files are changed to the test's own.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use e2e::page::example;
-use e2e::paths::sample;
+use e2e::paths::{self, sample};
 use e2e::process::Finished;
 use e2e::scene::{Kind, Scene};
-use e2e::traffic::Record;
+use e2e::traffic::{Record, Sender};
 use serde_json::Value;
 
 use crate::FASHION_ONLY;
 
-on_both_brokers!(
-    kcat_sends_an_image,
-    kcat_sends_headers_and_json,
-    python_sends_and_reads,
-    a_record_as_spring_sends_it_is_answered,
-);
+on_both_brokers!(kcat_sends_on_a_used_topic, python_sends_and_reads, a_record_as_spring_sends_it_is_answered,);
 
-const LIMIT: Duration = Duration::from_secs(60);
+mod kafka_only {
+    #[test]
+    fn java_sends_and_reads() {
+        super::java_sends_and_reads();
+    }
+
+    #[test]
+    fn python_gives_up_in_time_on_a_busy_topic() {
+        super::python_gives_up_in_time_on_a_busy_topic();
+    }
+}
+
+const LIMIT: Duration = Duration::from_secs(90);
 
 fn run(scene: &Scene, script: &str) -> Finished {
     let done = scene.shell(&scene.with_topics(script), LIMIT);
@@ -27,43 +35,91 @@ fn run(scene: &Scene, script: &str) -> Finished {
     done
 }
 
-fn kcat_sends_an_image(kind: Kind) {
+/// The page from its top, in one shell, on topics that have answers of others' on them.
+fn kcat_sends_on_a_used_topic(kind: Kind) {
     let scene = Scene::on(kind);
-    let _worker = scene.worker("w1", FASHION_ONLY);
-    let done = run(&scene, &example("kcat-image"));
-    let (key, value) = done.stdout.split_once(' ').unwrap();
-    let answer: Value = serde_json::from_str(value).unwrap();
-    assert_eq!(key, "sandal-1");
-    assert_eq!(answer["request_id"], "sandal-1");
-    assert_eq!(answer["predictions"][0]["label"], "Sandal");
-    assert_eq!(answer["predictions"][0]["index"], 5);
+    let _worker = scene.worker("w1", &[]);
+    let image = std::fs::read(sample("sandal5.png")).unwrap();
+    let others = (0..20).map(|i| Record::bytes(&format!("other-{i}"), image.clone())).collect::<Vec<_>>();
+    drop(scene.sender().send(&others));
+    scene.results().read_count(others.len(), LIMIT);
+
+    let page = ["kcat-image", "kcat-answer", "kcat-headers", "kcat-json"].map(example).concat();
+    let done = run(&scene, &page);
+    let answers = done
+        .stdout
+        .lines()
+        .map(|line| {
+            let (front, value) = line.split_once(" {").unwrap_or_else(|| panic!("{done:?}"));
+            let (key, headers) = front.split_once(' ').unwrap();
+            let answer: Value = serde_json::from_str(&format!("{{{value}")).unwrap();
+            (key.to_owned(), headers.to_owned(), answer)
+        })
+        .collect::<Vec<_>>();
+    let [sandal, macaw, json] = &answers[..] else { panic!("not three answers: {done:?}") };
+
+    assert!(sandal.0.starts_with("sandal-"), "{sandal:?}");
+    assert_eq!(sandal.2["request_id"], sandal.0.as_str());
+    assert_eq!(sandal.2["predictions"][0]["label"], "Sandal");
+    assert_eq!(sandal.2["predictions"][0]["index"], 5);
+
+    let id = format!("ce_id={}", macaw.0);
+    for header in
+        [&id, "kafka_correlationId=my-own-words", "content-type=application/json", "ce_specversion=1.0"]
+    {
+        assert!(macaw.1.contains(header), "{macaw:?}");
+    }
+    assert_eq!(macaw.2["predictions"][0]["label"], "macaw");
+    assert_eq!(macaw.2["predictions"].as_array().unwrap().len(), 3);
+
+    assert!(json.0.ends_with("-json"), "{json:?}");
+    assert_eq!(json.2["predictions"][0]["label"], "macaw");
+    assert_eq!(json.2["predictions"].as_array().unwrap().len(), 1);
 }
 
-fn kcat_sends_headers_and_json(kind: Kind) {
-    let scene = Scene::on(kind);
-    let _worker = scene.worker("w1", &[]);
-    let done = run(&scene, &example("kcat-headers"));
-    let (front, value) = done.stdout.split_once(" {").unwrap();
-    let answer: Value = serde_json::from_str(&format!("{{{value}")).unwrap();
-    for header in [
-        "ce_id=macaw-1",
-        "kafka_correlationId=my-own-words",
-        "content-type=application/json",
-        "ce_specversion=1.0",
+/// Both programs are compiled from the page and run with a stock client.
+fn java_sends_and_reads() {
+    let scene = Scene::on(Kind::Kafka);
+    let _worker = scene.worker("w1", FASHION_ONLY);
+    for (command, source, jars) in [
+        ("java", "Predict.java", paths::kafka_jars()),
+        ("java-spring", "SpringPredict.java", paths::spring_jars()),
     ] {
-        assert!(front.contains(header), "{front}");
+        let file = scene.folder.join(source);
+        std::fs::write(&file, scene.with_topics(&example(source))).unwrap();
+        let command = example(command)
+            .replace("libs/*", &format!("{}/*", jars.display()))
+            .replace(source, &file.display().to_string());
+        let done = run(&scene, &command);
+        let answer: Value =
+            serde_json::from_str(done.stdout.trim()).unwrap_or_else(|e| panic!("{e}: {done:?}"));
+        assert_eq!(answer["predictions"][0]["label"], "Sandal", "{source}: {answer}");
     }
-    assert_eq!(answer["predictions"][0]["label"], "macaw");
-    assert_eq!(answer["predictions"].as_array().unwrap().len(), 3);
+}
 
-    // The results topic now holds one answer; the next example reads the first of a fresh one.
-    let scene = Scene::on(kind);
-    let _worker = scene.worker("w1", &[]);
-    let done = run(&scene, &example("kcat-json"));
-    let answer: Value = serde_json::from_str(&done.stdout).unwrap();
-    assert_eq!(answer["request_id"], "macaw-2");
-    assert_eq!(answer["predictions"][0]["label"], "macaw");
-    assert_eq!(answer["predictions"].as_array().unwrap().len(), 1);
+/// Others' answers that keep coming do not keep it waiting.
+fn python_gives_up_in_time_on_a_busy_topic() {
+    let scene = Scene::on(Kind::Kafka);
+    let script = scene.folder.join("predict.py");
+    let page = scene.with_topics(&example("predict.py"));
+    let short = page.replace("time.monotonic() + 30", "time.monotonic() + 3");
+    assert_ne!(short, page, "the page has another limit now");
+    std::fs::write(&script, short).unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            let others = Sender::new(&scene.bootstrap_servers, &scene.topics.results);
+            let end = Instant::now() + LIMIT;
+            while !over.load(Ordering::Relaxed) && Instant::now() < end {
+                drop(others.send(&[Record::bytes("other", "{}")]));
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let done = scene.shell(&format!("python3 {} data/samples/sandal5.png bird", script.display()), LIMIT);
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(done.code, Some(1), "{done:?}");
+        assert!(done.stderr.contains("no answer within 30 s"), "{done:?}");
+    });
 }
 
 fn python_sends_and_reads(kind: Kind) {

@@ -23,13 +23,15 @@ pub(crate) enum Part {
     Weights,
     /// Apache Kafka's jars, in .deps/kafka (tests).
     Kafka,
+    /// The jars of Spring for Apache Kafka, in .deps/spring (tests).
+    Spring,
     /// A Python with a Kafka client, in .deps/python (tests).
     Python,
 }
 
 const DEMO: &[Part] = &[Part::System, Part::Libtorch, Part::Weights];
 const DATA: &[Part] = &[Part::System];
-const TEST: &[Part] = &[Part::System, Part::Libtorch, Part::Weights, Part::Kafka, Part::Python];
+const TEST: &[Part] = &[Part::System, Part::Libtorch, Part::Weights, Part::Kafka, Part::Spring, Part::Python];
 
 /// Makes what is missing of the parts named, or of all that the purpose needs.
 pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> Result<()> {
@@ -46,6 +48,7 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> 
             Part::Libtorch => libtorch::ensure(workspace),
             Part::Weights => weights::ensure(workspace),
             Part::Kafka => test_tools::ensure_kafka(workspace),
+            Part::Spring => test_tools::ensure_spring(workspace),
             Part::Python => test_tools::ensure_python(workspace),
         }?;
     }

@@ -80,10 +80,10 @@ const NEEDS: &[Need] = &[
         present: || succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"])),
     },
     Need {
-        what: "a Java runtime of version 17 or later",
+        what: "Java with its compiler (javac), version 17 or later",
         purpose: Purpose::Test,
-        debian: &["openjdk-17-jre-headless", "openjdk-21-jre-headless", "openjdk-25-jre-headless"],
-        present: java_is_recent,
+        debian: &["openjdk-17-jdk-headless", "openjdk-21-jdk-headless", "openjdk-25-jdk-headless"],
+        present: || java_is_recent() && program("javac"),
     },
     Need {
         what: "openssl, which makes certificates for tests",
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn the_demo_needs_no_java() {
         let demo: Vec<_> = NEEDS.iter().filter(|need| need.purpose <= Purpose::Demo).collect();
-        assert!(demo.iter().all(|need| !need.debian[0].contains("jre") && need.debian[0] != "maven"));
+        assert!(demo.iter().all(|need| !need.debian[0].contains("openjdk") && need.debian[0] != "maven"));
         assert!(demo.len() < NEEDS.len());
     }
 

@@ -1,4 +1,5 @@
-//! What only the tests need: Apache Kafka's jars (`.deps/kafka/libs`) and a Python with a Kafka client (`.deps/python`).
+//! What only the tests need: the jars of Apache Kafka and of Spring (`.deps/kafka/libs`, `.deps/spring/libs`) and a Python with a
+//! Kafka client (`.deps/python`).
 
 use std::{path::Path, process::Command};
 
@@ -6,18 +7,27 @@ use anyhow::{Context, Result, bail};
 
 use crate::{process, progress::step, workspace::Workspace};
 
-const POM: &str = "xtask/kafka/pom.xml";
 const REQUIREMENTS: &str = "xtask/python-requirements.txt";
 
-/// Lets Maven fetch Apache Kafka unless the jars are there. Maven verifies what it fetches.
+/// Lets Maven fetch Apache Kafka unless the jars are there.
 pub(crate) fn ensure_kafka(workspace: &Workspace) -> Result<()> {
-    let folder = workspace.deps().join("kafka");
-    let pom = workspace.root().join(POM);
+    ensure_jars(workspace, "kafka", "Apache Kafka for the tests: a download of 44 MB, once", "kafka_2.13-")
+}
+
+/// The same for Spring, which the page's Java example uses.
+pub(crate) fn ensure_spring(workspace: &Workspace) -> Result<()> {
+    ensure_jars(workspace, "spring", "Spring for the tests: a download of 27 MB, once", "spring-kafka-")
+}
+
+/// Copies what `xtask/NAME/pom.xml` names into `.deps/NAME/libs`. Maven verifies what it fetches. One jar has to be there.
+fn ensure_jars(workspace: &Workspace, name: &str, title: &str, jar: &str) -> Result<()> {
+    let folder = workspace.deps().join(name);
+    let pom = workspace.root().join("xtask").join(name).join("pom.xml");
     if same(&folder.join("pom.xml"), &pom)? {
         return Ok(());
     }
-    step("Apache Kafka for the tests: a download of 44 MB, once", || {
-        let scratch = workspace.scratch("kafka")?;
+    step(title, || {
+        let scratch = workspace.scratch(name)?;
         let libs = scratch.join("libs");
         let mut maven = Command::new("mvn");
         maven
@@ -26,12 +36,12 @@ pub(crate) fn ensure_kafka(workspace: &Workspace) -> Result<()> {
             .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
             .arg(format!("-DoutputDirectory={}", libs.display()));
         process::run(&mut maven)?;
-        let broker = std::fs::read_dir(&libs)
+        let found = std::fs::read_dir(&libs)
             .with_context(|| format!("Maven wrote nothing into {}", libs.display()))?
             .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().starts_with("kafka_2.13-"));
-        if !broker {
-            bail!("Maven fetched no broker into {}", libs.display());
+            .any(|entry| entry.file_name().to_string_lossy().starts_with(jar));
+        if !found {
+            bail!("Maven fetched no {jar}*.jar into {}", libs.display());
         }
         // Last: it says that the folder is whole, and for which versions.
         std::fs::copy(&pom, scratch.join("pom.xml"))?;
