@@ -26,6 +26,7 @@ mod memory;
 mod page;
 mod replies;
 mod round_trip;
+mod upgrade;
 mod worker_process;
 
 /// A worker that has only the small net: it is ready sooner.
