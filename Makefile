@@ -5,7 +5,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 RUST := $(shell sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml)
 XTASK := cargo run --quiet --package xtask --
 
-.PHONY: help demo test test-more setup data lint audit bench compose-test clean bootstrap
+.PHONY: help demo test test-more setup data lint audit bench chaos compose-test clean bootstrap
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo 'make lint          formatting, dependency policy, clippy, documentation'
 	@echo 'make audit         licences and known vulnerabilities of dependencies; needs the internet'
 	@echo 'make bench         measure decoding and inference'
+	@echo 'make chaos         kill workers under load and count what it costs: KILLS=20; not part of make test'
 	@echo 'make compose-test  try docker-compose.yml: docker or podman, not part of make test'
 	@echo 'make clean         remove what was built; what was fetched (.deps) stays'
 
@@ -30,6 +31,11 @@ data: bootstrap
 bench: bootstrap
 	@$(XTASK) setup --for demo
 	cargo bench --package model
+
+KILLS ?= 20
+chaos: bootstrap
+	@$(XTASK) setup
+	cargo run --package e2e --example chaos -- $(KILLS)
 
 clean: bootstrap
 	cargo clean

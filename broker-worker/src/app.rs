@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::Announcer;
+use crate::book::Book;
 use crate::broker::{self, BrokerSource};
 use crate::clients;
 use crate::config::Config;
@@ -22,7 +23,6 @@ use crate::metrics::Metrics;
 use crate::models::{Models, ModelsError};
 use crate::outbox::{Announcements, KafkaOutbox};
 use crate::pipeline::{self, PipelineError};
-use crate::rooms::commit::Book;
 use crate::rooms::consume::Shared;
 use crate::served::Served;
 
@@ -139,7 +139,7 @@ pub async fn build_with(config: Config, models: Models, dir: &RuntimeDir) -> Res
     let broker = BrokerSource::find(&config, dir)?;
     let shared = Shared {
         book: Book::new(config.group.delivery),
-        load: Arc::default(),
+        pressure: Arc::default(),
         health: Arc::new(Health::default()),
         metrics: Arc::new(Metrics::default()),
     };

@@ -32,10 +32,9 @@ pub fn consumer(config: &Config, broker: &Broker) -> Result<ClientConfig, Settin
             client.set("group.protocol", "consumer");
         }
     }
-    // librdkafka commits by itself what the consume room has stored, and nothing else.
-    client.set("enable.auto.commit", "true");
+    // The consume room commits what is answered, and nothing else does.
+    client.set("enable.auto.commit", "false");
     client.set("enable.auto.offset.store", "false");
-    unless_given(&mut client, "auto.commit.interval.ms", "1000");
     unless_given(&mut client, "statistics.interval.ms", "1000");
     Ok(client)
 }
@@ -74,9 +73,9 @@ mod tests {
     }
 
     #[test]
-    fn offsets_are_stored_by_the_worker_alone() {
+    fn offsets_are_committed_by_the_worker_alone() {
         let client = consumer(&Config::default(), &Broker::kafka("h:1")).unwrap();
-        assert_eq!(client.get("enable.auto.commit"), Some("true"));
+        assert_eq!(client.get("enable.auto.commit"), Some("false"));
         assert_eq!(client.get("enable.auto.offset.store"), Some("false"));
         assert_eq!(client.get("auto.offset.reset"), Some("earliest"));
         assert_eq!(client.get("session.timeout.ms"), Some("10000"));
@@ -104,10 +103,10 @@ mod tests {
     #[test]
     fn what_the_user_gives_stands() {
         let config = config(
-            "kafka: {consumer: {auto.commit.interval.ms: '7'}, producer: {message.timeout.ms: '8', message.max.bytes: '9000'}}",
+            "kafka: {consumer: {statistics.interval.ms: '7'}, producer: {message.timeout.ms: '8', message.max.bytes: '9000'}}",
         );
         let broker = Broker::kafka("h:1");
-        assert_eq!(consumer(&config, &broker).unwrap().get("auto.commit.interval.ms"), Some("7"));
+        assert_eq!(consumer(&config, &broker).unwrap().get("statistics.interval.ms"), Some("7"));
         let client = producer(&config, &broker).unwrap();
         assert_eq!(client.get("message.timeout.ms"), Some("8"));
         assert_eq!(client.get("message.max.bytes"), Some("9000"));

@@ -8,11 +8,11 @@ use registry::{Class, Classes};
 use tokio::time::Instant;
 use wire::{Encoding, ModelId, ReplyTo, TraceContext};
 
+use crate::book::Book;
 use crate::config::Delivery;
 use crate::lane::{Lane, Queue};
 use crate::metrics::Metrics;
 use crate::parcels::{Asker, Job, Ticket};
-use crate::rooms::commit::Book;
 use crate::served::{LoadError, Served};
 
 /// An image of this value makes the engine fail.

@@ -6,10 +6,11 @@
 //!
 //! From outside it is [`Config`], [`build`] and [`run`]; the rest is its own:
 //!
-//! - `rooms`: the seven rooms; `parcels`: what they hand to each other; `pipeline`: wires them; `supervise`: hears of
+//! - `rooms`: one file each; `parcels`: what they hand to each other; `pipeline`: wires them; `supervise`: hears of
 //!   their end; `capacity`: the figures on the arrows. Decode, queue and batch too hand answers to respond: those of
-//!   requests that are not computed. A ticket needs no channel: it writes itself into commit's book.
-//! - `lane`: a model version and the jobs that wait for it; `load`: the rule behind back-pressure.
+//!   requests that are not computed. A ticket needs no channel: it writes itself into commit's `book`.
+//! - `lane`: a model version and the jobs that wait for it; `book`: which offsets may be
+//!   committed; `pressure`: the rule behind back-pressure.
 //! - `served`, `models` and `engines`: what the rooms ask of a model, all that there are, and the engines behind them.
 //! - `outbox`: the producer; `clients`: what librdkafka is given; `broker`: which broker, and waiting for it.
 //! - `app`: all of it, built and run; [`args`] and [`config`]: what there is to set; `http`, `health`, `metrics`,
@@ -21,6 +22,7 @@
 mod announce;
 mod app;
 pub mod args;
+mod book;
 mod broker;
 mod capacity;
 mod clients;
@@ -31,7 +33,6 @@ mod engines;
 mod health;
 mod http;
 mod lane;
-mod load;
 mod metrics;
 mod micros;
 mod models;
@@ -40,6 +41,7 @@ mod parcels;
 mod pipeline;
 #[cfg(test)]
 mod pipeline_tests;
+mod pressure;
 mod rooms;
 mod served;
 mod supervise;

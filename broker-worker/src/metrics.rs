@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use wire::{ErrorCode, ModelId, Timings};
 
@@ -32,6 +32,7 @@ pub struct Metrics {
     stages: HistogramVec,
     errors: IntCounterVec,
     lag: IntGaugeVec,
+    oldest: GaugeVec,
     /// Records sent to the dead-letter topic.
     pub dead_letters: IntCounter,
     /// Replies that went another way than asked.
@@ -42,6 +43,8 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// 1 while partitions are paused.
     pub paused: IntGauge,
+    /// Partitions that are paused alone.
+    pub held_back: IntGauge,
     /// Rebalances seen.
     pub rebalances: IntCounter,
 }
@@ -144,6 +147,11 @@ impl Metrics {
                 "Records on the partition behind the committed offset",
                 &["topic", "partition"],
             ),
+            oldest: families.ages(
+                "mlaas_worker_oldest_unanswered_seconds",
+                "How long the first record of the partition that has no answer has been waiting for it; 0 where there is none",
+                &["topic", "partition"],
+            ),
             dead_letters: families
                 .counter("mlaas_worker_dead_letters_total", "Records sent to the dead-letter topic"),
             rerouted: families.counter(
@@ -156,6 +164,10 @@ impl Metrics {
             ),
             in_flight: families.gauge("mlaas_worker_in_flight_requests", "Requests taken and not yet answered"),
             paused: families.gauge("mlaas_worker_paused", "1 while back-pressure has partitions paused"),
+            held_back: families.gauge(
+                "mlaas_worker_held_back_partitions",
+                "Partitions that are paused alone, since many records behind their first unanswered one are answered",
+            ),
             rebalances: families.counter("mlaas_worker_rebalances_total", "Assignments and revocations seen"),
             registry,
         }
@@ -211,10 +223,17 @@ impl Metrics {
         self.lag.with_label_values(&[topic, &partition.to_string()]).set(lag);
     }
 
+    /// How long a partition's first record without an answer has been waiting.
+    pub fn set_oldest(&self, topic: &str, partition: i32, age: Duration) {
+        self.oldest.with_label_values(&[topic, &partition.to_string()]).set(age.as_secs_f64());
+    }
+
     /// The partition is another worker's now.
-    pub fn forget_lag(&self, topic: &str, partition: i32) {
+    pub fn forget_partition(&self, topic: &str, partition: i32) {
+        let labels = [topic, &partition.to_string()];
         // Where it was never set there is nothing to remove.
-        drop(self.lag.remove_label_values(&[topic, &partition.to_string()]));
+        drop(self.lag.remove_label_values(&labels));
+        drop(self.oldest.remove_label_values(&labels));
     }
 
     /// All of them in Prometheus' text format.
@@ -273,6 +292,10 @@ impl Families<'_> {
         let info = self.gauges("mlaas_worker_build_info", "1; what this worker was built from", &labels);
         let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
         info.with_label_values(&[env!("CARGO_PKG_VERSION"), &librdkafka]).set(1);
+    }
+
+    fn ages(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.register(GaugeVec::new(Opts::new(name, help), labels).expect("a valid name"))
     }
 
     fn counter(&self, name: &str, help: &str) -> IntCounter {
@@ -335,7 +358,10 @@ mod tests {
         {
             assert!(text.lines().any(|l| l.starts_with(family)), "{family}");
         }
-        metrics.forget_lag("predict.requests", 2);
-        assert!(!metrics.text().contains("kafka_consumer_lag{"));
+        metrics.set_oldest("predict.requests", 2, Duration::from_millis(1500));
+        let oldest = r#"mlaas_worker_oldest_unanswered_seconds{partition="2",topic="predict.requests"} 1.5"#;
+        assert!(metrics.text().contains(oldest), "{}", metrics.text());
+        metrics.forget_partition("predict.requests", 2);
+        assert!(!metrics.text().contains(r#"partition="2""#));
     }
 }

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use tracing::Span;
 use wire::{Encoding, ErrorCode, ErrorReply, Headers, Prediction, ReplyTo, Timings, TraceContext};
 
+use crate::book::Book;
 use crate::lane::Lane;
-use crate::load::Hold;
 use crate::micros::micros;
-use crate::rooms::commit::Book;
+use crate::pressure::Hold;
 use crate::served::Served;
 
 /// A record as it came from Kafka.
@@ -46,9 +46,14 @@ impl Original {
     /// How many bytes it holds, near enough to bound memory by.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.value.as_ref().map_or(0, Vec::len) + self.key.as_ref().map_or(0, Vec::len)
+        let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let headers = self.headers.iter().map(|(name, value)| HEADER + name.len() + length(value));
+        length(self.value.as_deref()) + length(self.key.as_deref()) + headers.sum::<usize>()
     }
 }
+
+/// What a header takes beside its name and value: two vectors of them and what the allocator adds.
+const HEADER: usize = 80;
 
 /// From consume to decode: a record nobody has looked into yet.
 #[derive(Debug)]
@@ -82,6 +87,25 @@ pub struct Asker {
     pub span: Span,
     /// What the record must give back.
     pub ticket: Ticket,
+}
+
+impl Asker {
+    /// How many bytes it holds, and its reply with it, which carries most of them again.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let Self { id, key, reply_to, trace, .. } = self;
+        let held = [
+            id.len(),
+            key.as_ref().map_or(0, Vec::len),
+            reply_to.correlation_id.as_ref().map_or(0, Vec::len),
+            length(&reply_to.topic),
+            length(&trace.parent),
+            length(&trace.state),
+            length(&trace.baggage),
+        ];
+        2 * held.iter().sum::<usize>()
+    }
 }
 
 /// From decode through queue and batch: a request that can be computed.

@@ -3,6 +3,7 @@
 //! - [`settings`]: the `kafka` section of a configuration file, and what librdkafka is given for it.
 //! - [`mod@locate`]: which broker to use, and where the embedded one is found.
 //! - [`embedded`]: a broker inside the process, for a first try and for tests.
+//! - [`commit`]: a commit that nobody waits for.
 //! - [`cluster`]: whether a broker answers, and what it is.
 //! - [`topics`]: the names of the four topics, and making them on a real Kafka.
 //! - [`headers`]: record headers in and out of librdkafka.
@@ -10,6 +11,7 @@
 //! - [`log`]: librdkafka's own talk, as `tracing` events instead of lines on stderr.
 
 pub mod cluster;
+pub mod commit;
 mod defaults;
 pub mod embedded;
 pub mod headers;
@@ -20,6 +22,7 @@ pub mod settings;
 pub mod topics;
 
 pub use cluster::{Cluster, ProbeError, Unreachable, probe};
+pub use commit::begin_commit;
 pub use embedded::{EmbeddedBroker, EmbeddedError};
 pub use headers::{from_headers, to_headers};
 pub use locate::{Broker, LocateError, RuntimeDir, locate};

@@ -50,6 +50,12 @@ impl<'a> Stream<'a> {
         self.answered.len()
     }
 
+    /// How many answers have come beyond the first of each request.
+    #[must_use]
+    pub fn duplicates(&self) -> usize {
+        self.shares.values().sum::<usize>() - self.answered.len()
+    }
+
     /// How many answers that worker has given.
     #[must_use]
     pub fn answered_by(&self, worker: &str) -> usize {
@@ -110,7 +116,8 @@ impl<'a> Stream<'a> {
         )
     }
 
-    fn look(&mut self) {
+    /// Reads the answers that have come.
+    pub fn look(&mut self) {
         self.results.poll();
         for result in &self.results.seen[self.looked_at..] {
             let value = result.value.as_deref().unwrap_or_default();

@@ -326,10 +326,17 @@ impl Offsets {
     /// committed.
     #[must_use]
     pub fn of_group(bootstrap_servers: &str, group: &str, topic: &str) -> Vec<(i64, i64)> {
+        let committed = Self::committed(bootstrap_servers, group, topic);
+        let ends = Self::end(&consumer(bootstrap_servers, group), topic);
+        committed.into_iter().zip(ends).map(|(committed, end)| (committed.unwrap_or(0), end)).collect()
+    }
+
+    /// Where a group stands on each partition; `None` where nothing was ever committed.
+    #[must_use]
+    pub fn committed(bootstrap_servers: &str, group: &str, topic: &str) -> Vec<Option<i64>> {
         let consumer = consumer(bootstrap_servers, group);
-        let ends = Self::end(&consumer, topic);
         let mut asked = TopicPartitionList::new();
-        for (partition, _) in (0..).zip(&ends) {
+        for partition in 0..partitions(&consumer, topic) {
             asked.add_partition(topic, partition);
         }
         let answer = crate::wait_until("committed offsets", crate::PATIENCE, || {
@@ -337,10 +344,10 @@ impl Offsets {
         });
         let committed = |partition| match answer.find_partition(topic, partition).map(|found| found.offset())
         {
-            Some(Offset::Offset(offset)) => offset,
-            _ => 0,
+            Some(Offset::Offset(offset)) => Some(offset),
+            _ => None,
         };
-        (0..).zip(ends).map(|(partition, end)| (committed(partition), end)).collect()
+        (0..asked.count()).map(|partition| committed(i32::try_from(partition).unwrap_or(-1))).collect()
     }
 }
 

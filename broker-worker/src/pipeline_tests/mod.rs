@@ -2,6 +2,7 @@
 
 mod endings;
 mod flow;
+mod offsets;
 mod requests;
 
 use std::collections::{BTreeMap, HashMap};
@@ -152,7 +153,11 @@ impl Fixture {
 
     fn assert_all_committed(&self) {
         for (partition, (committed, end)) in self.committed() {
-            assert_eq!(committed, Offset::Offset(end), "partition {partition}");
+            // A worker that ends at once has committed nothing on a partition without records.
+            assert!(
+                committed == Offset::Offset(end) || end == 0,
+                "partition {partition}: {committed:?} of {end}"
+            );
         }
     }
 }

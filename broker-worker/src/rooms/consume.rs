@@ -1,48 +1,65 @@
 //! The only room that knows the consumer: one OS thread that polls. It takes records while there is room, pauses the
 //! partitions while there is none and goes on polling, gives partitions back with what was taken from them answered, and
-//! stores the offsets that the book says may be stored. It is also the only room that watches for the end: it stops
-//! taking, which closes its output, and stays in the group until all that it took is answered.
+//! commits the offsets that the book says may be committed. It is also the only room that watches for the end: it stops
+//! taking, which closes its output, and stays in the group until all that it took is answered and committed.
+//!
+//! - [`read`]: from a message to a record;
+//! - [`commits`]: when to commit;
+//! - [`context`]: what librdkafka calls back: rebalances, figures, answers to commits;
+//! - [`refusals`]: what the broker refuses, said and shown.
 
-use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod commits;
+mod context;
+mod read;
+mod refusals;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use kafka::from_headers;
-use kafka::headers::{HeadersError, Pair};
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use kafka::begin_commit;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::statistics::Statistics;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use wire::Headers;
 
+use self::context::Context;
+use self::read::Polled;
+use crate::book::Book;
 use crate::config::{BackPressure, Config};
 use crate::health::{Health, Pulse};
-use crate::load::{Flow, Load, Step};
 use crate::metrics::Metrics;
-use crate::parcels::{Original, Record};
-use crate::rooms::commit::Book;
+use crate::parcels::Record;
+use crate::pressure::{Flow, Pressure, Step};
 
 /// The longest poll: within it the room hears of the end, of answers and of rebalances.
-const POLL: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(20);
 /// A poll without taking, while partitions are paused.
 const IDLE_POLL: Duration = Duration::from_millis(10);
 /// How long a full worker may make room, unpolled, before the partitions are paused: long enough that one that is merely
 /// busy never pauses, and short beside any timeout of the group.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a question to the broker about a partition may take.
-const ASK: Duration = Duration::from_secs(5);
+/// Between two looks at how far partitions at rest have been read.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a question to the broker about the topic may take, where nothing else is to be done.
+const ASK: Duration = Duration::from_secs(1);
 
-/// The consumer's own failure, after which it can't go on.
+/// Why the room can't end well.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the consumer failed for good: {0}")]
-pub struct Fatal(String);
+pub enum Fatal {
+    /// The consumer can't go on.
+    #[error("the consumer failed for good: {0}")]
+    Consumer(#[source] RDKafkaErrorCode),
+    /// All is answered, and the broker does not have the last offsets.
+    #[error(
+        "the last offsets were not committed within shutdown.grace: Kafka delivers again what was answered last \
+         (partition and offset: {0:?})"
+    )]
+    LastCommit(Vec<(i32, i64)>),
+}
 
 /// What the room shares with others.
 #[derive(Clone, Debug)]
@@ -50,7 +67,7 @@ pub struct Shared {
     /// What is taken and answered.
     pub book: Arc<Book>,
     /// How much is under way.
-    pub load: Arc<Load>,
+    pub pressure: Arc<Pressure>,
     /// Who asks how it goes.
     pub health: Arc<Health>,
     /// What is counted.
@@ -69,14 +86,10 @@ pub struct Consume {
     /// Since when there is no room, while nothing is polled.
     full_since: Option<Instant>,
     /// Polled while there was no room for it, which happens around a rebalance.
-    held: VecDeque<Held>,
-}
-
-struct Held {
-    original: Original,
-    unreadable: Option<String>,
-    assignment: u64,
-    arrived: tokio::time::Instant,
+    held: VecDeque<Polled>,
+    /// Partitions that are paused alone: they are too far ahead of their first unanswered record.
+    ahead: BTreeSet<i32>,
+    looked: Instant,
 }
 
 impl Consume {
@@ -87,14 +100,7 @@ impl Consume {
     pub fn new(client: &ClientConfig, config: &Config, shared: Shared) -> KafkaResult<Self> {
         let topic: Arc<str> = Arc::from(config.topics.requests.as_str());
         let pulse = shared.health.pulse("consume");
-        let context = Context {
-            shared: shared.clone(),
-            pulse: pulse.clone(),
-            topic: Arc::clone(&topic),
-            drain: config.group.drain_timeout,
-            fresh: AtomicBool::new(false),
-            closing: AtomicBool::new(false),
-        };
+        let context = Context::new(client, config, Arc::clone(&topic), shared.clone(), pulse.clone());
         let consumer: BaseConsumer<Context> = client.create_with_context(context)?;
         consumer.subscribe(&[&topic])?;
         Ok(Self {
@@ -107,6 +113,8 @@ impl Consume {
             flow: Flow::default(),
             full_since: None,
             held: VecDeque::new(),
+            ahead: BTreeSet::new(),
+            looked: Instant::now(),
         })
     }
 
@@ -114,7 +122,7 @@ impl Consume {
     /// asked for. Says how many records are not answered.
     ///
     /// # Errors
-    /// [`Fatal`] where the consumer can't go on.
+    /// [`Fatal`] where the consumer can't go on, or the last offsets can't be committed.
     pub fn run(
         mut self,
         records: mpsc::Sender<Record>,
@@ -125,17 +133,23 @@ impl Consume {
             self.step(&records)?;
         }
         drop(records);
-        Ok(self.finish(now))
+        self.finish(now)
     }
 
     fn step(&mut self, records: &mpsc::Sender<Record>) -> Result<(), Fatal> {
-        self.store();
+        let now = Instant::now();
+        self.look(now);
+        self.commit(now);
+        self.let_on();
         self.pulse.beat();
         if self.consumer.context().fresh.swap(false, Ordering::Relaxed) {
             self.begin_partitions();
         }
+        if self.consumer.context().refusals.wants_look(&self.shared.health, now) {
+            self.ask_again(now);
+        }
         let permit = records.try_reserve().ok();
-        let amount = self.shared.load.amount();
+        let amount = self.shared.pressure.amount();
         self.shared.metrics.in_flight.set(i64::try_from(amount.requests).unwrap_or(i64::MAX));
         let permit = match (self.held.pop_front(), permit) {
             (Some(held), Some(permit)) => {
@@ -156,7 +170,7 @@ impl Consume {
         match step {
             // Short waits do not pause: a pause throws away what was fetched ahead.
             Step::Wait if blocked => std::thread::sleep(Duration::from_millis(1)),
-            Step::Wait => self.shared.load.wait_low(&self.marks, POLL),
+            Step::Wait => self.shared.pressure.wait_low(&self.marks, POLL),
             Step::Pause => self.pause(),
             Step::Resume => self.resume(),
             Step::Take => return self.poll(POLL, permit),
@@ -166,49 +180,40 @@ impl Consume {
     }
 
     fn poll(&mut self, timeout: Duration, permit: Option<mpsc::Permit<'_, Record>>) -> Result<(), Fatal> {
-        let held = match self.consumer.poll(timeout) {
+        let polled = match self.consumer.poll(timeout) {
             None => return Ok(()),
-            Some(Ok(message)) => self.read(&message),
+            Some(Ok(message)) => read::read(&self.topic, &self.shared.book, &message),
             Some(Err(error)) => return self.error(&error),
         };
         match permit {
-            Some(permit) => self.hand_over(held, permit),
-            None => self.held.push_back(held),
+            Some(permit) => self.hand_over(polled, permit),
+            None => self.held.push_back(polled),
         }
         Ok(())
     }
 
-    fn read(&self, message: &BorrowedMessage<'_>) -> Held {
-        let (headers, unreadable) = guarded(|| from_headers(message));
-        let original = Original {
-            topic: Arc::clone(&self.topic),
-            partition: message.partition(),
-            offset: message.offset(),
-            key: message.key().map(<[u8]>::to_vec),
-            value: message.payload().map(<[u8]>::to_vec),
-            headers,
-            timestamp: message.timestamp().to_millis().and_then(|ms| Timestamp::from_millisecond(ms).ok()),
-        };
-        let assignment = self.shared.book.assignment(original.partition);
-        Held { original, unreadable, assignment, arrived: tokio::time::Instant::now() }
-    }
-
-    fn hand_over(&self, held: Held, permit: mpsc::Permit<'_, Record>) {
-        let Held { original, unreadable, assignment, arrived } = held;
-        let Shared { book, load, .. } = &self.shared;
-        let ticket = book.begin(original.partition, original.offset, assignment, load, original.bytes());
+    fn hand_over(&mut self, polled: Polled, permit: mpsc::Permit<'_, Record>) {
+        let Polled { original, unreadable, assignment, arrived } = polled;
+        let Shared { book, pressure, .. } = &self.shared;
+        let partition = original.partition;
+        let ticket = book.begin(partition, original.offset, assignment, pressure, original.bytes());
         // No ticket: the partition was given back meanwhile, and its next owner reads the record.
         if let Some(ticket) = ticket {
             permit.send(Record { original, unreadable, ticket, arrived });
+            if book.ahead(partition) >= self.marks.high_requests * 2 {
+                self.hold_back(partition);
+            }
         }
     }
 
     fn error(&self, error: &KafkaError) -> Result<(), Fatal> {
         match error {
-            KafkaError::MessageConsumptionFatal(code) => Err(Fatal(code.to_string())),
+            KafkaError::MessageConsumptionFatal(code) => Err(Fatal::Consumer(*code)),
             // The topic is made in a moment, or the broker comes back: librdkafka goes on by itself.
             other => {
-                tracing::debug!(error = %other, "the consumer goes on");
+                if let Some(code) = other.rdkafka_error_code() {
+                    self.consumer.context().refusals.heard(code, &self.shared.health, Instant::now());
+                }
                 Ok(())
             }
         }
@@ -216,14 +221,23 @@ impl Consume {
 
     fn pause(&self) {
         self.shared.metrics.paused.set(1);
-        tracing::debug!(load = ?self.shared.load.amount(), "the worker is full: partitions are paused");
+        tracing::debug!(amount = ?self.shared.pressure.amount(), "the worker is full: partitions are paused");
         self.with_assignment("paused", |assignment| self.consumer.pause(assignment));
     }
 
+    /// All partitions but those that are paused alone.
     fn resume(&self) {
         self.shared.metrics.paused.set(0);
         tracing::debug!("there is room again: partitions are resumed");
-        self.with_assignment("resumed", |assignment| self.consumer.resume(assignment));
+        self.with_assignment("resumed", |assignment| {
+            let mut those = TopicPartitionList::new();
+            for element in assignment.elements() {
+                if !self.ahead.contains(&element.partition()) {
+                    those.add_partition(element.topic(), element.partition());
+                }
+            }
+            self.consumer.resume(&those)
+        });
     }
 
     fn with_assignment(&self, what: &str, act: impl Fn(&TopicPartitionList) -> KafkaResult<()>) {
@@ -238,214 +252,144 @@ impl Consume {
         }
     }
 
-    /// After partitions were added. They come as they were left when this consumer last had them, paused or not. And a
-    /// group that never committed gets its first offsets, so that whatever scales workers by lag sees one.
+    /// Pauses that partition alone: were the worker killed, all that is answered behind its first unanswered record would
+    /// be answered again.
+    fn hold_back(&mut self, partition: i32) {
+        if self.ahead.insert(partition) {
+            let oldest = self.shared.book.oldest().into_iter().find(|(p, _)| *p == partition);
+            let oldest = oldest.and_then(|(_, oldest)| oldest);
+            tracing::warn!(
+                partition,
+                offset = oldest.map(|oldest| oldest.offset),
+                seconds = oldest.map(|oldest| oldest.since.elapsed().as_secs()),
+                "a record has no answer yet and many behind it have: its partition is paused until it has"
+            );
+            self.alone("paused", partition, |those| self.consumer.pause(those));
+        }
+        self.shared.metrics.held_back.set(i64::try_from(self.ahead.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Resumes the partitions that are no longer too far ahead.
+    fn let_on(&mut self) {
+        if self.ahead.is_empty() {
+            return;
+        }
+        let book = &self.shared.book;
+        let (ahead, on): (BTreeSet<i32>, BTreeSet<i32>) =
+            self.ahead.iter().partition(|p| book.ahead(**p) > self.marks.high_requests);
+        self.ahead = ahead;
+        for partition in on {
+            tracing::info!(partition, "its records are answered: the partition is resumed");
+            if self.flow != Flow::Paused {
+                self.alone("resumed", partition, |those| self.consumer.resume(those));
+            }
+        }
+        self.shared.metrics.held_back.set(i64::try_from(self.ahead.len()).unwrap_or(i64::MAX));
+    }
+
+    fn alone(&self, what: &str, partition: i32, act: impl Fn(&TopicPartitionList) -> KafkaResult<()>) {
+        let mut that = TopicPartitionList::new();
+        that.add_partition(&self.topic, partition);
+        if let Err(error) = act(&that) {
+            tracing::debug!(partition, %error, "the partition could not be {what}");
+        }
+    }
+
+    /// After partitions were added: they come as they were left when this consumer last had them, paused or not.
     fn begin_partitions(&self) {
         if self.flow == Flow::Paused {
             self.pause();
         } else {
             self.resume();
         }
+    }
+
+    /// Whether a refused topic is refused still: the broker is asked, and reading begins anew, so that librdkafka says it
+    /// again.
+    fn ask_again(&self, now: Instant) {
+        let refusals = &self.consumer.context().refusals;
         // The broker may take its time.
         self.pulse.rest();
-        if let Err(error) = self.commit_first_positions() {
-            tracing::debug!(%error, "the first positions were not committed");
-        }
-    }
-
-    fn commit_first_positions(&self) -> KafkaResult<()> {
-        let assignment = self.consumer.assignment()?;
-        if assignment.count() == 0 {
-            return Ok(());
-        }
-        let committed = self.consumer.committed_offsets(assignment, ASK)?;
-        let mut first = TopicPartitionList::new();
-        for element in committed.elements() {
-            if element.offset() == Offset::Invalid {
-                let (low, _) = self.consumer.fetch_watermarks(element.topic(), element.partition(), ASK)?;
-                first.add_partition_offset(element.topic(), element.partition(), Offset::Offset(low))?;
+        match self.consumer.fetch_metadata(Some(&self.topic), ASK) {
+            Ok(metadata) => {
+                let error = metadata.topics().iter().find_map(rdkafka::metadata::MetadataTopic::error);
+                if let Some(code) = error.map(RDKafkaErrorCode::from) {
+                    refusals.heard(code, &self.shared.health, now);
+                }
             }
+            Err(error) => tracing::debug!(%error, "the broker can't be asked about the topic"),
         }
-        if first.count() == 0 { Ok(()) } else { self.consumer.commit(&first, CommitMode::Async) }
+        self.with_assignment("paused", |assignment| self.consumer.pause(assignment));
+        if self.flow != Flow::Paused {
+            self.resume();
+        }
     }
 
-    fn store(&self) {
-        store(&self.consumer, &self.topic, &self.shared.book);
+    /// Partitions at rest are committed to where they were read, so that the committed offset becomes the end of the log
+    /// though markers of transactions stand there.
+    fn look(&mut self, now: Instant) {
+        // What is held has no ticket yet, and counts as read.
+        if now.duration_since(self.looked) < LOOK || !self.held.is_empty() {
+            return;
+        }
+        self.looked = now;
+        match self.consumer.position() {
+            Ok(positions) => {
+                for element in positions.elements() {
+                    if let Offset::Offset(position) = element.offset() {
+                        self.shared.book.passed(element.partition(), position);
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(%error, "the consumer does not say how far it has read"),
+        }
     }
 
-    /// Stays in the group until all is answered, so that nobody else is given what this worker still answers. Says how
-    /// many records were not.
-    fn finish(mut self, now: &CancellationToken) -> usize {
+    /// Begins to commit what is due, where the commit before is through.
+    fn commit(&self, now: Instant) {
+        let commits = &self.consumer.context().commits;
+        if !commits.may_begin(now) {
+            return;
+        }
+        let due = self.shared.book.due();
+        if due.is_empty() {
+            return;
+        }
+        match commits::list(&self.topic, &due).and_then(|list| begin_commit(&self.consumer, &list)) {
+            Ok(()) => commits.begun(now),
+            Err(error) => tracing::debug!(%error, "no commit could begin"),
+        }
+    }
+
+    /// Stays in the group until all is answered and committed, so that nobody else is given what this worker still
+    /// answers. Says how many records were not.
+    fn finish(mut self, now: &CancellationToken) -> Result<usize, Fatal> {
         self.shared.health.set_draining();
         let taken = self.shared.book.outstanding();
         tracing::info!(requests = taken, "no more is taken; what was taken is being answered");
         self.held.clear();
         self.pause();
         let deadline = Instant::now() + self.grace;
-        let left = loop {
+        let (left, due) = loop {
             self.pulse.beat();
-            self.store();
-            let left = self.shared.book.outstanding();
-            if left == 0 || Instant::now() >= deadline || now.is_cancelled() {
-                break left;
+            self.commit(Instant::now());
+            let (left, due) = (self.shared.book.outstanding(), self.shared.book.due());
+            let over = Instant::now() >= deadline || now.is_cancelled();
+            if over || left == 0 && due.is_empty() {
+                break (left, due);
             }
-            // What is polled now has no ticket: its offset is stored by nobody.
+            // What is polled now has no ticket: its offset is committed by nobody.
             if let Some(Err(error)) = self.consumer.poll(IDLE_POLL) {
                 tracing::debug!(%error, "the consumer goes on");
             }
         };
         self.pulse.rest();
         self.consumer.context().closing.store(true, Ordering::Relaxed);
-        if !now.is_cancelled() {
-            commit(&self.consumer);
-        }
         // Closing it leaves the group.
         drop(self.consumer);
-        left
-    }
-}
-
-/// A record's headers, and what is wrong where they can't be read. This thread may not end at a record: whoever takes its
-/// partitions over would end at the same one.
-fn guarded(read: impl FnOnce() -> Result<Vec<Pair>, HeadersError>) -> (Headers, Option<String>) {
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(Ok(pairs)) => (pairs.into_iter().collect(), None),
-        Ok(Err(error)) => (Headers::new(), Some(error.to_string())),
-        Err(_) => (Headers::new(), Some("the record's headers can't be read: the reader gave up".to_owned())),
-    }
-}
-
-/// Hands what the book says may be stored to librdkafka, which commits it every second.
-fn store(consumer: &BaseConsumer<Context>, topic: &str, book: &Book) {
-    for (partition, offset) in book.storable() {
-        if let Err(error) = consumer.store_offset(topic, partition, offset) {
-            tracing::debug!(partition, offset, %error, "not stored: the partition is another worker's now");
+        if left == 0 && !due.is_empty() && !now.is_cancelled() {
+            return Err(Fatal::LastCommit(due));
         }
-    }
-}
-
-fn commit(consumer: &BaseConsumer<Context>) {
-    match consumer.commit_consumer_state(CommitMode::Sync) {
-        Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-        Err(error) => tracing::warn!(%error, "not committed: Kafka delivers some records again"),
-    }
-}
-
-/// What librdkafka calls back, all of it on this room's thread, from within poll.
-pub struct Context {
-    shared: Shared,
-    pulse: Pulse,
-    topic: Arc<str>,
-    drain: Duration,
-    /// Partitions were added.
-    fresh: AtomicBool,
-    /// The room has drained already.
-    closing: AtomicBool,
-}
-
-impl Context {
-    fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) {
-        let Shared { book, health, metrics, .. } = &self.shared;
-        if consumer.assignment_lost() {
-            tracing::warn!(
-                ?partitions,
-                "partitions were lost: other workers answer what was taken from them"
-            );
-            health.set_joined(false);
-        } else if !self.closing.load(Ordering::Relaxed) {
-            // Polling stands still meanwhile, so that nothing more is taken; librdkafka's own thread keeps the session.
-            self.pulse.rest();
-            let left = book.drain(partitions, Instant::now() + self.drain);
-            store(consumer, &self.topic, book);
-            commit(consumer);
-            if left > 0 {
-                tracing::warn!(
-                    ?partitions,
-                    left,
-                    "given back before all was answered: others answer these again"
-                );
-            }
-        }
-        book.forget(partitions.iter().copied());
-        for partition in partitions {
-            metrics.forget_lag(&self.topic, *partition);
-        }
-    }
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        kafka::log::line(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        kafka::log::error(&error, reason);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        let Shared { health, metrics, book, .. } = &self.shared;
-        let up = |broker: &rdkafka::statistics::Broker| broker.state == "UP" && broker.nodeid >= 0;
-        health.set_connected(statistics.brokers.values().any(up));
-        if let Some(group) = &statistics.cgrp {
-            health.set_joined(group.state == "up" && group.join_state == "steady");
-        }
-        let Some(topic) = statistics.topics.get(&*self.topic) else { return };
-        for (partition, figures) in &topic.partitions {
-            // -1 is not known: nothing was committed yet.
-            let lag = [figures.consumer_lag, figures.consumer_lag_stored].into_iter().find(|lag| *lag >= 0);
-            if let Some(lag) = lag.filter(|_| book.owns(*partition)) {
-                metrics.set_lag(&self.topic, *partition, lag);
-            }
-        }
-    }
-}
-
-impl ConsumerContext for Context {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        self.shared.metrics.rebalances.inc();
-        match rebalance {
-            Rebalance::Revoke(list) => {
-                let partitions = numbers(list);
-                tracing::info!(?partitions, "partitions are given back");
-                self.revoke(consumer, &partitions);
-            }
-            Rebalance::Assign(list) => {
-                let partitions = numbers(list);
-                if partitions.is_empty() {
-                    tracing::debug!("the group has moved, and adds no partitions here");
-                } else {
-                    tracing::info!(?partitions, "partitions were assigned");
-                }
-                self.shared.book.assign(partitions);
-            }
-            Rebalance::Error(error) => tracing::warn!(%error, "a rebalance failed; librdkafka tries again"),
-        }
-    }
-
-    fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(_) = rebalance {
-            self.fresh.store(true, Ordering::Relaxed);
-            self.shared.health.set_connected(true);
-            self.shared.health.set_joined(true);
-        }
-    }
-}
-
-fn numbers(list: &TopicPartitionList) -> Vec<i32> {
-    list.elements().iter().map(|element| element.partition()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_that_can_t_be_read_are_said_and_end_nothing() {
-        let pair = (b"caf\xe9".to_vec(), Some(b"1".to_vec()));
-        let (headers, unreadable) = guarded(|| Ok(vec![pair]));
-        assert_eq!((headers.iter().count(), unreadable), (1, None));
-        let (headers, unreadable) = guarded(|| panic!("the double's reader panics, as it should"));
-        assert!(headers.is_empty());
-        assert!(unreadable.unwrap().contains("headers"));
+        Ok(left)
     }
 }

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::health::Pulse;
 use crate::lane::{Lane, Lanes, Queue};
 use crate::micros::micros;
-use crate::parcels::{Answer, Asker, Failure, Job, Record};
+use crate::parcels::{Answer, Asker, Failure, Job, Original, Record};
 use crate::served::Served;
 
 /// The room's name in logs and on dead letters.
@@ -112,12 +112,13 @@ impl Decode {
             offset = original.offset,
         );
         let Envelope { reply_to, trace, .. } = envelope;
-        let key = original.key.clone();
-        let mut asker = Asker { id, key, reply_to, trace, encoding, arrived, span, ticket };
+        let mut asker = Asker { id, key: None, reply_to, trace, encoding, arrived, span, ticket };
         match self.job_parts(request, arrived, original.timestamp) {
             Ok(parts) => {
-                // From here on only the pixels are kept: nothing that comes later sends a record to the dead letters.
-                asker.ticket.weigh(parts.pixels.data.len());
+                // From here on only the pixels are kept, and what the reply needs: nothing that comes later sends a record
+                // to the dead letters.
+                asker.key = original.key;
+                asker.ticket.weigh(parts.pixels.data.len() + asker.bytes());
                 let now = Instant::now();
                 Ok(Job {
                     asker,
@@ -131,7 +132,9 @@ impl Decode {
                 })
             }
             Err((model, reply)) => {
+                asker.key = original.key.clone();
                 let dead = can_never_succeed(reply.code).then_some(original);
+                asker.ticket.weigh(asker.bytes() + dead.as_ref().map_or(0, Original::bytes));
                 let timings = Timings { decode: micros(start.elapsed()), ..Timings::default() };
                 Err(Answer { asker, result: Err(Failure { model, reply, stage: STAGE, dead }), timings })
             }

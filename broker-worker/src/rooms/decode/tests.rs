@@ -4,7 +4,6 @@ use super::*;
 use crate::doubles;
 use crate::metrics::Metrics;
 use crate::models::Models;
-use crate::parcels::Original;
 use wire::header;
 
 fn original(value: &[u8]) -> Original {
@@ -97,6 +96,23 @@ fn a_record_that_could_not_be_read_whole_is_answered_and_a_dead_letter() {
     let failure = outcome.result.unwrap_err();
     assert_eq!(failure.reply.code, ErrorCode::InvalidArgument);
     assert_eq!(failure.dead.unwrap().value, Some(doubles::image(9)));
+}
+
+#[test]
+fn the_key_and_the_headers_weigh_as_long_as_they_are_held() {
+    let pressure = Arc::default();
+    let book = crate::book::Book::new(crate::config::Delivery::AtLeastOnce);
+    let mut heavy = record(&doubles::image(9), &[(header::TRACEPARENT, "00")]);
+    heavy.original.key = Some(vec![1; 100_000]);
+    heavy.original.headers.push("own", vec![0; 50_000]);
+    let bytes = heavy.original.bytes();
+    assert!((150_000..151_000).contains(&bytes), "{bytes}");
+    heavy.ticket = book.begin(3, 7, book.assignment(3), &pressure, bytes).unwrap();
+    let job = decode().step(heavy).unwrap();
+    let held = pressure.amount().bytes;
+    assert!((200_000..201_000).contains(&held), "the key and its copy in the reply, and no headers: {held}");
+    drop(job);
+    assert_eq!(pressure.amount().bytes, 0);
 }
 
 #[test]

@@ -8,11 +8,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use wire::{ErrorReply, Headers, Prediction, Response, header};
 
 use super::*;
+use crate::book::Book;
 use crate::config::Delivery as Commit;
 use crate::doubles;
 use crate::outbox::{Message, PATIENCE, Way};
 use crate::parcels::{Labels, Ticket};
-use crate::rooms::commit::Book;
 
 /// A record that the broker was given, and the parcel that travels with it.
 #[derive(Debug)]
@@ -143,7 +143,7 @@ impl Fixture {
     }
 
     fn is_committed(&self) -> bool {
-        self.book.storable() == [(0, self.offset)]
+        self.book.due() == [(0, self.offset + 1)]
     }
 
     fn problems(&self) -> String {

@@ -8,7 +8,7 @@ use crate::config::BackPressure;
 
 /// Requests and bytes between consume and commit.
 #[derive(Debug, Default)]
-pub struct Load {
+pub struct Pressure {
     now: Mutex<Amount>,
     less: Condvar,
 }
@@ -36,14 +36,14 @@ impl Amount {
     }
 }
 
-impl Load {
+impl Pressure {
     /// Takes one request of that many bytes into account until the guard is dropped.
     #[must_use]
     pub fn hold(self: &Arc<Self>, bytes: usize) -> Hold {
         let mut now = self.lock();
         now.requests += 1;
         now.bytes += bytes;
-        Hold { load: Arc::clone(self), bytes }
+        Hold { pressure: Arc::clone(self), bytes }
     }
 
     /// How much is under way.
@@ -64,17 +64,17 @@ impl Load {
     }
 }
 
-/// One request's part in the load.
+/// One request's part in the pressure.
 #[derive(Debug)]
 pub struct Hold {
-    load: Arc<Load>,
+    pressure: Arc<Pressure>,
     bytes: usize,
 }
 
 impl Hold {
     /// It holds that many bytes now.
     pub fn weigh(&mut self, bytes: usize) {
-        let mut now = self.load.lock();
+        let mut now = self.pressure.lock();
         now.bytes = now.bytes - self.bytes + bytes;
         self.bytes = bytes;
     }
@@ -82,11 +82,11 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut now = self.load.lock();
+        let mut now = self.pressure.lock();
         now.requests -= 1;
         now.bytes -= self.bytes;
         drop(now);
-        self.load.less.notify_one();
+        self.pressure.less.notify_one();
     }
 }
 
@@ -181,26 +181,26 @@ mod tests {
 
     #[test]
     fn a_hold_counts_until_it_is_dropped() {
-        let load = Arc::new(Load::default());
-        let mut hold = load.hold(100);
-        let other = load.hold(1);
-        assert_eq!(load.amount(), amount(2, 101));
+        let pressure = Arc::new(Pressure::default());
+        let mut hold = pressure.hold(100);
+        let other = pressure.hold(1);
+        assert_eq!(pressure.amount(), amount(2, 101));
         hold.weigh(30);
-        assert_eq!(load.amount(), amount(2, 31));
+        assert_eq!(pressure.amount(), amount(2, 31));
         drop(hold);
         drop(other);
-        assert_eq!(load.amount(), amount(0, 0));
+        assert_eq!(pressure.amount(), amount(0, 0));
     }
 
     #[test]
     fn whoever_waits_is_woken_when_it_is_low() {
-        let load = Arc::new(Load::default());
-        let hold = load.hold(1000);
+        let pressure = Arc::new(Pressure::default());
+        let hold = pressure.hold(1000);
         let waiter = std::thread::spawn({
-            let load = Arc::clone(&load);
+            let pressure = Arc::clone(&pressure);
             move || {
-                load.wait_low(&MARKS, Duration::from_secs(600));
-                load.amount()
+                pressure.wait_low(&MARKS, Duration::from_secs(600));
+                pressure.amount()
             }
         });
         drop(hold);
