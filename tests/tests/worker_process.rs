@@ -164,6 +164,22 @@ fn moves(worker: &Worker) -> usize {
         .count()
 }
 
+/// By which protocol the group's members speak, as the broker says.
+fn protocol(scene: &Scene) -> String {
+    let script = format!(
+        "python3 -c \"
+import os
+from confluent_kafka.admin import AdminClient
+admin = AdminClient({{'bootstrap.servers': os.environ['KAFKA_BOOTSTRAP_SERVERS']}})
+print(*[g.type.name for g in admin.list_consumer_groups().result(30).valid if g.group_id == '{}'])
+\"",
+        scene.group
+    );
+    let done = scene.shell(&script, PATIENCE);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    done.stdout.trim().to_owned()
+}
+
 /// KIP-848: the broker gives out the partitions.
 #[test]
 fn the_consumer_group_protocol_shares_and_loses_nothing() {
@@ -171,6 +187,7 @@ fn the_consumer_group_protocol_shares_and_loses_nothing() {
     let flags = [FASHION_ONLY, &["--set=group.protocol=consumer"]].concat();
     let mut first = scene.worker("w1", &flags);
     let _second = scene.worker("w2", &flags);
+    assert_eq!(protocol(&scene), "CONSUMER");
     let mut stream = Stream::new(&scene);
     stream.flow_until("answers from both", |s| s.answered_by("w1") > 0 && s.answered_by("w2") > 0);
     first.process.signal(Signal::SIGTERM);
