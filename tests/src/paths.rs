@@ -11,12 +11,14 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-/// The folder of executables beside the running test: `target/debug`, as a rule.
+/// The folder of executables beside the running test or program: `target/debug`, as a rule.
 #[must_use]
 pub fn profile_dir() -> PathBuf {
     let exe = std::env::current_exe().unwrap_or_default();
-    // target/<profile>/deps/<test>-<hash>
-    exe.ancestors().nth(2).map(Path::to_path_buf).unwrap_or_default()
+    let folder = exe.parent().unwrap_or(Path::new("."));
+    // target/<profile>/deps/<test>-<hash>, target/<profile>/examples/<example> or target/<profile>/<program>
+    let below = folder.ends_with("deps") || folder.ends_with("examples");
+    if below { folder.parent().unwrap_or(folder) } else { folder }.to_path_buf()
 }
 
 /// The target folder.
@@ -53,7 +55,11 @@ pub fn scratch() -> &'static Path {
 pub fn executable(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let newest = ["wire", "kafka", "registry", "model", "client", "broker-worker"]
+        // `make` has built them.
+        if std::env::var_os("MLAAS_E2E_BUILT").is_some() {
+            return;
+        }
+        let newest = ["wire", "cli", "kafka", "registry", "model", "client", "broker-worker"]
             .iter()
             .filter_map(|krate| newest_source(&root().join(krate)))
             .max();

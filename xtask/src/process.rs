@@ -123,11 +123,6 @@ impl Running {
             .collect()
     }
 
-    /// Ends it, politely first. Returns whether it ended within the grace time.
-    pub(crate) fn stop(mut self) -> Result<bool> {
-        self.terminate()
-    }
-
     fn await_end(&self, flags: WaitPidFlag) -> Result<bool> {
         loop {
             match waitid(Id::Pid(pid(&self.child)), flags) {
@@ -148,6 +143,7 @@ impl Running {
         Ok(status)
     }
 
+    /// Ends it, politely first. Returns whether it ended within the grace time.
     fn terminate(&mut self) -> Result<bool> {
         let group = pid(&self.child);
         if !running().contains(&group) {
@@ -297,8 +293,8 @@ mod tests {
     #[test]
     fn a_started_program_hears_signals_that_this_one_blocks() {
         SigSet::from(Signal::SIGTERM).thread_block().unwrap();
-        let sleep = Running::start(Command::new("sleep").arg("600")).unwrap();
-        assert!(sleep.stop().unwrap(), "it had to be killed");
+        let mut sleep = Running::start(Command::new("sleep").arg("600")).unwrap();
+        assert!(sleep.terminate().unwrap(), "it had to be killed");
     }
 
     #[test]

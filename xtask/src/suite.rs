@@ -17,6 +17,9 @@ use crate::{
     workspace::Workspace,
 };
 
+/// The variable that says that all programs were built a moment ago, so that whoever starts them need not look.
+pub(crate) const BUILT: &str = "MLAAS_E2E_BUILT";
+
 /// Formatting, dependency policy, clippy and documentation.
 pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
     setup::ensure(workspace, Purpose::Demo, &[])?;
@@ -119,7 +122,7 @@ impl std::fmt::Display for Brokers {
 }
 
 fn cargo(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
-    process::run(process::cargo(workspace.root()).args(arguments))
+    process::run(process::cargo(workspace.root()).args(arguments).env(BUILT, "1"))
 }
 
 #[cfg(test)]
