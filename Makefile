@@ -5,7 +5,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 RUST := $(shell sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml)
 XTASK := cargo run --quiet --package xtask --
 
-.PHONY: help demo test test-more setup data lint audit bench chaos compose-test clean bootstrap
+.PHONY: help demo test test-more setup data lint audit coverage bench chaos compose-test clean bootstrap
 .DEFAULT_GOAL := help
 
 help:
@@ -15,14 +15,15 @@ help:
 	@echo 'make test-more     the tests that take too long for that'
 	@echo 'make setup         only install and fetch what is missing'
 	@echo 'make data          fetch the images that the clothes model is trained and measured on'
-	@echo 'make lint          formatting, dependency policy, clippy, documentation'
+	@echo 'make lint          formatting, dependency policy, length of files, clippy, documentation'
 	@echo 'make audit         licences and known vulnerabilities of dependencies; needs the internet'
+	@echo 'make coverage      which lines are tested without libtorch; rustup component add llvm-tools'
 	@echo 'make bench         measure decoding and inference'
 	@echo 'make chaos         kill workers under load and count what it costs: KILLS=20; not part of make test'
 	@echo 'make compose-test  try docker-compose.yml: docker or podman, not part of make test'
 	@echo 'make clean         remove what was built; what was fetched (.deps) stays'
 
-demo test test-more setup lint audit compose-test: bootstrap
+demo test test-more setup lint audit coverage compose-test: bootstrap
 	@$(XTASK) $@
 
 data: bootstrap
@@ -35,7 +36,8 @@ bench: bootstrap
 KILLS ?= 20
 chaos: bootstrap
 	@$(XTASK) setup
-	cargo run --package e2e --example chaos -- $(KILLS)
+	cargo build --locked --workspace --bins --example chaos
+	"$${CARGO_TARGET_DIR:-target}/debug/examples/chaos" $(KILLS)
 
 clean: bootstrap
 	cargo clean

@@ -4,8 +4,10 @@
 
 mod audit;
 mod compose;
+mod coverage;
 mod demo;
 mod fetch;
+mod length;
 mod libtorch;
 mod policy;
 mod process;
@@ -52,7 +54,9 @@ enum Task {
     TestMore,
     /// Dependencies against deny.toml and the known vulnerabilities, by cargo-deny; needs the internet.
     Audit,
-    /// Formatting, dependency policy, clippy and documentation, warnings denied.
+    /// Which lines the tests reach that need neither libtorch nor a real Kafka; wants the toolchain's llvm-tools.
+    Coverage,
+    /// Formatting, dependency policy, length of files, clippy and documentation, warnings denied.
     Lint,
     /// Who may depend on whom.
     Policy,
@@ -91,6 +95,7 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Test => suite::test(&workspace),
         Task::TestMore => suite::test_more(&workspace),
         Task::Audit => audit::run(&workspace),
+        Task::Coverage => coverage::run(&workspace),
         Task::Lint => suite::lint(&workspace),
         Task::Policy => policy::check(&workspace),
         Task::ComposeTest => compose::run(&workspace),

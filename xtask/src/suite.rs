@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    policy, process,
+    length, policy, process,
     progress::{seconds, step},
     setup,
     system::Purpose,
@@ -29,6 +29,7 @@ pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
 fn lint_steps(workspace: &Workspace) -> Result<()> {
     step("formatting", || cargo(workspace, &["fmt", "--all", "--check"]))?;
     policy::check(workspace)?;
+    length::check(workspace)?;
     step("clippy", || {
         cargo(workspace, &["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"])
     })?;
