@@ -61,7 +61,7 @@ impl Reader {
         deadline: Instant,
     ) -> Result<Option<Vec<Partition>>, ClientError> {
         let metadata = self.consumer.fetch_metadata(Some(topic), left(deadline));
-        let metadata = metadata.map_err(|error| self.fault(topic, error))?;
+        let metadata = metadata.map_err(|error| self.unassigned_fault(topic, error))?;
         let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else { return Ok(None) };
         if found.error() == Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
             let address = self.cluster.broker.bootstrap_servers.clone();
@@ -109,7 +109,7 @@ impl Reader {
         deadline: Instant,
     ) -> Result<(i64, i64), ClientError> {
         let bounds = self.consumer.fetch_watermarks(topic, partition, left(deadline));
-        bounds.map_err(|error| self.fault(topic, error))
+        bounds.map_err(|error| self.unassigned_fault(topic, error))
     }
 
     /// For each partition its first offset of a record as young as that, in milliseconds of Unix time; none where there
@@ -127,7 +127,7 @@ impl Reader {
             list.add_partition_offset(topic, partition, time).map_err(ClientError::Kafka)?;
         }
         let found = self.consumer.offsets_for_times(list, left(deadline));
-        let found = found.map_err(|error| self.fault(topic, error))?;
+        let found = found.map_err(|error| self.unassigned_fault(topic, error))?;
         let mut since = Vec::new();
         for element in found.elements() {
             element.error().map_err(|error| self.fault(topic, error))?;
@@ -156,6 +156,16 @@ impl Reader {
     /// The next record, or what librdkafka has to say; nothing after [`POLL`].
     pub(crate) fn poll(&self) -> Option<Result<BorrowedMessage<'_>, KafkaError>> {
         self.consumer.poll(POLL)
+    }
+
+    /// The same, while nothing is assigned: what was heard of connections waits in a queue until it is polled for.
+    fn unassigned_fault(&self, topic: &str, error: KafkaError) -> ClientError {
+        for _ in 0..32 {
+            if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
+                tracing::debug!(%error, "asking for a topic");
+            }
+        }
+        self.fault(topic, error)
     }
 
     /// What it means that a call about a topic failed.

@@ -6,66 +6,16 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use kafka::{EmbeddedBroker, RuntimeDir, Topics};
 use serde_json::Value;
+use support::program::{Listening, assert_code, at, client, folder, objects, run, text};
 use support::{Received, Responder, broker, closed_port, put};
 use wire::{Announcement, ErrorCode};
-
-/// The executable in a folder of its own, with nothing of the caller's environment that concerns it.
-fn client(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
-    for (name, _) in std::env::vars() {
-        if name.starts_with("MLAAS_") || name.starts_with("KAFKA_") {
-            command.env_remove(name);
-        }
-    }
-    command
-        .current_dir(dir)
-        .env("MLAAS_RUNTIME_DIR", dir.join("run"))
-        .env("XDG_CONFIG_HOME", dir.join("config"));
-    command.stdin(Stdio::null());
-    command
-}
-
-fn at(broker: &EmbeddedBroker, dir: &Path, args: &[&str]) -> Command {
-    let mut command = client(dir);
-    command.env("KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap_servers()).args(args);
-    command
-}
-
-fn run(command: &mut Command) -> Output {
-    command.output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
-}
-
-#[track_caller]
-fn assert_code(output: &Output, code: i32) {
-    assert_eq!(output.status.code(), Some(code), "{}{}", text(&output.stdout), text(&output.stderr));
-}
-
-/// Each line of stdout as JSON.
-#[track_caller]
-fn objects(output: &Output) -> Vec<Value> {
-    text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect(line)).collect()
-}
-
-fn folder(files: usize) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::create_dir(dir.path().join("images")).unwrap();
-    for n in 0..files {
-        std::fs::write(dir.path().join(format!("images/{n:04}.png")), format!("image {n:04}")).unwrap();
-    }
-    dir
-}
 
 /// Answers by the image's text: one that says so gets an error, one that says so gets none.
 fn responder(broker: &EmbeddedBroker) -> Responder {
@@ -410,23 +360,5 @@ fn help_documents_the_exit_codes_and_completions_are_printed() {
         let output = run(client(dir.path()).args(["completions", shell]));
         assert_code(&output, 0);
         assert!(text(&output.stdout).contains("client"));
-    }
-}
-
-/// A `listen` whose positions are known: it said so.
-struct Listening(Child);
-
-impl Listening {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("listening on "), "{line}");
-        Self(child)
-    }
-
-    fn finish(&mut self) -> (Vec<String>, Option<i32>) {
-        let lines = BufReader::new(self.0.stdout.take().unwrap()).lines().map(Result::unwrap).collect();
-        (lines, self.0.wait().unwrap().code())
     }
 }

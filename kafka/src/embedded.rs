@@ -217,6 +217,16 @@ impl EmbeddedBroker {
         self.order(|cluster| cluster.broker_up(-1))
     }
 
+    /// Takes the leader of a partition away, or gives it back. Nobody may be reading or writing that partition: the mock
+    /// cluster would fall over.
+    ///
+    /// # Errors
+    /// [`EmbeddedError`] where librdkafka refuses.
+    pub fn leader(&self, topic: &str, partition: i32, led: bool) -> Result<(), EmbeddedError> {
+        let topic = topic.to_owned();
+        self.order(move |cluster| cluster.partition_leader(&topic, partition, led.then_some(1)))
+    }
+
     /// Answers the next requests of that kind with those errors, one each.
     ///
     /// # Errors

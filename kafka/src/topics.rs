@@ -21,7 +21,7 @@ pub struct Topics {
     pub results: String,
     /// Requests that can never succeed.
     pub dead_letter: String,
-    /// What workers say that they serve; compacted.
+    /// What workers say that they serve; compacted, and what is old deleted.
     pub models: String,
 }
 
@@ -61,7 +61,16 @@ impl Topics {
             images(&self.requests),
             spec(&self.results),
             images(&self.dead_letter),
-            TopicSpec { partitions: 1, compacted: true, ..spec(&self.models) },
+            TopicSpec {
+                partitions: 1,
+                compacted: true,
+                // What is older than a few minutes tells nothing. Only segments that are not written to any more are
+                // compacted and deleted, so that they are short; both is done within minutes of `retention.ms`.
+                config: [("segment.ms", "300000"), ("retention.ms", "1800000")]
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .into(),
+                ..spec(&self.models)
+            },
         ]
     }
 }
@@ -75,7 +84,7 @@ pub struct TopicSpec {
     pub partitions: i32,
     /// On how many brokers each is kept; -1 is the broker's default.
     pub replication_factor: i32,
-    /// Only the last record of each key is kept.
+    /// Of each key only the last record is kept, and that too goes when it is old.
     pub compacted: bool,
     /// Kafka's own settings for it, as `max.message.bytes`.
     pub config: BTreeMap<String, String>,
@@ -151,7 +160,7 @@ impl TopicSpec {
     fn new_topic(&self) -> NewTopic<'_> {
         let replication = TopicReplication::Fixed(self.replication_factor);
         let topic = NewTopic::new(&self.name, self.partitions, replication);
-        let topic = if self.compacted { topic.set("cleanup.policy", "compact") } else { topic };
+        let topic = if self.compacted { topic.set("cleanup.policy", "compact,delete") } else { topic };
         self.config.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
     }
 }

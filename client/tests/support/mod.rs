@@ -1,5 +1,7 @@
 //! An embedded broker with a thread that answers requests as a test tells it.
 
+pub mod program;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
