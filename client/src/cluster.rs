@@ -20,11 +20,10 @@ impl Cluster {
     pub(crate) fn fault(&self, topic: &str, error: KafkaError, heard: Option<String>) -> ClientError {
         let topic = topic.to_owned();
         match error.rdkafka_error_code() {
-            Some(
-                Code::TopicAuthorizationFailed
-                | Code::GroupAuthorizationFailed
-                | Code::ClusterAuthorizationFailed,
-            ) => ClientError::NotAllowed { topic, address: self.broker.bootstrap_servers.clone() },
+            // That of groups is none: librdkafka asks for the one that is named, and nobody joins it.
+            Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
+                ClientError::NotAllowed { topic, address: self.broker.bootstrap_servers.clone() }
+            }
             Some(Code::LeaderNotAvailable) => ClientError::NoLeader { topic, partitions: Vec::new() },
             Some(
                 Code::OperationTimedOut

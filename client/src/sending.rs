@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka::{Broker, Fault, Producer, Role, Settings};
+use kafka::{Broker, Fault, HearingContext, Producer, Role, Settings};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use wire::Headers;
 
@@ -22,6 +22,7 @@ pub(crate) struct Sending {
 struct Place {
     topic: String,
     address: String,
+    heard: HearingContext,
 }
 
 /// A record on its way.
@@ -50,14 +51,20 @@ impl Sending {
         table: Arc<Table>,
     ) -> Result<Self, ClientError> {
         let config = settings.client_config(broker, Role::Producer)?;
-        let place = Place { topic: topic.to_owned(), address: broker.bootstrap_servers.clone() };
+        let address = broker.bootstrap_servers.clone();
+        let place = Place { topic: topic.to_owned(), address, heard: HearingContext::default() };
         let said = place.clone();
-        let producer = Producer::new(&config, move |id: Box<String>, delivered| match delivered {
-            Ok(()) => table.acknowledge(&id),
-            Err(fault) => {
-                table.answer(&id, Err(said.refusal(&id, fault)));
-            }
-        });
+        let producer =
+            Producer::hearing(
+                &config,
+                place.heard.clone(),
+                move |id: Box<String>, delivered| match delivered {
+                    Ok(()) => table.acknowledge(&id),
+                    Err(fault) => {
+                        table.answer(&id, Err(said.refusal(&id, fault)));
+                    }
+                },
+            );
         Ok(Self { producer: producer.map_err(ClientError::Kafka)?, place })
     }
 
@@ -88,11 +95,17 @@ impl Sending {
 impl Place {
     /// What it means that a request was not delivered.
     fn refusal(&self, id: &str, fault: Fault) -> ClientError {
-        match fault.cause.rdkafka_error_code() {
-            Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
-                ClientError::NotAllowed { topic: self.topic.clone(), address: self.address.clone() }
+        let refused = match fault.cause.rdkafka_error_code() {
+            Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => true,
+            // An idempotent producer that may write to no topic gets no number, and gives up all that it has.
+            Some(Code::PurgeQueue | Code::PurgeInflight | Code::Fatal) => {
+                self.heard.heard().is_some_and(|heard| heard.contains("authorization failed"))
             }
-            _ => ClientError::NotDelivered { id: id.to_owned(), source: fault },
+            _ => false,
+        };
+        match refused {
+            true => ClientError::NotAllowed { topic: self.topic.clone(), address: self.address.clone() },
+            false => ClientError::NotDelivered { id: id.to_owned(), source: fault },
         }
     }
 }

@@ -93,7 +93,8 @@ fn an_empty_variable_counts_as_unset() {
 #[test]
 fn what_is_wrong_is_named_by_where_it_stands() {
     let dir = folder(1);
-    let cases: [(&[&str], &[(&str, &str)], &str); 9] = [
+    type Case = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
+    let cases: [Case; 9] = [
         (&["--set", "modle=x"], &[], "--set modle: "),
         (&["--set", "kafka.common.no.such.key=1"], &[], "no.such.key"),
         (&[], &[("MLAAS_CLIENT_KAFKA__NO_SUCH_KEY", "1")], "MLAAS_CLIENT_KAFKA__NO_SUCH_KEY: "),

@@ -11,6 +11,8 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 
+use crate::log::HearingContext;
+
 /// How long a full queue is given to make room.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
@@ -145,7 +147,20 @@ impl<P: Send + Sync + 'static> Producer<P> {
         config: &ClientConfig,
         delivered: impl Fn(Box<P>, Result<(), Fault>) + Send + Sync + 'static,
     ) -> KafkaResult<Self> {
-        let inner = config.create_with_context(Context { delivered: Box::new(delivered) })?;
+        Self::hearing(config, HearingContext::default(), delivered)
+    }
+
+    /// The same, and what is heard of connections is kept in `heard`: where a record comes back with
+    /// [`FaultKind::Closed`] though nobody closed the producer, the reason is there.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn hearing(
+        config: &ClientConfig,
+        heard: HearingContext,
+        delivered: impl Fn(Box<P>, Result<(), Fault>) + Send + Sync + 'static,
+    ) -> KafkaResult<Self> {
+        let inner = config.create_with_context(Context { delivered: Box::new(delivered), heard })?;
         Ok(Self { inner })
     }
 
@@ -216,6 +231,7 @@ type Delivered<P> = dyn Fn(Box<P>, Result<(), Fault>) + Send + Sync;
 
 struct Context<P> {
     delivered: Box<Delivered<P>>,
+    heard: HearingContext,
 }
 
 impl<P: Send + Sync + 'static> ClientContext for Context<P> {
@@ -224,7 +240,7 @@ impl<P: Send + Sync + 'static> ClientContext for Context<P> {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        crate::log::error(&error, reason);
+        self.heard.error(error, reason);
     }
 }
 

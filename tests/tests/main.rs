@@ -18,6 +18,7 @@ macro_rules! on_both_brokers {
 mod bad_input;
 mod broker_loss;
 mod brokers;
+mod client;
 mod first_try;
 mod group;
 mod harness;
