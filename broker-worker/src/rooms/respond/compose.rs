@@ -20,8 +20,8 @@ pub(super) fn reply(answer: &Answer, worker: &str, form: Form, to: &Destination)
         Form::Reply | Form::DeadLetter => {
             (response(answer, worker), asker.reply_to.clone(), &asker.trace, asker.key.clone())
         }
-        Form::Short => (too_large(answer, worker), asker.reply_to.clone(), &none, asker.key.clone()),
-        Form::Bare => (too_large(answer, worker), ReplyTo::default(), &none, None),
+        Form::Short => (refused(answer, worker), asker.reply_to.clone(), &none, asker.key.clone()),
+        Form::Bare => (refused(answer, worker), ReplyTo::default(), &none, None),
     };
     let key = key.unwrap_or_else(|| response.request_id.clone().into_bytes());
     Message {
@@ -66,11 +66,15 @@ fn response(answer: &Answer, worker: &str) -> Response {
     signed(answer, worker, outcome)
 }
 
-fn too_large(answer: &Answer, worker: &str) -> Response {
+/// What is said in place of a reply that is too large.
+pub(super) fn too_large() -> ErrorReply {
     let message =
         "the reply is larger than its topic takes: ask for fewer predictions, or send shorter headers";
-    let reply = ErrorReply::new(ErrorCode::OutOfRange, message);
-    signed(answer, worker, wire::Outcome::Error(reply))
+    ErrorReply::new(ErrorCode::OutOfRange, message)
+}
+
+fn refused(answer: &Answer, worker: &str) -> Response {
+    signed(answer, worker, wire::Outcome::Error(too_large()))
 }
 
 fn signed(answer: &Answer, worker: &str, outcome: wire::Outcome) -> Response {

@@ -1,5 +1,6 @@
 //! Sends parcels and does with those that come back undelivered what the table in [`super::route`] says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kafka::{Fault, FaultKind};
@@ -7,6 +8,8 @@ use tokio::time::Instant;
 
 use crate::health::Problem;
 use crate::outbox::{Delivered, Message, PATIENCE, Way};
+
+use crate::parcels::Failure;
 
 use super::addresses::Destination;
 use super::route::{Form, Next, Undelivered, next};
@@ -91,7 +94,17 @@ impl Respond {
             return self.finish(parcel);
         }
         let arrived = parcel.answer.asker.arrived;
-        self.metrics.answered(&parcel.answer.result, &parcel.answer.timings, now - arrived);
+        let timings = &parcel.answer.timings;
+        if parcel.form == Form::Reply {
+            self.metrics.answered(&parcel.answer.result, timings, now - arrived);
+        } else {
+            let model = match &parcel.answer.result {
+                Ok(labels) => Some(Arc::clone(&labels.model)),
+                Err(failure) => failure.model.clone(),
+            };
+            let told = Err(Failure::passing("respond", model, compose::too_large()));
+            self.metrics.answered(&told, timings, now - arrived);
+        }
         if parcel.elsewhere || parcel.form != Form::Reply {
             self.metrics.rerouted.inc();
         }

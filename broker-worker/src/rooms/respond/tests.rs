@@ -290,6 +290,12 @@ async fn a_reply_too_large_gives_way_to_an_error_and_at_last_to_a_bare_one() {
     assert!(bare.message.headers.get(header::CORRELATION_ID).is_none());
     fixture.acknowledge(bare);
     assert!(fixture.is_committed());
+    let metrics = fixture.metrics.text();
+    assert!(
+        metrics.contains("nv_inference_request_failure{model=\"bird\""),
+        "what was told counts: {metrics}"
+    );
+    assert!(!metrics.contains("nv_inference_request_success{"), "what was computed does not");
 }
 
 #[tokio::test(start_paused = true)]
