@@ -1,5 +1,6 @@
 //! Doubles for tests: a model that answers with the value of its one pixel, and parcels without a broker behind them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -61,7 +62,7 @@ pub(crate) fn served(name: &str, version: u32) -> Served {
 /// As [`served`], but each batch waits at the gate.
 #[must_use]
 pub(crate) fn gated(name: &str, version: u32, gate: Arc<Gate>) -> Served {
-    served_by(name, version, move || Ok(Box::new(Echo { broken: false, gate: Arc::clone(&gate) })))
+    served_by(name, version, move || Ok(Box::new(Echo { broken: Arc::default(), gate: Arc::clone(&gate) })))
 }
 
 /// As [`served`], by that engine.
@@ -91,19 +92,20 @@ fn pixels(file: &[u8]) -> Result<Pixels, ImageError> {
 
 /// The net's only likely output is the image's value.
 struct Echo {
-    broken: bool,
+    /// As damaged weights are, by all that share them.
+    broken: Arc<AtomicBool>,
     gate: Arc<Gate>,
 }
 
 impl Engine for Echo {
     fn logits(&mut self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
-        if self.broken {
+        if self.broken.load(Ordering::Relaxed) {
             return Err(EngineError::Compute("it panicked before".into()));
         }
         self.gate.pass();
         let value = |pixels: &Pixels| pixels.data[0];
         if batch.iter().any(|pixels| value(pixels) == PANICS) {
-            self.broken = true;
+            self.broken.store(true, Ordering::Relaxed);
             panic!("the double's engine panics, as it should");
         }
         if batch.iter().any(|pixels| value(pixels) == FAILS) {
@@ -121,9 +123,8 @@ impl Engine for Echo {
         Ok(())
     }
 
-    /// On the same memory, as it were: what is broken stays so.
     fn share(&self) -> Result<Box<dyn Engine>, EngineError> {
-        Ok(Box::new(Self { broken: self.broken, gate: Arc::clone(&self.gate) }))
+        Ok(Box::new(Self { broken: Arc::clone(&self.broken), gate: Arc::clone(&self.gate) }))
     }
 }
 
