@@ -8,3 +8,5 @@ pub mod decode;
 pub mod infer;
 pub mod queue;
 pub mod respond;
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! `client models`.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 
 use comfy_table::Table;
@@ -25,8 +26,19 @@ pub(crate) async fn run(args: ModelsArgs, quiet: bool, config: Config) -> Result
         writeln!(std::io::stderr(), "no worker announces a model")?;
     } else {
         output.line(&table(&served))?;
+        if !quiet {
+            skipped(&served).iter().try_for_each(|line| writeln!(std::io::stderr(), "{line}"))?;
+        }
     }
     Ok(Exit::Success)
+}
+
+/// What workers found and do not serve, a line each.
+fn skipped(served: &[Announcement]) -> BTreeSet<String> {
+    let lines = served.iter().flat_map(|a| {
+        a.skipped.iter().map(|s| format!("worker {}: {}", printable(&a.worker), printable(&s.reason)))
+    });
+    lines.collect()
 }
 
 fn table(served: &[Announcement]) -> String {
@@ -48,4 +60,38 @@ fn table(served: &[Announcement]) -> String {
         ]);
     }
     table.trim_fmt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::SkippedModel;
+
+    #[test]
+    fn what_a_worker_skips_is_said_once_though_it_stands_in_each_announcement_of_its() {
+        let skipped_model = SkippedModel {
+            model: "bird".into(),
+            version: Some(1),
+            reason: "bird is not served: it is cut\u{7} short".into(),
+        };
+        let announcement = |model: &str| Announcement {
+            worker: "w1".into(),
+            requests_topic: "predict.requests".into(),
+            model: model.into(),
+            version: 1,
+            digest: "sha256:0".into(),
+            architecture: "fashion-cnn".into(),
+            labels: 10,
+            default: false,
+            announced_at: jiff::Timestamp::UNIX_EPOCH,
+            ttl_s: 30,
+            skipped: vec![skipped_model.clone()],
+        };
+        let lines = skipped(&[announcement("shoe"), announcement("hat")]);
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        assert_eq!(lines.len(), 1);
+        assert!(
+            lines[0].starts_with("worker w1: bird is not served: it is cut") && !lines[0].contains('\u{7}')
+        );
+    }
 }
