@@ -1,5 +1,6 @@
 //! How fast a bird is named on one core: the net as it is served against the same net run plainly, batch by batch, and decoding.
-//! `cargo bench -p model`; `docs/performance.md` says what to expect.
+//! `cargo bench -p model`; `docs/performance.md` says what to expect. `cargo bench -p model -- micro-batches` measures instead
+//! by how many images at once each net is fastest.
 //!
 //! Times are the CPU time of the process that computes, so that other work on the machine disturbs them little. The plain side is a
 //! child process: glibc's allocator cannot be set back once it is told to keep its pages.
@@ -18,6 +19,7 @@ use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
 const PLAIN_ARM: &str = "--plain-arm";
+const MICRO_BATCHES: &str = "micro-batches";
 const BATCHES: [usize; 6] = [1, 2, 4, 8, 16, 32];
 /// What the project promises; see `docs/performance.md`.
 const FASTER_THAN_PLAIN: f64 = 1.6;
@@ -31,6 +33,10 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     model::configure_process();
+    println!("libtorch computes with {}", instruction_set());
+    if arguments.iter().any(|argument| argument == MICRO_BATCHES) {
+        return micro_batches();
+    }
     let bench = Bench::new()?;
     let mut criterion = Criterion::default()
         .with_measurement(CpuTime)
@@ -207,9 +213,65 @@ fn serve_plain_arm() -> Result<()> {
     Ok(())
 }
 
+/// The widest vector instructions of this processor that libtorch has kernels for.
+fn instruction_set() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512vl") {
+            return "AVX-512";
+        }
+        if std::is_x86_feature_detected!("avx2") {
+            return "AVX2";
+        }
+    }
+    "neither AVX2 nor AVX-512"
+}
+
+/// Both nets as they are served, with so many images at once: all sizes in turn, several rounds of them, the medians.
+fn micro_batches() -> Result<ExitCode> {
+    for name in ["bird", "fashion-mnist"] {
+        let version = shipped(name)?;
+        let manifest = &version.manifest;
+        let store = VarStore::new(tch::Device::Cpu);
+        let mut net = nets::build(manifest.architecture, &store.root(), manifest.classes.outputs.into())?;
+        weights::load(&store, &version.weights, manifest.architecture)?;
+        net.fuse()?;
+        let (size, channels) = (i64::from(manifest.input.size), i64::from(manifest.input.channels));
+        let largest = BATCHES[BATCHES.len() - 1];
+        let images = Tensor::rand([largest as i64, size, size, channels], tch::kind::FLOAT_CPU);
+        let pass = |count: usize| -> Result<Duration> {
+            let images = images.f_narrow(0, 0, count as i64)?.f_permute([0, 3, 1, 2])?;
+            let start = cpu_time();
+            std::hint::black_box(&tch::no_grad(|| net.forward_t(&images, false))?);
+            Ok(cpu_time() - start)
+        };
+        // As many images a round that a round of the small net is long enough to measure.
+        let whole = if name == "bird" { largest } else { 16 * largest };
+        let mut times = vec![Vec::new(); BATCHES.len()];
+        for round in 0..16 {
+            for (times, count) in times.iter_mut().zip(BATCHES) {
+                let time: Duration = (0..whole / count).map(|_| pass(count)).sum::<Result<_>>()?;
+                // The first round warms up.
+                if round > 0 {
+                    times.push(time.as_secs_f64() / whole as f64);
+                }
+            }
+        }
+        println!("{name}, served in micro-batches of {}:", net.micro_batch_size());
+        for (count, times) in BATCHES.into_iter().zip(times) {
+            println!("  {count:2} at once {:8.1} images a second", 1.0 / median(times));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn bird() -> Result<ModelVersion> {
+    shipped("bird")
+}
+
+fn shipped(name: &str) -> Result<ModelVersion> {
     let registry = Registry::open(project("weights"))?;
-    registry.load("bird", &Select::Version(1)).context("make setup fetches the weights")
+    registry.load(name, &Select::Version(1)).context("make setup fetches the weights")
 }
 
 fn project(path: &str) -> std::path::PathBuf {

@@ -17,6 +17,7 @@ pub mod device;
 mod error;
 pub mod evaluate;
 pub mod nets;
+mod normalise;
 pub mod predictor;
 pub mod train;
 pub mod weights;

@@ -1,11 +1,14 @@
 //! A loaded model version: libtorch as an engine, pixels in, outputs out. The command line and the worker use this one.
 
+use std::sync::Arc;
+
 use model_core::{Engine, EngineError, Pixels, Scores};
 use registry::{Input, ModelVersion};
 use tch::nn::VarStore;
-use tch::{Kind, TchError, Tensor};
+use tch::{TchError, Tensor};
 
 use crate::nets::{self, Net};
+use crate::normalise::Normalise;
 use crate::{Device, ModelError, allocator, weights};
 
 /// Forward passes for each shape before a model counts as warm: the first ones choose and compile kernels.
@@ -18,12 +21,11 @@ pub struct Predictor {
     input: Input,
     outputs: usize,
     device: tch::Device,
-    mean: Tensor,
-    std: Tensor,
+    normalise: Arc<Normalise>,
 }
 
 impl Predictor {
-    /// Loads a version onto a device: the net its manifest names, its weights by name, normalisation folded, channels last.
+    /// Loads a version onto a device: the net its manifest names, its weights by name, normalisation fused, channels last.
     ///
     /// # Errors
     /// If this build has no such net, or the weights are not that net's.
@@ -35,18 +37,14 @@ impl Predictor {
         let mut net = nets::build(manifest.architecture, &store.root(), outputs.into())?;
         weights::load(&store, &version.weights, manifest.architecture)?;
         store.freeze();
-        net.fold()?;
-        // The variables as they were loaded are not needed beside the folded ones.
+        net.fuse()?;
+        // The variables as they were loaded are not needed beside the fused ones.
         drop(store);
         allocator::give_back();
 
         let input = manifest.input.clone();
-        let by_channel = |values: &[f32]| -> Result<Tensor, ModelError> {
-            let channels = i64::from(input.channels);
-            Ok(Tensor::f_from_slice(values)?.f_view([1, channels, 1, 1])?.f_to_device(device)?)
-        };
-        let (mean, std) = (by_channel(&input.mean)?, by_channel(&input.std)?);
-        Ok(Self { net, input, outputs: outputs as usize, device, mean, std })
+        let normalise = Arc::new(Normalise::new(&input.mean, &input.std));
+        Ok(Self { net, input, outputs: outputs as usize, device, normalise })
     }
 
     /// One more instance of this version, for another thread: what it computes with is the same memory.
@@ -57,8 +55,7 @@ impl Predictor {
             input: self.input.clone(),
             outputs: self.outputs,
             device: self.device,
-            mean: self.mean.shallow_clone(),
-            std: self.std.shallow_clone(),
+            normalise: Arc::clone(&self.normalise),
         }
     }
 
@@ -68,7 +65,7 @@ impl Predictor {
     /// If a pass fails.
     pub fn warm_up(&self, max_batch: usize) -> Result<(), EngineError> {
         let blank = Pixels::black(self.input.size, self.input.channels);
-        let largest = max_batch.clamp(1, self.net.images_a_pass());
+        let largest = max_batch.clamp(1, self.net.micro_batch_size());
         // Powers of two and the largest: the shapes between choose the same kernels.
         let smaller = (0..).map(|power| 1 << power).take_while(|&images| images < largest);
         for images in smaller.chain([largest]) {
@@ -77,8 +74,7 @@ impl Predictor {
                 self.logits(&batch)?;
             }
         }
-        // At rest a warm model holds no more than it needs; the first batch takes its pages again.
-        allocator::give_back();
+        // What was faulted in here stays: given back, the first batches would be as slow as if nothing had been warmed.
         Ok(())
     }
 
@@ -90,17 +86,17 @@ impl Predictor {
         Ok(self.logits(batch)?.into_iter().map(Scores::softmax).collect())
     }
 
-    /// The net's outputs before they are made probabilities, for each image of the batch, in order. Goes in passes of as many
-    /// images as the net takes at once.
+    /// The net's outputs before they are made probabilities, for each image of the batch, in order. Goes in micro-batches of as
+    /// many images as the net takes at once.
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
     pub fn logits(&self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
         let mut rows: Vec<Vec<f32>> = Vec::with_capacity(batch.len());
-        for pixels in batch.chunks(self.net.images_a_pass()) {
-            let bytes = self.bytes(pixels, rows.len())?;
+        for pixels in batch.chunks(self.net.micro_batch_size()) {
+            let values = self.values(pixels, rows.len())?;
             let flat =
-                self.pass(&bytes, pixels.len()).map_err(|error| EngineError::Compute(Box::new(error)))?;
+                self.pass(&values, pixels.len()).map_err(|error| EngineError::Compute(Box::new(error)))?;
             for row in flat.chunks_exact(self.outputs) {
                 if row.iter().any(|value| !value.is_finite()) {
                     return Err(EngineError::NotANumber { position: rows.len() });
@@ -112,15 +108,13 @@ impl Predictor {
     }
 
     /// One pass of the net over `images` images: their outputs, one after another.
-    fn pass(&self, bytes: &[u8], images: usize) -> Result<Vec<f32>, TchError> {
+    fn pass(&self, values: &[f32], images: usize) -> Result<Vec<f32>, TchError> {
         let Input { size, channels, .. } = self.input;
         let shape = [images as i64, size.into(), size.into(), channels.into()];
         let outputs = tch::no_grad(|| {
             // Channels last in memory, as the pixels are.
-            let images = Tensor::f_from_data_size(bytes, &shape, Kind::Uint8)?.f_permute([0, 3, 1, 2])?;
-            let images = images.f_to_device(self.device)?.f_to_kind(Kind::Float)?;
-            let images = images.f_sub(&self.mean)?.f_div(&self.std)?;
-            self.net.forward_t(&images, false)?.f_to_device(tch::Device::Cpu)
+            let images = Tensor::f_from_slice(values)?.f_view(shape)?.f_permute([0, 3, 1, 2])?;
+            self.net.forward_t(&images.f_to_device(self.device)?, false)?.f_to_device(tch::Device::Cpu)
         })?;
         let mut flat = vec![0_f32; images * self.outputs];
         let count = flat.len();
@@ -128,8 +122,8 @@ impl Predictor {
         Ok(flat)
     }
 
-    /// The images' bytes, one after another.
-    fn bytes(&self, pixels: &[&Pixels], first: usize) -> Result<Vec<u8>, EngineError> {
+    /// The images normalised, one after another.
+    fn values(&self, pixels: &[&Pixels], first: usize) -> Result<Vec<f32>, EngineError> {
         let Input { size, channels, .. } = self.input;
         let bytes = (size * size * channels) as usize;
         let mut data = Vec::with_capacity(pixels.len() * bytes);
@@ -145,7 +139,7 @@ impl Predictor {
                     found_channels: image.channels,
                 });
             }
-            data.extend_from_slice(&image.data);
+            self.normalise.extend(&mut data, &image.data);
         }
         Ok(data)
     }

@@ -32,7 +32,7 @@ pub struct EfficientNetLite {
     blocks: Vec<Block>,
     head: ConvBn,
     fc: Linear,
-    /// Whether the convolutions want the image turned by 180 degrees, as folded ones do.
+    /// Whether the convolutions want the image turned by 180 degrees, as fused ones do.
     turned: bool,
 }
 
@@ -105,10 +105,10 @@ impl Block {
         if self.residual { ys.f_add_(xs) } else { Ok(ys) }
     }
 
-    fn fold(&mut self) -> Result<(), TchError> {
-        self.expand.iter_mut().try_for_each(ConvBn::fold)?;
-        self.depthwise.fold()?;
-        self.project.fold()
+    fn fuse(&mut self) -> Result<(), TchError> {
+        self.expand.iter_mut().try_for_each(ConvBn::fuse)?;
+        self.depthwise.fuse()?;
+        self.project.fuse()
     }
 }
 
@@ -124,10 +124,10 @@ impl Net for EfficientNetLite {
         self.fc.forward(&features.f_dropout(0.2, train)?)
     }
 
-    fn fold(&mut self) -> Result<(), TchError> {
-        self.stem.fold()?;
-        self.blocks.iter_mut().try_for_each(Block::fold)?;
-        self.head.fold()?;
+    fn fuse(&mut self) -> Result<(), TchError> {
+        self.stem.fuse()?;
+        self.blocks.iter_mut().try_for_each(Block::fuse)?;
+        self.head.fuse()?;
         self.turned = true;
         Ok(())
     }
@@ -136,7 +136,7 @@ impl Net for EfficientNetLite {
         Box::new(self.clone())
     }
 
-    fn images_a_pass(&self) -> usize {
+    fn micro_batch_size(&self) -> usize {
         4
     }
 }

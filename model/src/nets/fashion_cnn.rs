@@ -52,16 +52,16 @@ impl Net for FashionCnn {
         self.output.forward(&hidden.f_dropout(self.dropout, train)?)
     }
 
-    fn fold(&mut self) -> Result<(), TchError> {
-        self.convs.iter_mut().try_for_each(ConvBn::fold)?;
-        self.hidden.fold()
+    fn fuse(&mut self) -> Result<(), TchError> {
+        self.convs.iter_mut().try_for_each(ConvBn::fuse)?;
+        self.hidden.fuse()
     }
 
     fn share(&self) -> Box<dyn Net> {
         Box::new(self.clone())
     }
 
-    fn images_a_pass(&self) -> usize {
+    fn micro_batch_size(&self) -> usize {
         32
     }
 }
@@ -85,10 +85,10 @@ mod tests {
     }
 
     #[test]
-    fn folded_it_answers_as_before() {
+    fn fused_it_answers_as_before() {
         let store = VarStore::new(Device::Cpu);
         let mut net = fashion_cnn(&store.root(), 10, 0.3);
-        // Statistics that fold to something.
+        // Statistics that change something.
         for (name, mut variable) in store.variables() {
             if name.contains("bn") {
                 tch::no_grad(|| drop(variable.uniform_(0.5, 1.5)));
@@ -96,9 +96,9 @@ mod tests {
         }
         let images = Tensor::rand([3, 1, SIZE, SIZE], (Kind::Float, Device::Cpu));
         let plain = tch::no_grad(|| net.forward_t(&images, false)).unwrap();
-        tch::no_grad(|| net.fold()).unwrap();
-        let folded = tch::no_grad(|| net.forward_t(&images, false)).unwrap();
-        let difference = (&plain - &folded).abs().max().double_value(&[]);
+        tch::no_grad(|| net.fuse()).unwrap();
+        let fused = tch::no_grad(|| net.forward_t(&images, false)).unwrap();
+        let difference = (&plain - &fused).abs().max().double_value(&[]);
         assert!(difference < 1e-4 * plain.abs().max().double_value(&[]), "{difference}");
     }
 }

@@ -216,10 +216,10 @@ impl Branch {
         Ok(())
     }
 
-    fn fold(&mut self) -> Result<(), TchError> {
+    fn fuse(&mut self) -> Result<(), TchError> {
         match self {
-            Self::Chain(_, convs) => convs.iter_mut().try_for_each(ConvBn::fold),
-            Self::Fork(convs, both) => convs.iter_mut().chain(both.iter_mut()).try_for_each(ConvBn::fold),
+            Self::Chain(_, convs) => convs.iter_mut().try_for_each(ConvBn::fuse),
+            Self::Fork(convs, both) => convs.iter_mut().chain(both.iter_mut()).try_for_each(ConvBn::fuse),
         }
     }
 }
@@ -243,11 +243,11 @@ impl Net for InceptionV3 {
         self.fc.forward(&global_average(&xs)?.f_dropout(0.5, train)?)
     }
 
-    fn fold(&mut self) -> Result<(), TchError> {
+    fn fuse(&mut self) -> Result<(), TchError> {
         self.layers.iter_mut().try_for_each(|layer| match layer {
-            Layer::Conv(conv) => conv.fold(),
+            Layer::Conv(conv) => conv.fuse(),
             Layer::MaxPool => Ok(()),
-            Layer::Mixed(branches) => branches.iter_mut().try_for_each(Branch::fold),
+            Layer::Mixed(branches) => branches.iter_mut().try_for_each(Branch::fuse),
         })
     }
 
@@ -255,7 +255,7 @@ impl Net for InceptionV3 {
         Box::new(self.clone())
     }
 
-    fn images_a_pass(&self) -> usize {
+    fn micro_batch_size(&self) -> usize {
         8
     }
 }

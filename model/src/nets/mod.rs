@@ -21,19 +21,19 @@ pub trait Net: fmt::Debug + Send {
     /// If the shapes do not match.
     fn forward_t(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError>;
 
-    /// Makes the net ready for inference: each normalisation folded into its convolution, weights channels last. No training
+    /// Makes the net ready for inference: each normalisation fused into its convolution, weights channels last. No training
     /// after this.
     ///
     /// # Errors
     /// If libtorch runs out of memory.
-    fn fold(&mut self) -> Result<(), TchError>;
+    fn fuse(&mut self) -> Result<(), TchError>;
 
     /// One more of this net, on the same weights in memory.
     fn share(&self) -> Box<dyn Net>;
 
-    /// How many images one pass takes at most. A bigger batch goes in several passes: its activations would not stay in the
+    /// How many images go through the net at once. A larger batch is cut into micro-batches: its activations would not stay in the
     /// processor's cache, and would need that much more memory.
-    fn images_a_pass(&self) -> usize;
+    fn micro_batch_size(&self) -> usize;
 }
 
 /// The net of that architecture with fresh variables under `root`.
