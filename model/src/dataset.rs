@@ -125,6 +125,12 @@ impl Dataset {
         self.labels.is_empty()
     }
 
+    /// Keeps the first `images` only.
+    pub fn truncate(&mut self, images: usize) {
+        self.labels.truncate(images);
+        self.pixels.truncate(images.saturating_mul(self.rows * self.columns));
+    }
+
     /// The images one after another, `rows * columns` bytes each.
     pub fn images(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.pixels.chunks_exact(self.rows * self.columns)

@@ -1,15 +1,17 @@
-//! How well a version does on labelled images. Each image goes the way of a user's: written as a PNG file, preprocessed as the
-//! manifest says, and shown to the one predictor.
+//! How well a version does on labelled images, as they are or in other clothes. Each image goes the way of a user's: written as a
+//! file, preprocessed as the manifest says, and shown to an instance of the predictor.
 
-use std::io::Cursor;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
-use image::{ExtendedColorType, ImageEncoder, codecs::png};
-use model_core::{EngineError, ImageError, ImageLimits, Pixels, PreprocessError, Preprocessor};
+use model_core::{EngineError, ImageError, ImageLimits, Pixels, PreprocessError, Preprocessor, Scores};
 use registry::Manifest;
 use serde::Serialize;
 
 use crate::Predictor;
 use crate::dataset::Dataset;
+use crate::variants::{Grey, Variant};
 
 /// Images shown to the predictor at a time.
 const BATCH: usize = 128;
@@ -27,16 +29,16 @@ pub enum EvaluateError {
         /// Its label.
         label: u8,
     },
-    /// An image of the data could not be written as a PNG.
-    #[error("cannot write image {image} as a PNG: {reason}")]
+    /// An image of the data could not be written as a file.
+    #[error("cannot write image {image} as a file")]
     Encode {
         /// The image's place in the data, from 0.
         image: usize,
         /// The encoder's reason.
-        reason: String,
+        source: image::ImageError,
     },
     /// The preprocessing refused an image.
-    #[error("image {image}: {source}")]
+    #[error("image {image} cannot be used")]
     Image {
         /// The image's place in the data, from 0.
         image: usize,
@@ -79,7 +81,18 @@ pub struct ClassAccuracy {
     pub images: usize,
 }
 
-/// Shows all images to the predictor; `on` hears how many are done.
+/// How an evaluation is carried out.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// What is made of each image before it is shown.
+    pub variant: Variant,
+    /// Fixes what a variant draws.
+    pub seed: u64,
+    /// Instances of the predictor side by side, each on a thread of its own.
+    pub instances: usize,
+}
+
+/// Shows all images to instances of the predictor; `on` hears how many are done.
 ///
 /// # Errors
 /// A label without a class, or an image or batch that fails.
@@ -87,10 +100,10 @@ pub fn evaluate(
     predictor: &Predictor,
     manifest: &Manifest,
     data: &Dataset,
+    options: &Options,
     on: &mut dyn FnMut(usize),
 ) -> Result<Evaluation, EvaluateError> {
     let classes = &manifest.classes;
-    let preprocessor = Preprocessor::new(manifest)?;
     let mut tally: Vec<ClassAccuracy> = classes
         .labels
         .iter()
@@ -102,28 +115,44 @@ pub fn evaluate(
             images: 0,
         })
         .collect();
-    let images: Vec<&[u8]> = data.images().collect();
-    for (batch, (images, labels)) in images.chunks(BATCH).zip(data.labels.chunks(BATCH)).enumerate() {
-        let first = batch * BATCH;
-        let pixels = images
-            .iter()
-            .enumerate()
-            .map(|(i, image)| prepare(&preprocessor, image, data, first + i))
-            .collect::<Result<Vec<Pixels>, _>>()?;
-        let scores = predictor.predict(&pixels.iter().collect::<Vec<_>>())?;
-        for (i, (scores, &label)) in scores.iter().zip(labels).enumerate() {
-            let class = tally
-                .iter_mut()
-                .find(|class| class.index == u32::from(label))
-                .ok_or(EvaluateError::Label { image: first + i, label })?;
-            class.images += 1;
-            let best = scores.top_k(classes, 1);
-            if best.first().is_some_and(|best| best.index == Some(class.index)) {
-                class.correct += 1;
-            }
+    let class = |(image, &label): (usize, &u8)| {
+        let place = tally.iter().position(|class| class.index == u32::from(label));
+        place.ok_or(EvaluateError::Label { image, label })
+    };
+    let places: Vec<usize> = data.labels.iter().enumerate().map(class).collect::<Result<_, _>>()?;
+
+    let part = Part { manifest, preprocessor: &Preprocessor::new(manifest)?, data, options };
+    let next = AtomicUsize::new(0);
+    let (answered, answers) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..options.instances.max(1) {
+            let (predictor, answered) = (predictor.share(), answered.clone());
+            let (part, next) = (&part, &next);
+            scope.spawn(move || {
+                loop {
+                    let first = next.fetch_add(BATCH, Ordering::Relaxed);
+                    // It is no longer listened where another batch failed.
+                    if first >= part.data.len() || answered.send(part.named(&predictor, first)).is_err() {
+                        break;
+                    }
+                }
+            });
         }
-        on(first + images.len());
-    }
+        drop(answered);
+        let mut done = 0;
+        for named in answers {
+            let (first, named) = named?;
+            for (index, &place) in named.iter().zip(&places[first..]) {
+                let class = &mut tally[place];
+                class.images += 1;
+                class.correct += usize::from(*index == Some(class.index));
+            }
+            done += named.len();
+            on(done);
+        }
+        Ok::<_, EvaluateError>(())
+    })?;
+
     for class in &mut tally {
         class.accuracy = (class.images > 0).then(|| class.correct as f64 / class.images as f64);
     }
@@ -136,22 +165,35 @@ pub fn evaluate(
     })
 }
 
-fn prepare(
-    preprocessor: &Preprocessor,
-    image: &[u8],
-    data: &Dataset,
-    position: usize,
-) -> Result<Pixels, EvaluateError> {
-    let file = grey_png(image, data.columns as u32, data.rows as u32)
-        .map_err(|error| EvaluateError::Encode { image: position, reason: error.to_string() })?;
-    preprocessor
-        .decode(&file, &ImageLimits::default())
-        .map_err(|source| EvaluateError::Image { image: position, source })
+/// What all instances look at.
+struct Part<'a> {
+    manifest: &'a Manifest,
+    preprocessor: &'a Preprocessor,
+    data: &'a Dataset,
+    options: &'a Options,
 }
 
-fn grey_png(pixels: &[u8], width: u32, height: u32) -> Result<Vec<u8>, image::ImageError> {
-    let mut file = Cursor::new(Vec::new());
-    png::PngEncoder::new_with_quality(&mut file, png::CompressionType::Fast, png::FilterType::NoFilter)
-        .write_image(pixels, width, height, ExtendedColorType::L8)?;
-    Ok(file.into_inner())
+impl Part<'_> {
+    /// The batch's place, and for each of its images the class that is named first.
+    fn named(&self, predictor: &Predictor, first: usize) -> Result<(usize, Vec<Option<u32>>), EvaluateError> {
+        let batch = self.data.images().enumerate().skip(first).take(BATCH);
+        let pixels: Vec<Pixels> =
+            batch.map(|(position, image)| self.prepare(position, image)).collect::<Result<_, _>>()?;
+        let scores = predictor.predict(&pixels.iter().collect::<Vec<_>>())?;
+        let best = |scores: &Scores| {
+            scores.top_k(&self.manifest.classes, 1).first().and_then(|prediction| prediction.index)
+        };
+        Ok((first, scores.iter().map(best).collect()))
+    }
+
+    fn prepare(&self, position: usize, image: &[u8]) -> Result<Pixels, EvaluateError> {
+        let Options { variant, seed, .. } = *self.options;
+        let image = Grey { pixels: image, width: self.data.columns as u32, height: self.data.rows as u32 };
+        let file = variant
+            .file(image, seed, position)
+            .map_err(|source| EvaluateError::Encode { image: position, source })?;
+        self.preprocessor
+            .decode(&file, &ImageLimits::default())
+            .map_err(|source| EvaluateError::Image { image: position, source })
+    }
 }

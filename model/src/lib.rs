@@ -8,7 +8,8 @@
 //!
 //! - [`predictor`]: a version loaded, warmed up and asked: libtorch as an [`Engine`].
 //! - [`nets`]: the nets themselves.
-//! - [`dataset`], [`train`] and [`evaluate`]: labelled images, a net learned from them, and how well a version does on them.
+//! - [`dataset`], [`train`] and [`evaluate`]: labelled images, a net learned from them, and how well a version does on them, also
+//!   in other clothes ([`variants`]).
 //! - [`allocator`]: what a process does first, so that its memory stays mapped.
 
 pub mod allocator;
@@ -20,6 +21,7 @@ pub mod nets;
 mod normalise;
 pub mod predictor;
 pub mod train;
+pub mod variants;
 pub mod weights;
 
 pub use allocator::configure_process;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model_core::{Engine, EngineError, Pixels, Scores};
-use registry::{Input, ModelVersion};
+use registry::{Fit, Input, ModelVersion};
 use tch::nn::VarStore;
 use tch::{TchError, Tensor};
 
@@ -22,6 +22,8 @@ pub struct Predictor {
     outputs: usize,
     device: tch::Device,
     normalise: Arc<Normalise>,
+    /// Whether a black image is answered without the net, see [`Predictor::predict`].
+    knows_nothing: bool,
 }
 
 impl Predictor {
@@ -44,7 +46,8 @@ impl Predictor {
 
         let input = manifest.input.clone();
         let normalise = Arc::new(Normalise::new(&input.mean, &input.std));
-        Ok(Self { net, input, outputs: outputs as usize, device, normalise })
+        let knows_nothing = input.fit == Fit::TrimAndPad && manifest.classes.none.is_some();
+        Ok(Self { net, input, outputs: outputs as usize, device, normalise, knows_nothing })
     }
 
     /// One more instance of this version, for another thread: what it computes with is the same memory.
@@ -56,6 +59,7 @@ impl Predictor {
             outputs: self.outputs,
             device: self.device,
             normalise: Arc::clone(&self.normalise),
+            knows_nothing: self.knows_nothing,
         }
     }
 
@@ -80,10 +84,18 @@ impl Predictor {
 
     /// The probabilities for each image of the batch, in order. An image's answer does not depend on the others.
     ///
+    /// Preprocessing by `trim-and-pad` leaves an image in which there is nothing black. If the manifest says what to answer when an
+    /// image shows none of the classes, such an image has no probability for any of them.
+    ///
     /// # Errors
     /// If an image has not the net's size, or a pass fails.
     pub fn predict(&self, batch: &[&Pixels]) -> Result<Vec<Scores>, EngineError> {
-        Ok(self.logits(batch)?.into_iter().map(Scores::softmax).collect())
+        let logits = self.logits(batch)?;
+        let scores = |(logits, pixels): (Vec<f32>, &&Pixels)| {
+            let nothing = self.knows_nothing && pixels.data.iter().all(|&value| value == 0);
+            if nothing { Scores::new(vec![0.0; self.outputs]) } else { Scores::softmax(logits) }
+        };
+        Ok(logits.into_iter().zip(batch).map(scores).collect())
     }
 
     /// The net's outputs before they are made probabilities, for each image of the batch, in order. Goes in micro-batches of as

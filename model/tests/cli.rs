@@ -119,12 +119,30 @@ fn what_is_not_there_is_a_usage_error_that_says_what_is() {
 }
 
 #[test]
-fn cuda_where_there_is_none_is_an_error() {
-    assert!(!tch::Cuda::is_available(), "libtorch for the CPU is set up; this one sees a CUDA device");
+fn cuda_is_used_where_there_is_a_device_and_refused_where_there_is_none() {
     let output = model(trained(), &["predict", "--model", "tiny", "--device", "cuda", "images/class7.png"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("CUDA"), "{}", stderr(&output));
+    if tch::Cuda::is_available() {
+        assert!(output.status.success(), "{}", stderr(&output));
+    } else {
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("CUDA"), "{}", stderr(&output));
+    }
     lines(trained(), &["predict", "--model", "tiny", "--device", "auto", "--json", "images/class7.png"]);
+}
+
+#[test]
+fn more_files_than_a_batch_are_answered_in_order_and_an_endless_one_is_refused() {
+    let mut arguments = vec!["predict", "--model", "tiny", "--json", "--top-k", "1"];
+    let files: Vec<String> = (0..70).map(|at| format!("images/class{}.png", [7, 2, 4][at % 3])).collect();
+    arguments.extend(files.iter().map(String::as_str));
+    let answers = lines(trained(), &arguments);
+    let named: Vec<&str> = answers.iter().map(|answer| answer["file"].as_str().unwrap()).collect();
+    assert_eq!(named, files);
+
+    let output = model(trained(), &["predict", "--model", "tiny", "/dev/zero", "images/class7.png"]);
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    assert!(stderr(&output).contains("/dev/zero: it is longer than"), "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("class7.png"));
 }
 
 #[test]

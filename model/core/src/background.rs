@@ -1,87 +1,155 @@
-//! The plain background behind a thing: whether it is light, where the thing ends, and how to make it black.
+//! The plain background behind a thing: how light it is at each place, where the thing ends, and how to make it black.
 //!
-//! Fashion-MNIST (<https://arxiv.org/abs/1708.07747>, figure 1) trims the plain border, scales the longer side to 28, extends the
-//! shorter one, and negates, so that the things are light on black. This does the same to any grey image.
+//! Fashion-MNIST (<https://arxiv.org/abs/1708.07747>, figure 1) trims what differs from the corner's colour by at most 5 %, scales
+//! the longer side to 28, extends the shorter one, and negates, so that things are light on black. This does so to any grey
+//! picture, also where the background is grey, or lighter on one side than on the other:
+//!
+//! 1. the background is the plane that fits most of the outermost pixels, found from the corners;
+//! 2. the thing is what differs from it, by more than the noise that the border shows;
+//! 3. its light is the difference as a share of the greatest that is possible there, up to white or down to black.
 
 use crate::Pixels;
 
-/// A thing without its border, and the level of the background that it stood on.
-pub(crate) struct Trimmed {
-    pub(crate) pixels: Pixels,
-    background: u8,
-}
+mod plane;
+#[cfg(test)]
+mod tests;
 
 /// Differences up to this are still background: 5 % of the range, as the data set's makers took ...
-const TOLERANCE: u8 = 13;
-/// ... or, if that is more, this share of the greatest difference: what JPEG leaves around an edge.
-const ECHO: f64 = 0.1;
+pub(crate) const TOLERANCE: u8 = 13;
+/// ... or, if that is more, so many standard deviations of the noise at the border, ...
+const NOISE: f32 = 4.0;
+/// ... or, where the thing is cut out, this share of the greatest difference: what JPEG leaves around an edge.
+const ECHO: f32 = 0.1;
+/// A picture of which fewer than one pixel in so many differs from its background shows nothing.
+const SPECK: usize = 10_000;
 /// A picture in which the thing fills at least this share of the side, in the middle but for the rest, is framed already.
 const FRAMED: f64 = 25.0 / 28.0;
 
-/// Whether the outermost pixels are light on the whole. The mean over all of them: things often touch the border, and among the
-/// 70,000 images of Fashion-MNIST this is never wrong.
+/// The rows and columns that a thing takes up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Frame {
+    pub(crate) left: u32,
+    pub(crate) top: u32,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+}
+
+/// Whether a picture of the net's own size is framed and lit as the data set's are: light on black. Then nothing is to be done.
+/// Two black corners and a border that is dark on the whole; among the 70,000 images of Fashion-MNIST this is never wrong.
+pub(crate) fn is_light_on_black(pixels: &Pixels) -> bool {
+    let (width, height) = (pixels.width as usize, pixels.height as usize);
+    let corners = [0, width - 1, (height - 1) * width, height * width - 1];
+    let black = corners.iter().filter(|&&at| pixels.data[at] <= TOLERANCE).count();
+    black >= 2 && !is_light(pixels)
+}
+
+/// Whether the outermost pixels are light on the whole. The mean over all of them: things often touch the border.
 pub(crate) fn is_light(pixels: &Pixels) -> bool {
-    let border = border(pixels);
-    let sum: u64 = border.iter().map(|&value| u64::from(value)).sum();
-    2 * sum > 255 * border.len() as u64
-}
-
-/// Cuts off the rows and columns at the border that are nothing but background; none where the whole image is. A square picture
-/// that is framed as the data set frames stays whole, so that an enlarged picture of the set becomes itself again.
-pub(crate) fn trim(pixels: &Pixels) -> Option<Trimmed> {
-    let (width, height) = (pixels.width as usize, pixels.height as usize);
-    let background = level(pixels);
-    let greatest = pixels.data.iter().map(|value| value.abs_diff(background)).max()?;
-    let tolerance = TOLERANCE.max((f64::from(greatest) * ECHO) as u8);
-    let thing = |x: usize, y: usize| pixels.data[y * width + x].abs_diff(background) > tolerance;
-    let row = |y: &usize| (0..width).any(|x| thing(x, *y));
-    let top = (0..height).find(row)?;
-    let bottom = (top..height).rev().find(row)?;
-    let column = |x: &usize| (top..=bottom).any(|y| thing(*x, y));
-    let left = (0..width).find(column)?;
-    let right = (left..width).rev().find(column)?;
-
-    let longer = (bottom - top + 1).max(right - left + 1) as f64;
-    let (below, beyond) = (height - 1 - bottom, width - 1 - right);
-    let off_centre = top.abs_diff(below).max(left.abs_diff(beyond)) as f64;
-    let side = width as f64;
-    let framed = width == height && longer >= side * FRAMED && off_centre <= side * (1.0 - FRAMED);
-    if framed {
-        return Some(Trimmed { pixels: pixels.clone(), background });
+    let (mut sum, mut count) = (0_u64, 0_u64);
+    for (x, y) in border(pixels.width as usize, pixels.height as usize) {
+        sum += u64::from(pixels.data[y * pixels.width as usize + x]);
+        count += 1;
     }
-    let data =
-        (top..=bottom).flat_map(|y| &pixels.data[y * width + left..=y * width + right]).copied().collect();
-    let pixels =
-        Pixels { width: (right - left + 1) as u32, height: (bottom - top + 1) as u32, channels: 1, data };
-    Some(Trimmed { pixels, background })
+    2 * sum > 255 * count
 }
 
-/// Makes the background black and what differs from it light, over the whole range.
-pub(crate) fn lighten(thing: &mut Trimmed) {
-    let background = i32::from(thing.background);
-    let inverted = background > 127;
-    let range = if inverted { background } else { 255 - background };
-    for value in &mut thing.pixels.data {
-        let above = i32::from(*value) - background;
-        let above = if inverted { -above } else { above };
-        *value = (above * 255 / range).clamp(0, 255) as u8;
+/// The picture with its background black and what differs from it light, and the thing's place; nothing where there is no thing.
+pub(crate) fn light_on_black(pixels: &Pixels) -> Option<(Pixels, Frame)> {
+    let width = pixels.width as usize;
+    let (plane, noise) = plane::fit(pixels);
+    let tolerance = f32::from(TOLERANCE).max(NOISE * noise);
+
+    let (mut lighter, mut darker, mut greatest, mut differ) = (0.0_f64, 0.0_f64, 0.0_f32, 0_usize);
+    for (y, row) in pixels.data.chunks_exact(width).enumerate() {
+        for (level, &value) in plane.row(y).zip(row) {
+            let difference = f32::from(value) - level;
+            if difference.abs() > tolerance {
+                differ += 1;
+                greatest = greatest.max(difference.abs());
+                *(if difference > 0.0 { &mut lighter } else { &mut darker }) += f64::from(difference.abs());
+            }
+        }
+    }
+    if differ == 0 || differ < pixels.data.len() / SPECK {
+        return None;
+    }
+
+    let edge = tolerance.max(ECHO * greatest);
+    let is_lighter = lighter > darker;
+    let mut light = Vec::with_capacity(pixels.data.len());
+    let mut bounds = Bounds::default();
+    for (y, row) in pixels.data.chunks_exact(width).enumerate() {
+        for ((x, &value), level) in row.iter().enumerate().zip(plane.row(y)) {
+            let difference = f32::from(value) - level;
+            if difference.abs() > edge {
+                bounds.add(x, y);
+            }
+            let share =
+                if is_lighter { difference / (255.0 - level).max(1.0) } else { -difference / level.max(1.0) };
+            // From 0 to 255 by the clamp.
+            light.push((share * 255.0).round().clamp(0.0, 255.0) as u8);
+        }
+    }
+    let frame = bounds.frame()?.unless_framed(pixels);
+    Some((Pixels { data: light, ..*pixels }, frame))
+}
+
+/// The place of what is at least a little opaque; nothing where all is transparent.
+pub(crate) fn opaque(alpha: &Pixels) -> Option<Frame> {
+    let mut bounds = Bounds::default();
+    for (y, row) in alpha.data.chunks_exact(alpha.width as usize).enumerate() {
+        for (x, _) in row.iter().enumerate().filter(|(_, value)| **value > TOLERANCE) {
+            bounds.add(x, y);
+        }
+    }
+    Some(bounds.frame()?.unless_framed(alpha))
+}
+
+/// The outermost pixels of a picture of that size, each once.
+pub(crate) fn border(width: usize, height: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..height).flat_map(move |y| {
+        let inner = y > 0 && y + 1 < height;
+        (0..width).step_by(if inner { (width - 1).max(1) } else { 1 }).map(move |x| (x, y))
+    })
+}
+
+impl Frame {
+    pub(crate) fn whole(pixels: &Pixels) -> Self {
+        Self { left: 0, top: 0, width: pixels.width, height: pixels.height }
+    }
+
+    /// The whole of a square picture that is framed as the data set frames, so that an enlarged picture of the set becomes itself
+    /// again.
+    fn unless_framed(self, pixels: &Pixels) -> Self {
+        let side = f64::from(pixels.width);
+        let longer = f64::from(self.width.max(self.height));
+        let below = pixels.height - self.top - self.height;
+        let beyond = pixels.width - self.left - self.width;
+        let off_centre = f64::from(self.top.abs_diff(below).max(self.left.abs_diff(beyond)));
+        let framed =
+            pixels.width == pixels.height && longer >= side * FRAMED && off_centre <= side * (1.0 - FRAMED);
+        if framed { Self::whole(pixels) } else { self }
     }
 }
 
-/// The level of the background: the middle one of the outermost pixels.
-fn level(pixels: &Pixels) -> u8 {
-    let mut border = border(pixels);
-    let middle = border.len() / 2;
-    *border.select_nth_unstable(middle).1
-}
+/// The least and the greatest column and row so far.
+#[derive(Default)]
+struct Bounds(Option<[usize; 4]>);
 
-/// The outermost pixels of a grey image.
-fn border(pixels: &Pixels) -> Vec<u8> {
-    let (width, height) = (pixels.width as usize, pixels.height as usize);
-    let on_border = |at: usize| {
-        let (x, y) = (at % width, at / width);
-        x == 0 || y == 0 || x + 1 == width || y + 1 == height
-    };
-    let values = pixels.data.iter().enumerate();
-    values.filter(|(at, _)| on_border(*at)).map(|(_, &value)| value).collect()
+impl Bounds {
+    fn add(&mut self, x: usize, y: usize) {
+        let [left, top, right, bottom] = self.0.unwrap_or([x, y, x, y]);
+        self.0 = Some([left.min(x), top.min(y), right.max(x), bottom.max(y)]);
+    }
+
+    fn frame(&self) -> Option<Frame> {
+        let [left, top, right, bottom] = self.0?;
+        let length = |from: usize, to: usize| (to - from + 1) as u32;
+        Some(Frame {
+            left: left as u32,
+            top: top as u32,
+            width: length(left, right),
+            height: length(top, bottom),
+        })
+    }
 }

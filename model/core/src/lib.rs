@@ -9,12 +9,13 @@
 //!
 //! - [`mod@decode`]: an image file's bytes to an image, within limits.
 //! - [`preprocess`]: that image to the pixels that a version's manifest asks for; `background` is its rule for things on a plain
-//!   background.
+//!   background, `cutout` for things on a transparent one.
 //! - [`engine`]: what a net is to everybody else.
 //! - [`scores`]: its answer.
 //! - [`LargePiecesMapped`]: the allocator of the programs, so that a decoded photograph leaves nothing behind.
 
 mod background;
+mod cutout;
 pub mod decode;
 pub mod engine;
 mod large;

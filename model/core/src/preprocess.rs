@@ -4,9 +4,11 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use registry::{Fit, Input, Interpolation, Manifest, Polarity};
 
+use crate::Pixels;
+use crate::background::{self, Frame};
+use crate::cutout::Cutout;
 use crate::decode::{Demand, ImageError, ImageLimits, Picture, decode};
 use crate::turn::Turn;
-use crate::{Pixels, background};
 
 /// How much larger than the net's side a picture is kept where the thing in it may be small: an eighth of the picture still has the
 /// net's pixels.
@@ -81,6 +83,12 @@ impl Preprocessor {
     }
 
     fn prepare(&self, mut picture: Picture) -> Result<Pixels, ImageError> {
+        let things = self.input.fit == Fit::TrimAndPad && self.input.polarity == Polarity::LightOnDark;
+        if things && let Some(cutout) = Cutout::of(&picture) {
+            let turn = Turn::from(picture.orientation);
+            drop(picture);
+            return self.cut_out(cutout.shown(turn));
+        }
         picture.lay_on_white();
         if self.input.channels == 1 {
             picture.make_grey();
@@ -91,8 +99,7 @@ impl Preprocessor {
         let exact = pixels.width == size && pixels.height == size;
         // A large picture is turned when it has become small.
         let square = match self.input.fit {
-            Fit::TrimAndPad if exact => self.oriented_light(turn.shown(pixels)),
-            Fit::TrimAndPad => self.trim_and_pad(&turn.shown(pixels))?,
+            Fit::TrimAndPad => self.trim_and_pad(turn.shown(pixels))?,
             Fit::Stretch if exact => self.oriented_light(turn.shown(pixels)),
             Fit::Stretch => {
                 let small = self.resized(&pixels, Area::whole(extent), size, size)?;
@@ -123,21 +130,50 @@ impl Preprocessor {
         pixels
     }
 
-    fn trim_and_pad(&self, pixels: &Pixels) -> Result<Pixels, ImageError> {
+    /// A thing on a transparent background, which becomes black.
+    fn cut_out(&self, cutout: Cutout) -> Result<Pixels, ImageError> {
+        let size = self.input.size;
+        let Cutout { light, alpha } = cutout;
+        if (light.width, light.height) == (size, size) {
+            return Ok(Cutout { light, alpha }.light_on_black());
+        }
+        let Some(frame) = background::opaque(&alpha) else {
+            return Ok(Pixels::black(size, 1));
+        };
+        // Small first: the rim of an enlarged thing is as wide as it is enlarged.
+        let (light, alpha) = (self.framed(&light, frame)?, self.framed(&alpha, frame)?);
+        Ok(Cutout { light, alpha }.light_on_black())
+    }
+
+    /// A thing without its background, which becomes black. A picture of the net's size is not resized, and stays as it is where it is
+    /// as the net knows it. All black where there is nothing.
+    fn trim_and_pad(&self, pixels: Pixels) -> Result<Pixels, ImageError> {
+        let size = self.input.size;
+        let exact = (pixels.width, pixels.height) == (size, size);
+        let light_on_dark = self.input.polarity == Polarity::LightOnDark;
+        if exact && (!light_on_dark || background::is_light_on_black(&pixels)) {
+            let nothing = pixels.data.iter().all(|&value| value <= background::TOLERANCE);
+            return Ok(if nothing { Pixels::black(size, 1) } else { pixels });
+        }
+        let Some((light, frame)) = background::light_on_black(&pixels) else {
+            return Ok(Pixels::black(size, 1));
+        };
+        match (exact, light_on_dark) {
+            (true, _) => Ok(light),
+            (false, true) => self.framed(&light, frame),
+            (false, false) => self.framed(&pixels, frame),
+        }
+    }
+
+    /// That part of a grey picture, its longer side as long as the net's, in the middle of black.
+    fn framed(&self, pixels: &Pixels, frame: Frame) -> Result<Pixels, ImageError> {
         let size = self.input.size;
         let mut square = Pixels::black(size, pixels.channels);
-        let Some(mut thing) = background::trim(pixels) else {
-            return Ok(square);
-        };
-        if self.input.polarity == Polarity::LightOnDark {
-            background::lighten(&mut thing);
-        }
-        let longer = f64::from(thing.pixels.width.max(thing.pixels.height));
+        let longer = f64::from(frame.width.max(frame.height));
         let side =
             |length: u32| ((f64::from(length) * f64::from(size) / longer).round() as u32).clamp(1, size);
-        let (width, height) = (side(thing.pixels.width), side(thing.pixels.height));
-        let whole = Area::whole((f64::from(thing.pixels.width), f64::from(thing.pixels.height)));
-        let small = self.resized(&thing.pixels, whole, width, height)?;
+        let (width, height) = (side(frame.width), side(frame.height));
+        let small = self.resized(pixels, Area::from(frame), width, height)?;
         // The odd row or column goes to the left and the top, as in the data set.
         let (left, top) = ((size - width).div_ceil(2), (size - height).div_ceil(2));
         let row = (width * small.channels) as usize;
@@ -175,6 +211,12 @@ struct Area {
     top: f64,
     width: f64,
     height: f64,
+}
+
+impl From<Frame> for Area {
+    fn from(Frame { left, top, width, height }: Frame) -> Self {
+        Self { left: left.into(), top: top.into(), width: width.into(), height: height.into() }
+    }
 }
 
 impl Area {

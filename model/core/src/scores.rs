@@ -2,7 +2,7 @@
 
 use registry::Classes;
 
-/// The probability of each of the net's outputs; they sum to 1.
+/// The probability of each of the net's outputs; they sum to 1, or are all 0 where there is nothing to name in the image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores(Vec<f32>);
 

@@ -1,4 +1,4 @@
-//! `model evaluate`: the accuracy of a version on the test images of a folder.
+//! `model evaluate`: the accuracy of a version on the test images of a folder, as they are or in other clothes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use model::dataset::{DEBIAN_FASHION_MNIST, Dataset, Split};
-use model::evaluate::{Evaluation, evaluate};
+use model::evaluate::{Evaluation, Options, evaluate};
+use model::variants::Variant;
+use registry::ModelVersion;
 use serde::Serialize;
 
 use super::output::{json, line, percent};
@@ -19,7 +21,16 @@ pub(super) struct Evaluate {
     /// The folder with t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, plain or gzipped.
     #[arg(long, env = "MLAAS_DATA", default_value = DEBIAN_FASHION_MNIST, value_name = "FOLDER")]
     data: PathBuf,
-    /// Print one JSON object.
+    /// Show the images in other clothes too: on grey, lit from one side, on nothing, enlarged; one line for each.
+    #[arg(long, env = "MLAAS_VARIANTS", value_parser = FalseyValueParser::new())]
+    variants: bool,
+    /// Fixes what the variants draw.
+    #[arg(long, env = "MLAAS_SEED", default_value_t = 1, value_name = "N")]
+    seed: u64,
+    /// Only the first N images.
+    #[arg(long, env = "MLAAS_IMAGES", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    images: Option<u32>,
+    /// Print one JSON object, with --variants one for each.
     #[arg(long, env = "MLAAS_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
 }
@@ -33,24 +44,59 @@ struct Report<'a> {
     evaluation: &'a Evaluation,
 }
 
+#[derive(Serialize)]
+struct VariantReport {
+    variant: String,
+    accuracy: f64,
+    correct: usize,
+    images: usize,
+}
+
 impl Evaluate {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let (version, predictor) = self.which.load()?;
-        let data = Dataset::read(&self.data, Split::Test)?;
-        let bar = progress::bar(data.len(), true);
+        let mut data = Dataset::read(&self.data, Split::Test)?;
+        if let Some(images) = self.images {
+            data.truncate(images as usize);
+        }
+        let instances = self.which.instances();
+        let variants = if self.variants { &Variant::ALL[..] } else { &[Variant::Raw] };
+        let bar = progress::bar(data.len() * variants.len(), true);
         bar.set_message("images");
-        let evaluation =
-            evaluate(&predictor, &version.manifest, &data, &mut |done| bar.set_position(done as u64))?;
+        let mut before = 0;
+        for &variant in variants {
+            let options = Options { variant, seed: self.seed, instances };
+            let mut on = |done: usize| bar.set_position((before + done) as u64);
+            let evaluation = evaluate(&predictor, &version.manifest, &data, &options, &mut on)?;
+            before += data.len();
+            if self.variants {
+                bar.suspend(|| self.report_variant(variant, &evaluation))?;
+            } else {
+                bar.finish_and_clear();
+                self.report(&version, &evaluation)?;
+            }
+        }
         bar.finish_and_clear();
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn report_variant(&self, variant: Variant, evaluation: &Evaluation) -> anyhow::Result<()> {
+        let Evaluation { accuracy, correct, images, .. } = *evaluation;
+        if self.json {
+            return json(&VariantReport { variant: variant.to_string(), accuracy, correct, images });
+        }
+        line(&format!("{:>8}  {variant} ({correct} of {images})", percent(accuracy)))
+    }
+
+    fn report(&self, version: &ModelVersion, evaluation: &Evaluation) -> anyhow::Result<()> {
         let manifest = &version.manifest;
         if self.json {
-            json(&Report {
+            return json(&Report {
                 model: &manifest.name,
                 version: manifest.version,
                 digest: &version.digest,
-                evaluation: &evaluation,
-            })?;
-            return Ok(ExitCode::SUCCESS);
+                evaluation,
+            });
         }
         for class in &evaluation.classes {
             let accuracy = class.accuracy.map_or("-".into(), percent);
@@ -63,7 +109,6 @@ impl Evaluate {
             manifest.version,
             evaluation.correct,
             evaluation.images
-        ))?;
-        Ok(ExitCode::SUCCESS)
+        ))
     }
 }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use model::train::{TrainError, config::ConfigError};
-use model::{DeviceChoice, ModelError, Predictor};
+use model::{Device, DeviceChoice, ModelError, Predictor};
 use registry::{ModelVersion, Registry, RegistryError, Select};
 
 /// Usage or configuration error, as clap has it.
@@ -70,6 +70,14 @@ impl Which {
         let version = Registry::open(&self.weights)?.load(&self.model, &self.model_version)?;
         let predictor = Predictor::load(&version, device)?;
         Ok((version, predictor))
+    }
+
+    /// How many instances to compute with side by side: one for each core, each on one thread; on a CUDA device one.
+    fn instances(&self) -> usize {
+        match self.device.resolve() {
+            Ok(Device::Cuda) => 1,
+            _ => std::thread::available_parallelism().map_or(1, usize::from),
+        }
     }
 }
 

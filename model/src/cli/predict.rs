@@ -1,21 +1,29 @@
 //! `model predict`: what image files show, in the order given; a bad one is answered with an error, and the rest go on.
 
-use std::io;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
+use anyhow::Context as _;
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use model_core::{ImageLimits, Pixels, Prediction, Preprocessor};
+use indicatif::ProgressBar;
+use model::Predictor;
+use model_core::{ImageLimits, Pixels, Prediction, Preprocessor, Scores};
 use registry::ModelVersion;
 use serde::Serialize;
 
 use super::output::{json, line, percent};
 use super::{SOME_FAILED, Which, progress};
 
-/// Images read and shown to the predictor at a time.
-const BATCH: usize = 32;
-/// A longer file is refused before it is read.
+/// Images that an instance of the predictor reads and is shown at a time.
+const BATCH: usize = 16;
+/// No more of a file is read, and a longer one is refused.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "bmp"];
 
@@ -61,7 +69,7 @@ struct Refusal {
     error: Failure,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Failure {
     code: &'static str,
     message: String,
@@ -84,44 +92,68 @@ impl Failure {
 
 /// A file to answer, or what is wrong with the path that was to give some.
 type Item = (PathBuf, Result<(), Failure>);
+/// What a file shows, or why it cannot be told.
+type Answered = Result<Scores, Failure>;
 
 impl Predict {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let items: Vec<Item> = self.paths.iter().flat_map(|path| files(path)).collect();
         let (version, predictor) = self.which.load()?;
         let preprocessor = Preprocessor::new(&version.manifest)?;
-        let limits = ImageLimits::default();
         // With one image, or lines that go to the same terminal, a bar would only flicker.
         let bar = progress::bar(items.len(), !io::IsTerminal::is_terminal(&io::stdout()));
         bar.set_message("images");
+        let batches: Vec<&[Item]> = items.chunks(BATCH).collect();
+        let instances = self.which.instances().min(batches.len());
+        let next = AtomicUsize::new(0);
+        let (answered, answers) = mpsc::sync_channel(instances);
+        let failed = thread::scope(|scope| {
+            for _ in 0..instances {
+                let (predictor, answered) = (predictor.share(), answered.clone());
+                let (batches, next, preprocessor) = (&batches, &next, &preprocessor);
+                scope.spawn(move || {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(batch) = batches.get(number) else { break };
+                        // It is no longer listened where the output could not be written.
+                        if answered.send((number, predict(&predictor, preprocessor, batch))).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(answered);
+            self.print(&version, &batches, answers, &bar)
+        })?;
+        bar.finish_and_clear();
+        Ok(if failed { ExitCode::from(SOME_FAILED) } else { ExitCode::SUCCESS })
+    }
+
+    /// Prints the answers in the order of the files, whichever batch is done first; whether one of them is an error.
+    fn print(
+        &self,
+        version: &ModelVersion,
+        batches: &[&[Item]],
+        answers: mpsc::Receiver<(usize, anyhow::Result<Vec<Answered>>)>,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<bool> {
         let mut failed = false;
-        let mut items = items.into_iter().peekable();
-        while items.peek().is_some() {
-            let batch: Vec<(PathBuf, Result<Pixels, Failure>)> = items
-                .by_ref()
-                .take(BATCH)
-                .map(|(file, usable)| {
-                    let pixels = usable
-                        .and_then(|()| read(&file))
-                        .and_then(|bytes| preprocessor.decode(&bytes, &limits).map_err(Failure::invalid));
-                    (file, pixels)
-                })
-                .collect();
-            let good: Vec<&Pixels> = batch.iter().filter_map(|(_, pixels)| pixels.as_ref().ok()).collect();
-            let mut scores = predictor.predict(&good)?.into_iter();
-            for (file, pixels) in batch {
-                let predicted = match pixels {
-                    Ok(_) => scores.next().ok_or_else(|| Failure {
-                        code: "INTERNAL",
-                        message: "the predictor gave no answer".into(),
-                    }),
-                    Err(failure) => Err(failure),
-                };
+        let mut early = BTreeMap::new();
+        let mut answers = answers.into_iter();
+        for (number, batch) in batches.iter().enumerate() {
+            let answered = loop {
+                if let Some(answered) = early.remove(&number) {
+                    break answered;
+                }
+                let (number, answered) = answers.next().context("a thread that predicts ended early")?;
+                early.insert(number, answered);
+            };
+            for ((file, _), predicted) in batch.iter().zip(answered?) {
                 let file = file.display().to_string();
                 match predicted {
                     Ok(scores) => {
                         let predictions = scores.top_k(&version.manifest.classes, self.top_k as usize);
-                        self.answer(file, &version, predictions)?;
+                        self.answer(file, version, predictions)?;
                     }
                     Err(error) => {
                         failed = true;
@@ -131,8 +163,7 @@ impl Predict {
                 bar.inc(1);
             }
         }
-        bar.finish_and_clear();
-        Ok(if failed { ExitCode::from(SOME_FAILED) } else { ExitCode::SUCCESS })
+        Ok(failed)
     }
 
     fn answer(
@@ -169,6 +200,31 @@ impl Predict {
     }
 }
 
+/// What a batch of files shows: scores for each that can be used.
+fn predict(
+    predictor: &Predictor,
+    preprocessor: &Preprocessor,
+    batch: &[Item],
+) -> anyhow::Result<Vec<Answered>> {
+    let limits = ImageLimits::default();
+    let prepared: Vec<Result<Pixels, Failure>> = batch
+        .iter()
+        .map(|(file, usable)| {
+            usable.clone()?;
+            preprocessor.decode(&read(file)?, &limits).map_err(Failure::invalid)
+        })
+        .collect();
+    let good: Vec<&Pixels> = prepared.iter().filter_map(|pixels| pixels.as_ref().ok()).collect();
+    let mut scores = predictor.predict(&good)?.into_iter();
+    let answer = |pixels: Result<Pixels, Failure>| match pixels {
+        Ok(_) => scores
+            .next()
+            .ok_or_else(|| Failure { code: "INTERNAL", message: "the predictor gave no answer".into() }),
+        Err(failure) => Err(failure),
+    };
+    Ok(prepared.into_iter().map(answer).collect())
+}
+
 /// The file itself, or the image files of a folder in the order of their names.
 fn files(path: &Path) -> Vec<Item> {
     if !path.is_dir() {
@@ -194,12 +250,14 @@ fn is_image(file: &Path) -> bool {
     extension.is_some_and(|extension| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension)))
 }
 
+/// The file, by what can be read of it: a length may change meanwhile, and devices and pipes have none.
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    let length = std::fs::metadata(file).map_err(|error| Failure::io(&error))?.len();
-    if length > MAX_FILE_BYTES {
-        return Err(Failure::invalid(format!(
-            "it has {length} bytes, and at most {MAX_FILE_BYTES} are read"
-        )));
+    let mut bytes = Vec::new();
+    File::open(file)
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| Failure::io(&error))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(Failure::invalid(format!("it is longer than the {MAX_FILE_BYTES} bytes that are read")));
     }
-    std::fs::read(file).map_err(|error| Failure::io(&error))
+    Ok(bytes)
 }

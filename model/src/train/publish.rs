@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 
 use registry::{
     Architecture, Class, Classes, FileEntry, Fit, Input, Interpolation, Manifest, Metric, ModelVersion,
-    Polarity, Registry,
+    NoneOfThese, Polarity, Registry,
 };
 
 use super::checkpoint::write_tensors;
 use super::config::TrainConfig;
 use super::{Outcome, TrainError};
 use crate::dataset::Dataset;
-use crate::evaluate::{Evaluation, evaluate};
+use crate::evaluate::{self, Evaluation, evaluate};
 use crate::nets::fashion_cnn::SIZE;
+use crate::variants::Variant;
 use crate::{Device, Predictor};
 
 /// Where a version is to stand: `<root>/<model>/<version>`.
@@ -77,7 +78,9 @@ pub fn publish(
     let draft =
         ModelVersion { manifest: manifest.clone(), weights: staging.to_owned(), digest: String::new() };
     let predictor = Predictor::load(&draft, Device::Cpu)?;
-    let evaluation = evaluate(&predictor, &manifest, test, &mut |_| {})?;
+    // Training computes on all cores within an operation.
+    let how = evaluate::Options { variant: Variant::Raw, seed: 0, instances: 1 };
+    let evaluation = evaluate(&predictor, &manifest, test, &how, &mut |_| {})?;
     manifest.metrics = vec![Metric {
         name: "accuracy".into(),
         value: evaluation.accuracy,
@@ -122,13 +125,18 @@ fn manifest(config: &TrainConfig, outcome: &Outcome, version: u32, weights: File
         name: config.model.clone(),
         version,
         architecture: Architecture::FashionCnn,
-        classes: Classes { outputs: config.labels.len() as u32, labels: labels.collect(), none: None },
+        classes: Classes {
+            outputs: config.labels.len() as u32,
+            labels: labels.collect(),
+            // The probabilities always sum to 1, but for an image in which there is nothing.
+            none: Some(NoneOfThese { label: "nothing".into(), threshold: 0.5 }),
+        },
         input: Input {
             size: SIZE as u32,
             channels: 1,
             fit: Fit::TrimAndPad,
             crop: None,
-            interpolation: Interpolation::Bilinear,
+            interpolation: Interpolation::Lanczos,
             polarity: Polarity::LightOnDark,
             mean: vec![(config.normalize.mean * 255.0) as f32],
             std: vec![(config.normalize.std * 255.0) as f32],

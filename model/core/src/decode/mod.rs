@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::ImageFormat;
 
-pub(crate) use picture::Picture;
+pub(crate) use picture::{Picture, luma};
 
 /// How much one image may ask for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -37,13 +37,10 @@ impl Picture {
         }
     }
 
-    /// Makes colour grey: Rec. 601 in 16-bit fixed point, as Pillow's "L". Nothing may be transparent any more.
+    /// Makes colour grey. Nothing may be transparent any more.
     pub(crate) fn make_grey(&mut self) {
         if self.channels == 3 {
-            self.each_pixel(|pixel: [u8; 3]| {
-                let [r, g, b] = pixel.map(u32::from);
-                [((19_595 * r + 38_470 * g + 7_471 * b + 0x8000) >> 16) as u8]
-            });
+            self.each_pixel(|pixel: [u8; 3]| [luma(pixel)]);
         }
     }
 
@@ -65,6 +62,12 @@ impl Picture {
         self.data.shrink_to_fit();
         self.channels = TO as u32;
     }
+}
+
+/// How light red, green and blue are together: Rec. 601 in 16-bit fixed point, as Pillow's "L".
+pub(crate) fn luma(pixel: [u8; 3]) -> u8 {
+    let [r, g, b] = pixel.map(u32::from);
+    ((19_595 * r + 38_470 * g + 7_471 * b + 0x8000) >> 16) as u8
 }
 
 /// Samples of 16 bits in the machine's byte order to bytes, in the same memory.

@@ -1,0 +1,106 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const SIDE: usize = 28;
+
+/// A thing in the middle, from 5 to `SIDE - 5`: its own light at a pixel, 0 elsewhere.
+fn thing(x: usize, y: usize) -> f32 {
+    let inside = (5..SIDE - 5).contains(&x) && (5..SIDE - 5).contains(&y);
+    if inside { (80 + (x * 7 + y * 11) % 160) as f32 / 255.0 } else { 0.0 }
+}
+
+/// The thing blended by its own light over a background, as `to` (white or black).
+fn picture(level: impl Fn(usize, usize) -> f32, to: f32) -> Pixels {
+    let value = |at: usize| {
+        let (x, y) = (at % SIDE, at / SIDE);
+        let (share, level) = (thing(x, y), level(x, y));
+        (level + (to - level) * share).round().clamp(0.0, 255.0) as u8
+    };
+    let data = (0..SIDE * SIDE).map(value).collect();
+    Pixels { width: SIDE as u32, height: SIDE as u32, channels: 1, data }
+}
+
+fn greatest_difference(found: &Pixels) -> f32 {
+    let pairs = found.data.iter().enumerate();
+    let differences =
+        pairs.map(|(at, &value)| (f32::from(value) - 255.0 * thing(at % SIDE, at / SIDE)).abs());
+    differences.fold(0.0, f32::max)
+}
+
+#[test]
+fn the_border_is_each_outermost_pixel_once() {
+    for (width, height) in [(1, 1), (1, 4), (4, 1), (2, 2), (5, 3)] {
+        let mut found: Vec<_> = border(width, height).collect();
+        found.sort_unstable();
+        let outermost = |x: usize, y: usize| x == 0 || y == 0 || x + 1 == width || y + 1 == height;
+        let all = (0..width).flat_map(|x| (0..height).map(move |y| (x, y)));
+        let expected: Vec<_> = all.filter(|&(x, y)| outermost(x, y)).collect();
+        assert_eq!(found, expected, "{width} x {height}");
+    }
+}
+
+#[test]
+fn a_thing_that_covers_nearly_half_of_the_border_is_not_taken_for_the_background() {
+    // Dark below, from the left edge to the right, on a background that is lighter to the right.
+    let level = |x: usize| 150.0 + 2.0 * x as f32;
+    let value = |at: usize| if at / SIDE >= 16 { 30 } else { level(at % SIDE) as u8 };
+    let data = (0..SIDE * SIDE).map(value).collect();
+    let pixels = Pixels { width: SIDE as u32, height: SIDE as u32, channels: 1, data };
+    let (light, _) = light_on_black(&pixels).unwrap_or_else(|| panic!("there is a thing"));
+    // Twelve of 28 rows, and two of the corners.
+    let share = light.data.iter().filter(|&&value| value > 150).count() as f64 / light.data.len() as f64;
+    assert!((0.4..0.5).contains(&share), "{share}");
+}
+
+proptest! {
+    /// Grey or lit from one side, the thing comes back as it was.
+    #[test]
+    fn a_thing_on_any_plane_comes_back(
+        middle in 96.0_f32..180.0,
+        across in -0.1_f32..0.1,
+        down in -0.1_f32..0.1,
+        dark in any::<bool>(),
+    ) {
+        let ramp = |at: usize| 2.0 * at as f32 / (SIDE - 1) as f32 - 1.0;
+        let level = |x, y| middle * (1.0 + across * ramp(x) + down * ramp(y));
+        let found = light_on_black(&picture(level, if dark { 0.0 } else { 255.0 }));
+        let (found, frame) = found.ok_or_else(|| TestCaseError::fail("no thing found"))?;
+        // A level of rounding, magnified where there is little room above or below the background.
+        let difference = greatest_difference(&found);
+        prop_assert!(difference <= 12.0, "{difference}");
+        prop_assert_eq!(frame, Frame { left: 5, top: 5, width: 18, height: 18 });
+    }
+
+    /// A blank sheet, evenly grey or lit from one side, with noise below the threshold, shows nothing.
+    #[test]
+    fn a_blank_sheet_shows_nothing(
+        middle in 0.0_f32..255.0,
+        across in -0.2_f32..0.2,
+        noise in prop::collection::vec(-6_i16..=6, SIDE * SIDE),
+    ) {
+        let level = |at: usize| middle * (1.0 + across * (2.0 * (at % SIDE) as f32 / (SIDE - 1) as f32 - 1.0));
+        let value = |(at, noise): (usize, &i16)| (level(at).min(240.0) + f32::from(*noise)).clamp(0.0, 255.0) as u8;
+        let data: Vec<u8> = noise.iter().enumerate().map(value).collect();
+        // Where the light is cut off at white, a plane does not fit.
+        prop_assume!(middle * 1.2 < 240.0);
+        let pixels = Pixels { width: SIDE as u32, height: SIDE as u32, channels: 1, data };
+        prop_assert!(light_on_black(&pixels).is_none());
+    }
+
+    /// Whatever is shown, nothing panics, and the frame lies within the picture.
+    #[test]
+    fn any_picture_is_framed_within_itself(
+        width in 1_u32..40,
+        height in 1_u32..40,
+        bytes in prop::collection::vec(any::<u8>(), 40 * 40),
+    ) {
+        let data = bytes[..(width * height) as usize].to_vec();
+        let pixels = Pixels { width, height, channels: 1, data };
+        let _ = is_light_on_black(&pixels);
+        for frame in [light_on_black(&pixels).map(|(_, frame)| frame), opaque(&pixels)].into_iter().flatten() {
+            prop_assert!(frame.width > 0 && frame.left + frame.width <= width, "{frame:?}");
+            prop_assert!(frame.height > 0 && frame.top + frame.height <= height, "{frame:?}");
+        }
+    }
+}
