@@ -12,7 +12,7 @@ use tch::TchError;
 #[non_exhaustive]
 pub enum ModelError {
     /// The weights file cannot be read as safetensors.
-    #[error("cannot read the weights {path}: {source}")]
+    #[error("cannot read the weights {path}: {}", first_line(source))]
     Weights {
         /// The weights file.
         path: PathBuf,
@@ -28,6 +28,20 @@ pub enum ModelError {
         architecture: Architecture,
         /// Its name.
         tensor: String,
+    },
+    /// A tensor of the weights file holds other numbers than the net's.
+    #[error(
+        "the weights {path} cannot be used: tensor {tensor:?} holds {found}, and the net computes with {expected}"
+    )]
+    WrongKind {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// The net's kind of number.
+        expected: String,
+        /// The file's.
+        found: String,
     },
     /// A tensor of the weights file has another shape than the net's.
     #[error(
@@ -67,6 +81,32 @@ pub enum ModelError {
         text: String,
     },
     /// An operation of libtorch failed.
-    #[error("libtorch: {0}")]
+    #[error("libtorch: {}", first_line(.0))]
     Torch(#[from] TchError),
+}
+
+/// What libtorch says before its C++ stack trace. The whole is the error's source, for a log.
+fn first_line(error: &TchError) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_stack_trace_is_left_to_the_source() {
+        let torch = || TchError::Torch("out of memory\nException raised from alloc_cpu\nframe #0".into());
+        let weights = |source| ModelError::Weights { path: "w/model.safetensors".into(), source };
+        for error in [ModelError::from(torch()), weights(torch())] {
+            let text = error.to_string();
+            assert!(text.ends_with("out of memory"), "{text}");
+            assert!(
+                error.source().is_some_and(|source| source.to_string().contains("frame #0")),
+                "{error:?}"
+            );
+        }
+    }
 }

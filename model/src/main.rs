@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if cli::broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("model: {error:#}");
+            eprintln!("model: {}", cli::sentence(&error));
             cli::exit_code(&error)
         }
     }

@@ -1,5 +1,6 @@
 //! A loaded model version: libtorch as an engine, pixels in, outputs out. The command line and the worker use this one.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use model_core::{Engine, EngineError, Pixels, Scores};
@@ -22,6 +23,8 @@ pub struct Predictor {
     outputs: usize,
     device: tch::Device,
     normalise: Arc<Normalise>,
+    /// The images' values on their way to a tensor, in the same memory each time.
+    values: RefCell<Vec<f32>>,
     /// Whether a black image is answered without the net, see [`Predictor::predict`].
     knows_nothing: bool,
 }
@@ -47,7 +50,15 @@ impl Predictor {
         let input = manifest.input.clone();
         let normalise = Arc::new(Normalise::new(&input.mean, &input.std));
         let knows_nothing = input.fit == Fit::TrimAndPad && manifest.classes.none.is_some();
-        Ok(Self { net, input, outputs: outputs as usize, device, normalise, knows_nothing })
+        Ok(Self {
+            net,
+            input,
+            outputs: outputs as usize,
+            device,
+            normalise,
+            values: RefCell::default(),
+            knows_nothing,
+        })
     }
 
     /// One more instance of this version, for another thread: what it computes with is the same memory.
@@ -59,6 +70,7 @@ impl Predictor {
             outputs: self.outputs,
             device: self.device,
             normalise: Arc::clone(&self.normalise),
+            values: RefCell::default(),
             knows_nothing: self.knows_nothing,
         }
     }
@@ -106,7 +118,8 @@ impl Predictor {
     pub fn logits(&self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
         let mut rows: Vec<Vec<f32>> = Vec::with_capacity(batch.len());
         for pixels in batch.chunks(self.net.micro_batch_size()) {
-            let values = self.values(pixels, rows.len())?;
+            let mut values = self.values.borrow_mut();
+            self.normalise(pixels, rows.len(), &mut values)?;
             let flat =
                 self.pass(&values, pixels.len()).map_err(|error| EngineError::Compute(Box::new(error)))?;
             for row in flat.chunks_exact(self.outputs) {
@@ -135,10 +148,10 @@ impl Predictor {
     }
 
     /// The images normalised, one after another.
-    fn values(&self, pixels: &[&Pixels], first: usize) -> Result<Vec<f32>, EngineError> {
+    fn normalise(&self, pixels: &[&Pixels], first: usize, values: &mut Vec<f32>) -> Result<(), EngineError> {
         let Input { size, channels, .. } = self.input;
         let bytes = (size * size * channels) as usize;
-        let mut data = Vec::with_capacity(pixels.len() * bytes);
+        values.clear();
         for (position, image) in pixels.iter().enumerate() {
             let fits = image.width == size && image.height == size && image.channels == channels;
             if !fits || image.data.len() != bytes {
@@ -151,9 +164,9 @@ impl Predictor {
                     found_channels: image.channels,
                 });
             }
-            self.normalise.extend(&mut data, &image.data);
+            self.normalise.extend(values, &image.data);
         }
-        Ok(data)
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::ModelError;
 /// a training head, counters.
 ///
 /// # Errors
-/// If the file cannot be read, or lacks a variable, or has it in another shape.
+/// If the file cannot be read, or lacks a variable, or has it in another shape or another kind of number.
 pub fn load(store: &VarStore, path: &Path, architecture: Architecture) -> Result<(), ModelError> {
     let unreadable = |source| ModelError::Weights { path: path.into(), source };
     let tensors: HashMap<String, Tensor> =
@@ -29,6 +29,15 @@ pub fn load(store: &VarStore, path: &Path, architecture: Architecture) -> Result
                 tensor: name,
                 expected: variable.size(),
                 found: tensor.size(),
+            });
+        }
+        // A copy would make them the net's numbers without a word.
+        if tensor.kind() != variable.kind() {
+            return Err(ModelError::WrongKind {
+                path: path.into(),
+                tensor: name,
+                expected: format!("{:?}", variable.kind()),
+                found: format!("{:?}", tensor.kind()),
             });
         }
         tch::no_grad(|| variable.f_copy_(tensor))?;

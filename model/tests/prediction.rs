@@ -140,6 +140,15 @@ fn weights_of_another_net_are_refused_by_name() {
     assert!(error.to_string().contains("\"_fc."), "{error}");
 
     let folder = tempfile::tempdir().unwrap();
+    let mut version = bird();
+    let mut tensors = tch::Tensor::read_safetensors(&version.weights).unwrap();
+    let bias = tensors.iter_mut().find(|(name, _)| name == "_fc.bias").unwrap();
+    bias.1 = bias.1.to_kind(tch::Kind::Int64);
+    version.weights = folder.path().join("integers.safetensors");
+    tch::Tensor::write_safetensors(&tensors, &version.weights).unwrap();
+    let error = Predictor::load(&version, Device::Cpu).unwrap_err();
+    assert!(error.to_string().contains("\"_fc.bias\" holds Int64"), "{error}");
+
     let mut version = inception(folder.path());
     fs::write(&version.weights, b"not a safetensors file").unwrap();
     assert!(matches!(Predictor::load(&version, Device::Cpu), Err(ModelError::Weights { .. })));

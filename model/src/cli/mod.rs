@@ -102,6 +102,20 @@ pub(crate) fn broken_pipe(error: &anyhow::Error) -> bool {
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// An error and its causes in one line: of each its first, since libtorch's go on with a C++ stack trace, and what was said once
+/// not again.
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |said, cause| {
+        let text = cause.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        match said.as_str() {
+            "" => line.to_owned(),
+            _ if said.contains(line) => said,
+            _ => format!("{said}: {line}"),
+        }
+    })
+}
+
 /// The exit code for an error: what was asked for cannot be had, or it failed.
 pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
     let usage = error.chain().any(|cause| {
@@ -128,4 +142,16 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
             )
     });
     if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_that_says_nothing_twice() {
+        let torch = tch::TchError::Torch("out of memory\nframe #0".into());
+        let error = anyhow::Error::from(ModelError::from(torch)).context("cannot load bird");
+        assert_eq!(sentence(&error), "cannot load bird: libtorch: out of memory");
+    }
 }
