@@ -39,7 +39,7 @@ struct Blind {
 
 const BLIND: &[Blind] = &[
     Blind { package: "wire", to: &["model", "model-core", "tch", "rdkafka", "tokio"] },
-    Blind { package: "model-core", to: &["tch", "wire", "rdkafka", "tokio", "sha2"] },
+    Blind { package: "model-core", to: &["tch", "wire", "rdkafka", "tokio"] },
     Blind { package: "model", to: &["wire", "rdkafka"] },
     Blind { package: "registry", to: &["tch", "rdkafka", "wire"] },
     Blind { package: "kafka", to: &["wire", "tch"] },
@@ -70,7 +70,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     step("dependency policy", || {
         let mut cargo = process::cargo(workspace.root());
         let text = process::output(cargo.args(["metadata", "--format-version=1", "--locked"]))?;
-        let graph = Graph::read(&serde_json::from_str(&text)?)?;
+        let metadata: Value = serde_json::from_str(&text)?;
+        let graph = Graph::read(&metadata)?;
         let page = workspace.root().join("ARCHITECTURE.md");
         let drawing =
             std::fs::read_to_string(&page).with_context(|| format!("can't read {}", page.display()))?;
@@ -79,6 +80,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
             std::fs::read_to_string(&rules).with_context(|| format!("can't read {}", rules.display()))?;
         let mut broken = graph.broken_rules(&bans(&rules)?);
         broken.extend(graph.differences(&drawing));
+        broken.extend(stores_for_core(&metadata));
         if !broken.is_empty() {
             bail!("the dependency policy is broken (see ARCHITECTURE.md):\n  {}", broken.join("\n  "));
         }
@@ -185,6 +187,19 @@ impl Graph {
     }
 }
 
+/// `model-core` takes registry's types without its stores. In the workspace as a whole others ask for them, so that cargo
+/// resolves them for all: what counts is what its own manifest asks for.
+fn stores_for_core(metadata: &Value) -> Option<String> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let core = list(&metadata["packages"]).into_iter().find(|package| package["name"] == "model-core")?;
+    let asks =
+        |of: &Value| of["uses_default_features"] != false || list(&of["features"]).contains(&"store".into());
+    let broken = list(&core["dependencies"]).iter().any(|of| of["name"] == "registry" && asks(of));
+    broken.then(|| {
+        "model-core -> registry: it needs the manifest's types alone, not the feature `store`".to_owned()
+    })
+}
+
 /// The bans of deny.toml.
 fn bans(text: &str) -> Result<Vec<Ban>> {
     let deny: Deny = toml::from_str(text).context("deny.toml")?;
@@ -286,6 +301,17 @@ mod tests {
         );
         let fewer = graph(&[]).differences("```mermaid\nclient --> wire\nmodel --> client\n```");
         assert_eq!(fewer, ["model -> client: ARCHITECTURE.md draws it, no manifest names it"]);
+    }
+
+    #[test]
+    fn core_asks_for_no_stores() {
+        let metadata = |default: bool, features: &[&str]| {
+            let of = json!({"name": "registry", "uses_default_features": default, "features": features});
+            json!({"packages": [{"name": "model-core", "dependencies": [of]}]})
+        };
+        assert_eq!(stores_for_core(&metadata(false, &[])), None);
+        assert!(stores_for_core(&metadata(false, &["store"])).is_some());
+        assert!(stores_for_core(&metadata(true, &[])).is_some());
     }
 
     #[test]
