@@ -57,8 +57,11 @@ impl Topics {
             config: [("max.message.bytes".to_owned(), crate::TOPIC_MAX_MESSAGE_BYTES.to_string())].into(),
             ..spec(name)
         };
+        let mut requests = images(&self.requests);
+        // So that the time that a request allows is counted by the broker's clock, whatever its sender's says.
+        requests.config.insert("message.timestamp.type".to_owned(), "LogAppendTime".to_owned());
         [
-            images(&self.requests),
+            requests,
             spec(&self.results),
             images(&self.dead_letter),
             TopicSpec {

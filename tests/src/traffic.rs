@@ -26,6 +26,8 @@ pub struct Record {
     pub value: Option<Vec<u8>>,
     /// The partition; by the key where `None`.
     pub partition: Option<i32>,
+    /// The sender's clock, in milliseconds since 1970; the real one where `None`.
+    pub timestamp: Option<i64>,
 }
 
 /// A record whose arrival the broker has acknowledged.
@@ -70,6 +72,7 @@ impl Record {
             headers: request.headers(encoding, "/mlaas/e2e", now, reply_to, &TraceContext::default()),
             value: Some(request.encode(encoding)),
             partition: None,
+            timestamp: None,
         }
     }
 
@@ -90,6 +93,13 @@ impl Record {
     #[must_use]
     pub fn on(mut self, partition: i32) -> Self {
         self.partition = Some(partition);
+        self
+    }
+
+    /// By a sender whose clock says that, in milliseconds since 1970.
+    #[must_use]
+    pub fn written(mut self, timestamp: i64) -> Self {
+        self.timestamp = Some(timestamp);
         self
     }
 
@@ -192,7 +202,7 @@ impl Sender {
                 partition: record.partition,
                 payload: record.value.as_deref(),
                 key: record.key.as_deref(),
-                timestamp: None,
+                timestamp: record.timestamp,
                 headers: Some(headers),
             };
             match self.producer.send_result(outgoing) {

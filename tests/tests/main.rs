@@ -19,6 +19,7 @@ mod bad_input;
 mod broker_loss;
 mod brokers;
 mod client;
+mod deadlines;
 mod first_try;
 mod group;
 mod harness;

@@ -114,7 +114,7 @@ fn an_earlier_client_is_served_by_this_worker() {
     // A code that it does not know ends its waiting with an error at once, not with silence.
     let large = scene.folder.join("large.png");
     std::fs::write(&large, vec![0xff; 200_000]).unwrap();
-    let refused = old_client(&scene, &["send", "--wait", &large.display().to_string()]);
+    let refused = old_client(&scene, &["send", "--wait", "--format", "json", &large.display().to_string()]);
     assert!(refused.code != Some(0) && refused.stdout.contains("OUT_OF_RANGE"), "{refused:?}");
 }
 
