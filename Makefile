@@ -31,6 +31,7 @@ data: bootstrap
 
 bench: bootstrap
 	@$(XTASK) setup --for demo
+	cargo bench --package model-core
 	cargo bench --package model
 
 KILLS ?= 20

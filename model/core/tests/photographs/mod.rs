@@ -15,11 +15,13 @@ pub(crate) struct Photograph {
     pub(crate) progressive: bool,
     /// Colour at full size, not at half.
     pub(crate) full_colour: bool,
+    /// How much each pixel differs from its neighbours: 24 makes a file as long as a camera's.
+    pub(crate) noise: u32,
 }
 
 impl Default for Photograph {
     fn default() -> Self {
-        Self { width: 500, height: 375, orientation: 1, progressive: false, full_colour: false }
+        Self { width: 500, height: 375, orientation: 1, progressive: false, full_colour: false, noise: 0 }
     }
 }
 
@@ -59,7 +61,8 @@ impl Photograph {
     fn colour(self, x: u32, y: u32) -> [u8; 3] {
         let (across, down) =
             (u64::from(x) * 255 / u64::from(self.width), u64::from(y) * 255 / u64::from(self.height));
-        let detail = (x * 7 + y * 13) % 16;
+        let noise = (x.wrapping_mul(73_856_093) ^ y.wrapping_mul(19_349_663)) >> 5;
+        let detail = (x * 7 + y * 13) % 16 + noise % (self.noise + 1);
         [across as u8, (down / 2 + u64::from(detail)) as u8, ((across + down) / 2) as u8]
     }
 }
