@@ -27,8 +27,10 @@ pub(super) fn decode(file: &[u8], format: ImageFormat, budget: &Budget<'_>) -> R
         other => return Err(ImageError::Unsupported { reason: format!("its pixels are {other:?}") }),
     };
     let decoded_bytes = u64::from(channels) * if wide { 2 } else { 1 };
+    // Transparency is kept where a thing may be cut out by it.
     let opaque = if channels > 2 { 3 } else { 1 };
-    budget.bytes(beside, Size { width, height, decoded_bytes, kept_bytes: opaque })?;
+    let kept_bytes = if budget.demand.bytes_a_pixel > 0 { u64::from(channels) } else { opaque };
+    budget.bytes(beside, Size { width, height, decoded_bytes, kept_bytes })?;
     // The rest is for what only the decoder finds: a GIF's frame that is not its canvas, a PNG's long texts.
     let pixels = decoder.total_bytes();
     let mut rest = image::Limits::no_limits();
