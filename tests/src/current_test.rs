@@ -1,5 +1,5 @@
 //! The test that a thread runs: how long it may take, and which broker it ran on. Whatever the harness is asked for calls
-//! [`note`]; from then on until its thread ends the test is watched.
+//! `note`; from then on until its thread ends the test is watched.
 //!
 //! A test that outlives its limit ends the whole test process, with the names of the tests that run and the words of every
 //! process that lives: what hangs is said, and nothing hangs for ever.

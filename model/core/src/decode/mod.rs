@@ -1,4 +1,4 @@
-//! An image file's bytes to a [`Picture`]: within limits, and never a panic.
+//! An image file's bytes to a picture: within limits, and never a panic.
 //!
 //! What a file takes is computed from its headers before anything is allocated, for the whole of the decode: the pixels, what
 //! the decoder keeps beside them, and what preprocessing makes of them. A file that would take more is refused, at the cost of

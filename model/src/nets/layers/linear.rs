@@ -41,7 +41,7 @@ pub struct LinearBn {
     activation: Activation,
 }
 
-/// A [`LinearBn`] whose variables are `<linear>.weight` (`[c_out, c_in]`) and those of `<bn>`, as in [`conv_bn`]. PyTorch's eps and
+/// A [`LinearBn`] whose variables are `<linear>.weight` (`[c_out, c_in]`) and those of `<bn>`, as in [`super::conv_bn`]. PyTorch's eps and
 /// momentum.
 #[must_use]
 pub fn linear_bn(linear: &Path, bn: &Path, c_in: i64, c_out: i64, activation: Activation) -> LinearBn {
