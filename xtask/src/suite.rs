@@ -49,7 +49,7 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     step("build", || cargo(workspace, &["build", "--locked", "--workspace", "--bins", "--tests"]))?;
     let report = report_path(workspace);
     forget(&report)?;
-    let watched = watch::cargo_option()?;
+    let watched = watch::cargo_option(workspace)?;
     let tests = step("tests", || {
         cargo(workspace, &["test", "--config", &watched, "--locked", "--workspace", "--no-fail-fast"])
     });
@@ -66,7 +66,7 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
 /// What takes longer than `make test` may: the end-to-end tests that are marked `ignore`.
 pub(crate) fn test_more(workspace: &Workspace) -> Result<()> {
     setup::ensure(workspace, Purpose::Test, &[])?;
-    let watched = watch::cargo_option()?;
+    let watched = watch::cargo_option(workspace)?;
     step("long tests", || {
         // Those that only another test starts see that it did not, and end.
         cargo(

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     process::{self, Running},
     progress::seconds,
+    workspace::Workspace,
 };
 
 /// The variable that sets another limit, in seconds.
@@ -27,9 +28,10 @@ const OTHER: Duration = Duration::from_secs(8 * 60);
 /// How much of a thread's name Linux keeps.
 const THREAD_NAME: usize = 15;
 
-/// What has cargo call this program for each test executable.
-pub(crate) fn cargo_option() -> Result<String> {
-    let own = std::env::current_exe().context("this program does not know where it lies")?;
+/// What has cargo call this program for each test executable. Where cargo puts it: the file that runs now may have been
+/// replaced by a build of the whole workspace meanwhile.
+pub(crate) fn cargo_option(workspace: &Workspace) -> Result<String> {
+    let own = workspace.target().join("debug/xtask");
     let own = own.to_str().context("the path of this checkout is not UTF-8")?;
     Ok(format!("target.'cfg(unix)'.runner=[{own:?}, 'watch']"))
 }
