@@ -62,7 +62,9 @@ pub(crate) fn served(name: &str, version: u32) -> Served {
 /// As [`served`], but each batch waits at the gate.
 #[must_use]
 pub(crate) fn gated(name: &str, version: u32, gate: Arc<Gate>) -> Served {
-    served_by(name, version, move || Ok(Box::new(Echo { broken: Arc::default(), gate: Arc::clone(&gate) })))
+    served_by(name, version, move || {
+        Ok(Box::new(Echo { broken: false, damaged: Arc::default(), gate: Arc::clone(&gate) }))
+    })
 }
 
 /// As [`served`], by that engine.
@@ -92,20 +94,23 @@ fn pixels(file: &[u8]) -> Result<Pixels, ImageError> {
 
 /// The net's only likely output is the image's value.
 struct Echo {
-    /// As damaged weights are, by all that share them.
-    broken: Arc<AtomicBool>,
+    /// It has panicked, or computes on weights that were damaged when it came to them.
+    broken: bool,
+    /// Whoever comes to share the weights from now on gets damaged ones.
+    damaged: Arc<AtomicBool>,
     gate: Arc<Gate>,
 }
 
 impl Engine for Echo {
     fn logits(&mut self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
-        if self.broken.load(Ordering::Relaxed) {
+        if self.broken {
             return Err(EngineError::Compute("it panicked before".into()));
         }
         self.gate.pass();
         let value = |pixels: &Pixels| pixels.data[0];
         if batch.iter().any(|pixels| value(pixels) == PANICS) {
-            self.broken.store(true, Ordering::Relaxed);
+            self.broken = true;
+            self.damaged.store(true, Ordering::Relaxed);
             panic!("the double's engine panics, as it should");
         }
         if batch.iter().any(|pixels| value(pixels) == FAILS) {
@@ -124,7 +129,8 @@ impl Engine for Echo {
     }
 
     fn share(&self) -> Result<Box<dyn Engine>, EngineError> {
-        Ok(Box::new(Self { broken: Arc::clone(&self.broken), gate: Arc::clone(&self.gate) }))
+        let (damaged, gate) = (Arc::clone(&self.damaged), Arc::clone(&self.gate));
+        Ok(Box::new(Self { broken: damaged.load(Ordering::Relaxed), damaged, gate }))
     }
 }
 

@@ -105,7 +105,7 @@ mod tests {
     fn nobody_waits_in_vain_for_a_slow_worker_and_a_quick_one_has_enough_to_do() {
         for (each, most) in [(1000, 4), (400, 8), (50, 64), (5, 400), (1, 1024)] {
             let (slowest, open) = slowest(Duration::from_millis(each), 3000, TIME);
-            assert!(slowest < TIME / 2, "{each} ms: {slowest:?}");
+            assert!(slowest <= TIME / 2, "{each} ms: {slowest:?}");
             assert!(open <= most && open >= most / 4, "{each} ms: {open} open");
         }
     }

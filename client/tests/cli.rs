@@ -164,6 +164,7 @@ fn exit_codes_tell_errors_timeouts_and_what_was_not_sent_apart() {
             let expected = match answer["file"].as_str().unwrap() {
                 "ignored" => "DEADLINE_EXCEEDED",
                 "images/0000.png" => "",
+                "large" => "OUT_OF_RANGE",
                 _ => "INVALID_ARGUMENT",
             };
             assert_eq!(answer["error"]["code"].as_str().unwrap_or_default(), expected, "{answer}");

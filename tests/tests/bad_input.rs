@@ -34,7 +34,7 @@ fn kinds(good: &[u8]) -> Vec<Bad> {
         ("null", Record { value: None, ..record("null", b"") }, InvalidArgument, true, "empty"),
         invalid("no-image", b"these are words and no picture", &[], "image"),
         invalid("truncated", truncated, &[("content-type", b"image/png")], "image"),
-        invalid("bomb", &bomb_png(), &[], "image"),
+        ("bomb", record("bomb", &bomb_png()), OutOfRange, false, "image"),
         ("oversize", record("oversize", &[0xff; 200_000]), OutOfRange, false, "limit"),
         invalid("content-type", good, &[("content-type", b"text/html")], "content-type"),
         invalid("json", b"{\"image\": ", json, "JSON"),

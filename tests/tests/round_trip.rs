@@ -44,7 +44,7 @@ fn both_models_in_all_formats(kind: Kind) {
     let mut rows = announced.stdout.lines().map(|l| serde_json::from_str(l).unwrap()).collect::<Vec<Value>>();
     rows.sort_by_key(|row| row["model"].to_string());
     let served = |row: &Value| (row["model"].clone(), row["worker"].clone(), row["labels"].clone());
-    let expected = [("bird", 60), ("fashion-mnist", 10)].map(|(m, n)| (m.into(), "w1".into(), n.into()));
+    let expected = [("bird", 60), ("fashion-mnist", 11)].map(|(m, n)| (m.into(), "w1".into(), n.into()));
     assert_eq!(rows.iter().map(served).collect::<Vec<_>>(), expected, "{announced:?}");
 
     // Whoever watches it sees that it is ready and what it did.

@@ -60,8 +60,9 @@ async fn a_commit_that_fails_to_the_end_is_said_and_shown() {
     fixture.replies(1);
     let page = worker.wait_for_page("/readyz", 503).await;
     assert!(page.contains("group mlaas-workers may not be used"), "{page}");
-    let error = worker.stop().await.unwrap_err();
-    assert!(error.to_string().contains("the last offsets were not committed"), "{error}");
+    // As the program says it, with its cause.
+    let error = format!("{:#}", anyhow::Error::from(worker.stop().await.unwrap_err()));
+    assert!(error.contains("the last offsets were not committed"), "{error}");
     assert!(fixture.committed()[&0].0 != Offset::Offset(1));
 }
 

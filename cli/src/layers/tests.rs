@@ -65,7 +65,7 @@ fn what_is_wrong_is_named_with_its_line_or_its_flag() {
     for (text, key, line) in [
         ("top_k: 1\nkafka:\n  usr: x\n", "kafka: unknown field `usr`", "line 3"),
         ("top_k: many\n", "top_k", "line 1"),
-        ("a: b\n", "`a`", "line 1"),
+        ("top_k: 1\na: b\n", "`a`", "line 2"),
     ] {
         let error = load_with(text, &[], &[]).unwrap_err();
         assert!(error.contains("c.yaml") && error.contains(key) && error.contains(line), "{error}");
