@@ -12,7 +12,7 @@
 //! - `lane`: a model version and the jobs that wait for it; `book`: which offsets may be
 //!   committed; `pressure`: the rule behind back-pressure.
 //! - `served`, `models` and `engines`: what the rooms ask of a model, all that there are, and the engines behind them.
-//! - `outbox`: the producer; `clients`: what librdkafka is given; `broker`: which broker, and waiting for it.
+//! - `outbox`: the producers; `clients`: what librdkafka is given; `broker`: which broker, and waiting for it.
 //! - `app`: all of it, built and run; [`args`] and [`config`]: what there is to set; `http`, `health`, `metrics`,
 //!   [`telemetry`] and `announce`: what it says about itself.
 

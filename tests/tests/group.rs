@@ -36,13 +36,12 @@ fn two_workers_answer_2000_images_once_each(kind: Kind) {
     stream.settle().assert_whole(0);
 }
 
-/// Half a second and more pass between the receipt of a request and its answer, and what is stored is committed at once. So
+/// Half a second and more pass between the receipt of a request and its answer, and what is answered is committed at once. So
 /// there is always much to lose.
 const HOLDS: &[&str] = &[
     "--max-batch-size=500",
     "--set=queue.backpressure.high_requests=500",
     "--set=batching.max_queue_delay_microseconds=500000",
-    "--set=kafka.consumer={auto.commit.interval.ms: '20'}",
 ];
 
 /// Two workers, of which one is killed in the middle. Also the requests that it had answered and not committed then.
