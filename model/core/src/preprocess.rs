@@ -1,7 +1,8 @@
 //! From an image file to the pixels that a net takes, as its manifest describes. No tensor yet, so this runs on any thread.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use registry::{Fit, Input, Interpolation, Manifest, Polarity};
 
 use crate::Pixels;
@@ -190,18 +191,34 @@ impl Preprocessor {
             Interpolation::Bicubic => FilterType::CatmullRom,
             Interpolation::Lanczos => FilterType::Lanczos3,
         };
-        let kind = if pixels.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
-        let broken = |reason: String| ImageError::Broken { reason };
-        let from = ImageRef::new(pixels.width, pixels.height, &pixels.data, kind)
-            .map_err(|error| broken(error.to_string()))?;
-        let mut to = Image::new(width, height, kind);
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(filter))
             .crop(area.left, area.top, area.width, area.height)
             .use_alpha(false);
-        Resizer::new().resize(&from, &mut to, &options).map_err(|error| broken(error.to_string()))?;
-        Ok(Pixels { width, height, channels: pixels.channels, data: to.into_vec() })
+        let mut data = vec![0; width as usize * height as usize * pixels.channels as usize];
+        // By the kind of pixel: to leave that to the crate would compile its code for all of its kinds, for minutes.
+        if pixels.channels == 1 {
+            resample::<U8>(pixels, (width, height), &mut data, &options)?;
+        } else {
+            resample::<U8x3>(pixels, (width, height), &mut data, &options)?;
+        }
+        Ok(Pixels { width, height, channels: pixels.channels, data })
     }
+}
+
+/// Writes the part of the picture that `options` name to `data`, at that width and height.
+fn resample<P: PixelTrait>(
+    pixels: &Pixels,
+    (width, height): (u32, u32),
+    data: &mut [u8],
+    options: &ResizeOptions,
+) -> Result<(), ImageError> {
+    let broken = |reason: String| ImageError::Broken { reason };
+    let from = TypedImageRef::<P>::from_buffer(pixels.width, pixels.height, &pixels.data)
+        .map_err(|error| broken(error.to_string()))?;
+    let mut to =
+        TypedImage::<P>::from_buffer(width, height, data).map_err(|error| broken(error.to_string()))?;
+    Resizer::new().resize_typed(&from, &mut to, options).map_err(|error| broken(error.to_string()))
 }
 
 /// A part of an image, in pixels and fractions of them.
