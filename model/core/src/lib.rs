@@ -1,6 +1,6 @@
 //! A model's plain data and the rules for it, without a net: an image file becomes [`Pixels`], an [`Engine`] makes outputs of
 //! them, and those become [`Scores`] and [`Prediction`]s. Nothing here sees libtorch, so what depends on this crate alone
-//! compiles in seconds.
+//! compiles without it.
 //!
 //! ```text
 //! file --Preprocessor::decode--> Pixels --Engine::logits--> outputs --Scores::softmax--> Scores --top_k--> Prediction
