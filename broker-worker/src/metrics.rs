@@ -10,7 +10,7 @@ use prometheus::{
 use wire::{ErrorCode, ModelId, Timings};
 
 use crate::micros::micros;
-use crate::parcels::{Failure, Labels};
+use crate::parcels::{Failure, Labels, model_of};
 
 const MODEL: [&str; 2] = ["model", "version"];
 /// Seconds, from a reply that needs no computing to one that waited as long as anybody does.
@@ -190,10 +190,7 @@ impl Metrics {
     /// A request was answered, and the broker had the answer that long after the record came. Where no model was found, the labels are empty: what a request calls its model is its
     /// sender's, and would make a series for each typing error.
     pub fn answered(&self, result: &Result<Labels, Failure>, timings: &Timings, delivered: Duration) {
-        let model = match result {
-            Ok(labels) => Some(&labels.model.id),
-            Err(failure) => failure.model.as_deref().map(|model| &model.id),
-        };
+        let model = model_of(result).map(|model| &model.id);
         let version = model.map(|m| m.version.to_string()).unwrap_or_default();
         let labels = [model.map_or("", |m| m.name.as_str()), version.as_str()];
         let respond = delivered.saturating_sub(Duration::from_micros(timings.total));

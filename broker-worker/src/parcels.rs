@@ -209,6 +209,15 @@ impl Failure {
     }
 }
 
+/// The model version that a request met, where it met one.
+#[must_use]
+pub fn model_of(result: &Result<Labels, Failure>) -> Option<&Arc<Served>> {
+    match result {
+        Ok(labels) => Some(&labels.model),
+        Err(failure) => failure.model.as_ref(),
+    }
+}
+
 /// The right to say, once, that a record is answered. Dropping it unfinished leaves the record's offset uncommitted, so
 /// that Kafka delivers it again: the only backward edge of the pipeline.
 pub struct Ticket {

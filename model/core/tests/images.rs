@@ -1,6 +1,7 @@
 //! Image files of all kinds become the net's input, or a clear error; never a panic.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
+mod photographs;
 mod pictures;
 
 use std::collections::BTreeMap;
@@ -9,20 +10,14 @@ use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 use model_core::{ImageError, ImageLimits, Pixels, Preprocessor};
+use photographs::{grey, preprocessor};
 use pictures::{encoded, other_clothes};
 use proptest::prelude::*;
-use registry::{Fit, Input, Interpolation, Manifest, Polarity};
+use registry::{Fit, Input, Interpolation, Polarity};
 
 /// A path of the project.
 fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
-}
-
-fn preprocessor(input: Input) -> Preprocessor {
-    let path = project("weights/bird/1/manifest.yaml");
-    let text = fs::read_to_string(&path).unwrap();
-    let manifest = Manifest { input, ..Manifest::from_yaml(&text, &path).unwrap() };
-    Preprocessor::new(&manifest).unwrap()
 }
 
 /// The whole image as `size` x `size` pixels of colour.
@@ -36,20 +31,6 @@ fn thumbnails(size: u32) -> Preprocessor {
         polarity: Polarity::AsIs,
         mean: vec![0.0; 3],
         std: vec![1.0; 3],
-    })
-}
-
-/// What the Fashion-MNIST net takes.
-fn fashion() -> Preprocessor {
-    preprocessor(Input {
-        size: 28,
-        channels: 1,
-        fit: Fit::TrimAndPad,
-        crop: None,
-        interpolation: Interpolation::Bicubic,
-        polarity: Polarity::LightOnDark,
-        mean: vec![0.0],
-        std: vec![255.0],
     })
 }
 
@@ -156,13 +137,13 @@ fn sandal() -> GrayImage {
 #[test]
 fn a_picture_of_the_data_set_is_not_changed() {
     let file = encoded(&sandal().into(), ImageFormat::Png);
-    assert_eq!(decode(&fashion(), &file).unwrap().data, sandal().into_raw());
+    assert_eq!(decode(&grey(28), &file).unwrap().data, sandal().into_raw());
 }
 
 #[test]
 fn the_same_sandal_in_other_clothes_is_the_same_sandal() {
     for (name, file) in other_clothes(&sandal()) {
-        let pixels = decode(&fashion(), &file).unwrap();
+        let pixels = decode(&grey(28), &file).unwrap();
         assert_eq!((pixels.width, pixels.height, pixels.channels), (28, 28, 1));
         let difference = difference(&pixels, sandal().as_raw());
         println!("{name}: {difference}");
@@ -175,7 +156,7 @@ fn the_same_sandal_in_other_clothes_is_the_same_sandal() {
 fn an_image_of_nothing_is_black() {
     for level in [0, 128, 255] {
         let blank = GrayImage::from_pixel(50, 70, Luma([level]));
-        let pixels = decode(&fashion(), &encoded(&blank.into(), ImageFormat::Png)).unwrap();
+        let pixels = decode(&grey(28), &encoded(&blank.into(), ImageFormat::Png)).unwrap();
         assert!(pixels.data.iter().all(|&value| value == 0), "a ground of {level}");
     }
 }
@@ -189,7 +170,7 @@ proptest! {
         tail in prop::collection::vec(any::<u8>(), 0..400),
     ) {
         let file = [head, &tail].concat();
-        if let Ok(pixels) = decode(&fashion(), &file) {
+        if let Ok(pixels) = decode(&grey(28), &file) {
             prop_assert_eq!(pixels.data.len(), 28 * 28);
         }
     }

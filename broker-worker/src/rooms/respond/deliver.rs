@@ -1,6 +1,5 @@
 //! Sends parcels and does with those that come back undelivered what the table in [`super::route`] says.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use kafka::{Fault, FaultKind};
@@ -8,8 +7,7 @@ use tokio::time::Instant;
 
 use crate::health::Problem;
 use crate::outbox::{Delivered, Message, PATIENCE, Way};
-
-use crate::parcels::Failure;
+use crate::parcels::{Failure, model_of};
 
 use super::addresses::Destination;
 use super::route::{Form, Next, Undelivered, next};
@@ -91,17 +89,15 @@ impl Respond {
         self.release(&mut parcel);
         if parcel.form == Form::DeadLetter {
             self.metrics.dead_letters.inc();
-            return self.finish(parcel);
+            self.finish(parcel);
+            return None;
         }
         let arrived = parcel.answer.asker.arrived;
         let timings = &parcel.answer.timings;
         if parcel.form == Form::Reply {
             self.metrics.answered(&parcel.answer.result, timings, now - arrived);
         } else {
-            let model = match &parcel.answer.result {
-                Ok(labels) => Some(Arc::clone(&labels.model)),
-                Err(failure) => failure.model.clone(),
-            };
+            let model = model_of(&parcel.answer.result).cloned();
             let told = Err(Failure::passing("respond", model, compose::too_large()));
             self.metrics.answered(&told, timings, now - arrived);
         }
@@ -109,7 +105,8 @@ impl Respond {
             self.metrics.rerouted.inc();
         }
         if parcel.dead.is_none() {
-            return self.finish(parcel);
+            self.finish(parcel);
+            return None;
         }
         let topic = self.rule.topics.dead_letter.clone();
         parcel.form = Form::DeadLetter;
@@ -168,7 +165,8 @@ impl Respond {
             Next::GiveUp => {
                 self.metrics.undeliverable.inc();
                 self.release(&mut parcel);
-                return Ok(self.finish(parcel));
+                self.finish(parcel);
+                return Ok(None);
             }
             Next::Drop => {
                 self.abandon(parcel);
@@ -234,10 +232,9 @@ impl Respond {
     }
 
     /// All that there was to send for the parcel is sent.
-    fn finish(&mut self, parcel: Box<Parcel>) -> Option<Box<Parcel>> {
+    fn finish(&mut self, parcel: Box<Parcel>) {
         self.under_way -= 1;
         parcel.answer.asker.ticket.finish();
-        None
     }
 
     /// Another worker answers, or Kafka delivers the request again: the ticket is dropped unfinished.

@@ -75,7 +75,8 @@ fn exif(orientation: u8) -> Vec<u8> {
     block
 }
 
-fn preprocessor(input: Input) -> Preprocessor {
+/// What prepares images as a manifest with that input asks.
+pub(crate) fn preprocessor(input: Input) -> Preprocessor {
     let manifest = Manifest {
         name: "test".into(),
         version: 1,
