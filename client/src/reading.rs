@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use kafka::{HearingContext, Role, Settings};
+use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{Offset, TopicPartitionList};
 
 use crate::cluster::Cluster;
 use crate::error::ClientError;
@@ -121,11 +121,9 @@ impl Reader {
         milliseconds: i64,
         deadline: Instant,
     ) -> Result<Vec<(i32, i64)>, ClientError> {
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for &partition in partitions {
-            let time = Offset::Offset(milliseconds);
-            list.add_partition_offset(topic, partition, time).map_err(ClientError::Kafka)?;
-        }
+        // Where offsets stand in other questions, times do in this one.
+        let times: Vec<_> = partitions.iter().map(|&partition| (partition, milliseconds)).collect();
+        let list = kafka::positions(topic, &times).map_err(ClientError::Kafka)?;
         let found = self.consumer.offsets_for_times(list, left(deadline));
         let found = found.map_err(|error| self.unassigned_fault(topic, error))?;
         let mut since = Vec::new();
@@ -140,11 +138,7 @@ impl Reader {
 
     /// Reads those partitions from those offsets on.
     pub(crate) fn assign(&self, topic: &str, positions: &[(i32, i64)]) -> Result<(), ClientError> {
-        let mut list = TopicPartitionList::with_capacity(positions.len());
-        for &(partition, offset) in positions {
-            let offset = Offset::Offset(offset);
-            list.add_partition_offset(topic, partition, offset).map_err(ClientError::Kafka)?;
-        }
+        let list = kafka::positions(topic, positions).map_err(ClientError::Kafka)?;
         self.consumer.assign(&list).map_err(ClientError::Kafka)
     }
 

@@ -1,12 +1,25 @@
-//! A commit that nobody waits for and that says what became of it: rdkafka's own asynchronous one says nothing.
+//! Positions in a topic, and a commit of them that nobody waits for and that says what became of it: rdkafka's own asynchronous one says
+//! nothing.
 
 use std::ptr;
 
-use rdkafka::TopicPartitionList;
 use rdkafka::bindings;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+
+/// Partitions of a topic, each with an offset, as librdkafka takes them.
+///
+/// # Errors
+/// librdkafka's, at an offset that is none.
+pub fn positions(topic: &str, each: &[(i32, i64)]) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(each.len());
+    for &(partition, offset) in each {
+        list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+    }
+    Ok(list)
+}
 
 /// Begins to commit these offsets. The consumer's context hears in a later poll, as `commit_callback`, what the broker says.
 ///

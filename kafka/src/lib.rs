@@ -22,7 +22,7 @@ pub mod settings;
 pub mod topics;
 
 pub use cluster::{Cluster, ProbeError, Unreachable, probe};
-pub use commit::begin_commit;
+pub use commit::{begin_commit, positions};
 pub use embedded::{EmbeddedBroker, EmbeddedError};
 pub use headers::{from_headers, to_headers};
 pub use locate::{Broker, LocateError, RuntimeDir, locate};

@@ -355,7 +355,7 @@ impl Consume {
         if due.is_empty() {
             return;
         }
-        match commits::list(&self.topic, &due).and_then(|list| begin_commit(&self.consumer, &list)) {
+        match kafka::positions(&self.topic, &due).and_then(|list| begin_commit(&self.consumer, &list)) {
             Ok(()) => commits.begun(now),
             Err(error) => tracing::debug!(%error, "no commit could begin"),
         }

@@ -81,18 +81,6 @@ impl Commits {
     }
 }
 
-/// What the book says is due, as librdkafka takes it.
-///
-/// # Errors
-/// librdkafka's, at an offset that is none.
-pub(super) fn list(topic: &str, due: &[(i32, i64)]) -> KafkaResult<TopicPartitionList> {
-    let mut list = TopicPartitionList::with_capacity(due.len());
-    for &(partition, offset) in due {
-        list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
-    }
-    Ok(list)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +88,7 @@ mod tests {
     use rdkafka::error::KafkaError;
 
     fn answer(commits: &Commits, book: &Book, result: KafkaResult<()>) -> Result<(), RDKafkaErrorCode> {
-        commits.answered(book, result, &list("t", &book.due()).unwrap())
+        commits.answered(book, result, &kafka::positions("t", &book.due()).unwrap())
     }
 
     #[test]

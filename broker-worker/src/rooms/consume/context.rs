@@ -11,7 +11,7 @@ use rdkafka::statistics::{Partition, Statistics};
 use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::Shared;
-use super::commits::{self, Commits};
+use super::commits::Commits;
 use super::refusals::Refusals;
 use crate::config::Config;
 use crate::health::Pulse;
@@ -88,7 +88,7 @@ impl Context {
         if due.is_empty() {
             return Ok(());
         }
-        consumer.commit(&commits::list(&self.topic, &due)?, CommitMode::Sync)?;
+        consumer.commit(&kafka::positions(&self.topic, &due)?, CommitMode::Sync)?;
         due.iter().for_each(|&(partition, offset)| self.shared.book.committed(partition, offset));
         Ok(())
     }
