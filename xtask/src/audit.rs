@@ -1,9 +1,9 @@
-//! `make audit`: cargo-deny holds the dependencies to the whole of deny.toml. Apart from the advisories, for which it needs the
-//! internet, `make lint` holds them to the same file with no tool but cargo.
+//! `make audit`: cargo-deny holds the dependencies to the whole of deny.toml. Apart from licences, sources and the advisories, for
+//! which it needs the internet, `make lint` holds them to the same file with no tool but cargo.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{process, progress::step, workspace::Workspace};
 
@@ -23,7 +23,51 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
             process::run(cargo.args(["cargo-deny", "--version", VERSION, "--root"]).arg(&folder))
         })?;
     }
-    step("dependencies against deny.toml", || {
-        process::run(Command::new(&program).current_dir(workspace.root()).args(["--locked", "check"]))
-    })
+    check(&program, workspace.root())
+}
+
+/// First what needs no internet, so that it is known where there is none. Advisories that can't be fetched are a failure: nothing
+/// is known of them then.
+fn check(program: &Path, root: &Path) -> Result<()> {
+    let deny = |arguments: &[&str]| {
+        process::run(Command::new(program).current_dir(root).arg("--locked").args(arguments))
+    };
+    step("bans, licences and sources", || deny(&["check", "bans", "licenses", "sources"]))?;
+    step("the advisories of RustSec", || deny(&["fetch", "db"]))
+        .context("the advisories could not be fetched, so known vulnerabilities were NOT checked")?;
+    step("known vulnerabilities", || deny(&["check", "advisories"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// A cargo-deny that notes what it is asked for and fails at one thing.
+    fn checked(failing: &str) -> (String, Result<()>) {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("cargo-deny");
+        let script = format!("#!/bin/sh\necho \"$*\" >> asked\n! [ \"$2 $3\" = \"{failing}\" ]\n");
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let result = check(&program, folder.path());
+        (std::fs::read_to_string(folder.path().join("asked")).unwrap(), result)
+    }
+
+    #[test]
+    fn without_the_internet_the_rest_is_checked_and_it_is_no_success() {
+        let (asked, result) = checked("fetch db");
+        assert_eq!(asked, "--locked check bans licenses sources\n--locked fetch db\n");
+        let error = format!("{:#}", result.unwrap_err());
+        assert!(error.contains("known vulnerabilities were NOT checked"), "{error}");
+    }
+
+    #[test]
+    fn each_check_can_fail() {
+        assert!(checked("nothing").1.is_ok());
+        assert!(checked("check bans").1.is_err());
+        let (asked, result) = checked("check advisories");
+        assert!(result.is_err() && asked.ends_with("--locked check advisories\n"), "{asked}");
+    }
 }
