@@ -255,12 +255,22 @@ mod tests {
     }
 
     #[test]
-    fn topics_take_what_workers_take() {
+    fn topics_are_made_as_workers_make_them() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
         let topics = read("kafka/src/lib.rs");
         let line = topics.lines().find(|line| line.contains("TOPIC_MAX_MESSAGE_BYTES: usize")).unwrap();
         assert!(line.ends_with("= 12 << 20;"), "docker-compose.yml holds this number too: {line}");
-        assert_eq!(read("docker-compose.yml").matches("max.message.bytes=12582912").count(), 2);
+        let compose = read("docker-compose.yml");
+        assert_eq!(compose.matches("max.message.bytes=12582912").count(), 2);
+        // Announcements, in the words in which a worker makes their topic.
+        let specs = read("kafka/src/topics.rs");
+        for (key, value) in [("segment.ms", "300000"), ("retention.ms", "1800000")] {
+            assert!(specs.contains(&format!("(\"{key}\", \"{value}\")")), "kafka/src/topics.rs: {key}");
+            assert!(compose.contains(&format!("--config {key}={value}")), "docker-compose.yml: {key}");
+        }
+        for file in [&specs, &compose] {
+            assert!(file.contains("compact,delete"));
+        }
     }
 }
