@@ -7,6 +7,7 @@ use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
+use glob::Pattern;
 use walkdir::WalkDir;
 
 use super::exit::Failure;
@@ -104,19 +105,63 @@ fn nothing_in(name: &str) -> Failure {
     Failure::Usage(format!("{name}: no image is found there ({extensions})"))
 }
 
+/// Each part of the pattern by itself, `**` for any number of folders. What is hidden is matched where the pattern says the dot,
+/// and what is no text by the characters of it that are.
 fn expand(pattern: &str, found: &mut Vec<Found>) -> Result<(), Failure> {
-    let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
-    let matches = glob::glob_with(pattern, options).map_err(|e| Failure::Usage(format!("{pattern}: {e}")))?;
-    for matched in matches {
-        match matched {
-            Ok(path) => add(&path, found),
+    let parts = pattern.split('/').filter(|part| !part.is_empty()).map(Pattern::new);
+    let parts: Vec<Pattern> =
+        parts.collect::<Result<_, _>>().map_err(|e| Failure::Usage(format!("{pattern}: {e}")))?;
+    let top = if pattern.starts_with('/') { "/" } else { "" };
+    matching(Path::new(top), &parts, found);
+    Ok(())
+}
+
+fn matching(folder: &Path, parts: &[Pattern], found: &mut Vec<Found>) {
+    let Some((part, rest)) = parts.split_first() else { return add(folder, found) };
+    let text = part.as_str();
+    if !text.contains(['*', '?', '[']) {
+        let path = folder.join(text);
+        if path.symlink_metadata().is_ok() {
+            matching(&path, rest, found);
+        }
+        return;
+    }
+    let here = if folder == Path::new("") { Path::new(".") } else { folder };
+    let deep = text == "**";
+    if deep {
+        matching(if rest.is_empty() { here } else { folder }, rest, found);
+        if rest.is_empty() {
+            return;
+        }
+    } else if !here.is_dir() {
+        return;
+    }
+    for entry in WalkDir::new(here).min_depth(1).max_depth(1).sort_by_file_name() {
+        let entry = match entry {
+            Ok(entry) => entry,
             Err(error) => {
-                let name = shown(error.path().as_os_str());
-                found.push(Err(Unreadable { name, error: error.into() }));
+                found.push(Err(unreadable(error, here)));
+                continue;
             }
+        };
+        let name = entry.file_name();
+        if is_hidden(name) && !text.starts_with('.') {
+            continue;
+        }
+        let path = folder.join(name);
+        if !deep && part.matches(&name.to_string_lossy()) {
+            matching(&path, rest, found);
+        } else if deep && entry.file_type().is_dir() {
+            matching(&path, parts, found);
         }
     }
-    Ok(())
+}
+
+/// What walking a folder says of something in it.
+fn unreadable(error: walkdir::Error, folder: &Path) -> Unreadable {
+    let name = shown(error.path().unwrap_or(folder).as_os_str());
+    let error = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links"));
+    Unreadable { name, error }
 }
 
 /// The names that a list holds.
@@ -143,9 +188,8 @@ fn add(path: &Path, found: &mut Vec<Found>) {
 
 /// In the order of names, so that two runs send the same. Linked folders below are not followed: they may lead back here.
 fn walk(folder: &Path, found: &mut Vec<Found>) {
-    let hidden = |name: &OsStr| name.as_bytes().starts_with(b".");
     let entries = WalkDir::new(folder).sort_by_file_name().into_iter();
-    for entry in entries.filter_entry(|entry| entry.depth() == 0 || !hidden(entry.file_name())) {
+    for entry in entries.filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.file_name())) {
         match entry {
             Ok(entry) if entry.file_type().is_dir() || !is_image(entry.path()) => {}
             Ok(entry) => match fs::metadata(entry.path()) {
@@ -156,13 +200,13 @@ fn walk(folder: &Path, found: &mut Vec<Found>) {
                     found.push(Err(Unreadable { name: shown(entry.path().as_os_str()), error }));
                 }
             },
-            Err(error) => {
-                let name = shown(error.path().unwrap_or(folder).as_os_str());
-                let error = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links"));
-                found.push(Err(Unreadable { name, error }));
-            }
+            Err(error) => found.push(Err(unreadable(error, folder))),
         }
     }
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b".")
 }
 
 fn is_image(path: &Path) -> bool {

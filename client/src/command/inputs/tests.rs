@@ -49,6 +49,18 @@ fn a_glob_is_what_it_matches() {
 }
 
 #[test]
+fn a_glob_matches_part_by_part_and_what_is_hidden_where_it_says_so() {
+    let dir = folder(&["a.png", ".b.png", ".c/d.png", "e/f.png", "e/g/h.png", "e/g/.i/j.png"]);
+    assert_eq!(names(&dir, &["*.png"]).unwrap(), ["a.png"]);
+    assert_eq!(names(&dir, &[".*"]).unwrap(), [".b.png", ".c/d.png"]);
+    assert_eq!(names(&dir, &["**/[fh].png"]).unwrap(), ["e/f.png", "e/g/h.png"]);
+    assert_eq!(names(&dir, &["?/**/*"]).unwrap(), ["e/f.png", "e/g/h.png", "e/g/h.png"]);
+    assert_eq!(names(&dir, &["e/**"]).unwrap(), ["e/f.png", "e/g/h.png"]);
+    assert_eq!(names(&dir, &["*/../a.pn[g]"]).unwrap(), ["e/../a.png"]);
+    assert!(names(&dir, &["[.png"]).unwrap_err().contains("[.png"));
+}
+
+#[test]
 fn nothing_found_is_an_error_that_names_it() {
     let dir = folder(&["sub/notes.txt", "a.png"]);
     for typed in ["sub", "*.gif", "none.png"] {
@@ -75,6 +87,9 @@ fn a_name_need_not_be_text() {
     let odd = dir.path().join(OsStr::from_bytes(b"caf\xe9.png"));
     fs::write(&odd, "x").unwrap();
     assert_eq!(names(&dir, &[""]).unwrap(), ["caf\\xE9.png"]);
+    for glob in ["*.png", "caf?.png", "**/caf*"] {
+        assert_eq!(names(&dir, &[glob]).unwrap(), ["caf\\xE9.png"], "{glob}");
+    }
     let found = resolve(&[odd.clone().into_os_string()], None).unwrap();
     assert!(matches!(&found[..], [Ok(Input::File(path))] if *path == odd));
 }
