@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use client::{Client, ClientConfig, ClientError, Listener, Options, Outcome, Response, Start, each};
 use jiff::Timestamp;
@@ -105,19 +105,21 @@ async fn where_nobody_answers_a_batch_ends_soon_and_goes_on_where_somebody_does_
     };
     let client = connect(&broker).await;
     let options = Options::default().timeout(Duration::from_secs(1));
-    let start = Instant::now();
     let mut answers = client.predict_batch(each((0..200).map(|n| vec![n])), options.clone());
     let mut kinds = BTreeMap::<_, usize>::new();
-    while let Some((_, answer)) = limited("an answer", answers.next()).await {
-        let kind = match answer.unwrap_err() {
-            ClientError::Timeout { .. } => "timeout",
-            ClientError::Stalled { .. } => "stalled",
-            other => panic!("{other}"),
-        };
-        *kinds.entry(kind).or_default() += 1;
-    }
+    // One after the other their time-outs would be 200 s.
+    limited("the end of all", async {
+        while let Some((_, answer)) = answers.next().await {
+            let kind = match answer.unwrap_err() {
+                ClientError::Timeout { .. } => "timeout",
+                ClientError::Stalled { .. } => "stalled",
+                other => panic!("{other}"),
+            };
+            *kinds.entry(kind).or_default() += 1;
+        }
+    })
+    .await;
     assert!(kinds["stalled"] > 150 && kinds["timeout"] >= 4, "{kinds:?}");
-    assert!(start.elapsed() < PATIENCE / 2, "200 time-outs one after the other would be 200 s");
     assert!(asked.load(Ordering::Relaxed) < 50);
 
     away.store(false, Ordering::Relaxed);
@@ -205,18 +207,6 @@ async fn a_closed_client_has_delivered_what_was_sent_and_takes_nothing_more() {
         limited("a result", listener.next()).await.unwrap().unwrap().response.unwrap();
     }
     limited("the end", listener.close()).await.unwrap();
-}
-
-#[tokio::test]
-async fn what_is_dropped_is_gone_without_holding_up_the_runtime() {
-    let broker = broker(1);
-    let client = connect(&broker).await;
-    let listener = Listener::open(&config(&broker), Start::End).await.unwrap();
-    // To end and join their threads takes as long as a poll and librdkafka's own ends do.
-    let start = Instant::now();
-    drop(client);
-    drop(listener);
-    assert!(start.elapsed() < Duration::from_millis(40), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

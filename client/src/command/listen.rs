@@ -48,7 +48,12 @@ pub(crate) async fn run(
         Ok(result) => result.map(|()| tally.exit()),
         // To listen for a while is no failure; to wait in vain is.
         Err(_) if wanted.is_endless() => Ok(tally.exit()),
-        Err(_) => Ok(Exit::Timeout),
+        Err(waited) => {
+            if !quiet {
+                writeln!(std::io::stderr(), "{}: {waited}", printable(&wanted.missing()))?;
+            }
+            Ok(Exit::Timeout)
+        }
     }
 }
 
@@ -107,6 +112,18 @@ impl Wanted {
 
     fn is_endless(&self) -> bool {
         self.ids.is_none() && self.left.is_none()
+    }
+
+    /// What did not come.
+    fn missing(&self) -> String {
+        match self.left {
+            Some(left) => format!("{left} results did not come"),
+            None => {
+                let mut unseen: Vec<_> = self.unseen.iter().map(String::as_str).collect();
+                unseen.sort_unstable();
+                format!("no result came for {}", unseen.join(", "))
+            }
+        }
     }
 
     fn is_complete(&self) -> bool {

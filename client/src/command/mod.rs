@@ -47,7 +47,8 @@ pub(crate) fn main() -> ExitCode {
         Err(Failure::BrokenPipe) => Exit::Success.into(),
         Err(Failure::Interrupted) => Exit::Interrupted.into(),
         Err(failure) => {
-            say(format!("client: {failure}{}", failure.advice()));
+            // It may name what others named.
+            say(format!("client: {}{}", output::printable(&failure.to_string()), failure.advice()));
             failure.exit().into()
         }
     }

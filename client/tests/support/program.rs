@@ -3,9 +3,14 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 
 use kafka::EmbeddedBroker;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
+
+use super::PATIENCE;
 
 /// The executable in a folder of its own, with nothing of the caller's environment that concerns it.
 pub fn client(dir: &Path) -> Command {
@@ -29,8 +34,24 @@ pub fn at(broker: &EmbeddedBroker, dir: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// Runs it to its end, which has to come within the limit.
 pub fn run(command: &mut Command) -> Output {
-    command.output().unwrap()
+    output_of(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+/// The same for one that runs already.
+pub fn output_of(child: Child) -> Output {
+    within_limit(child.id(), move || child.wait_with_output().unwrap())
+}
+
+/// What waits for that program's end. Where that does not come, it is ended, and the test with it.
+fn within_limit<T: Send + 'static>(pid: u32, wait: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, ended) = mpsc::channel();
+    std::thread::spawn(move || sender.send(wait()).ok());
+    ended.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
+        panic!("the program did not end within {PATIENCE:?}")
+    })
 }
 
 pub fn text(bytes: &[u8]) -> &str {
@@ -70,7 +91,8 @@ impl Listening {
     }
 
     pub fn finish(&mut self) -> (Vec<String>, Option<i32>) {
-        let lines = BufReader::new(self.0.stdout.take().unwrap()).lines().map(Result::unwrap).collect();
+        let stdout = BufReader::new(self.0.stdout.take().unwrap());
+        let lines = within_limit(self.0.id(), || stdout.lines().map(Result::unwrap).collect());
         (lines, self.0.wait().unwrap().code())
     }
 }
