@@ -123,6 +123,15 @@ fn what_is_wrong_is_named_by_where_it_stands() {
 }
 
 #[test]
+fn settings_that_do_not_go_together_are_configuration_too() {
+    let (broker, dir) = (broker(1), folder(1));
+    let together = ["--set", "kafka.producer={linger.ms: '900000'}", "send", "images"];
+    let output = run(&mut at(&broker, dir.path(), &together));
+    assert_code(&output, 2);
+    assert!(text(&output.stderr).contains("linger.ms"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn secrets_do_not_show() {
     let dir = folder(0);
     let output = run(client(dir.path()).env("MLAAS_CLIENT_KAFKA__SASL_PASSWORD", "hunter2").args([

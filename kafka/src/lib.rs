@@ -29,7 +29,7 @@ pub use locate::{Broker, LocateError, RuntimeDir, locate};
 pub use log::{HearingContext, LogContext};
 pub use producer::{Fault, FaultKind, NotTaken, Outgoing, Producer};
 pub use settings::{Role, Secret, SecurityProtocol, Settings, SettingsError};
-pub use topics::{TopicError, TopicSpec, Topics, ensure};
+pub use topics::{TopicError, TopicNameError, TopicSpec, Topics, ensure};
 
 /// The largest record that a producer of ours sends to a real Kafka, in bytes: an image of 8 MiB as base64, and its headers.
 pub const MAX_RECORD_BYTES: usize = 12_000_000;

@@ -285,7 +285,7 @@ impl Settings {
 /// librdkafka's words, without the value.
 fn rejection(error: &KafkaError) -> String {
     match error {
-        KafkaError::ClientConfig(_, description, key, _) => format!("{description} ('{key}')"),
+        KafkaError::ClientConfig(_, description, key, _) => format!("{} ('{key}')", description.trim()),
         other => other.to_string(),
     }
 }

@@ -43,6 +43,26 @@ impl Topics {
         [&self.requests, &self.results, &self.dead_letter, &self.models]
     }
 
+    /// Sees that Kafka could have topics of these names, and that there are four.
+    ///
+    /// # Errors
+    /// [`TopicNameError`], the first that is wrong.
+    pub fn check(&self) -> Result<(), TopicNameError> {
+        let keys = ["requests", "results", "dead_letter", "models"];
+        let allowed = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
+        let mut seen = HashSet::new();
+        for (key, name) in keys.into_iter().zip(self.names()) {
+            let possible = (1..=MAX_NAME).contains(&name.len()) && name.chars().all(allowed);
+            if !possible || name == "." || name == ".." {
+                return Err(TopicNameError::Impossible { key, name: name.to_owned() });
+            }
+            if !seen.insert(name) {
+                return Err(TopicNameError::Twice { name: name.to_owned() });
+            }
+        }
+        Ok(())
+    }
+
     /// How each of the four is made: requests and dead letters take images, announcements are compacted and few.
     #[must_use]
     pub fn specs(&self, partitions: i32, replication_factor: i32) -> [TopicSpec; 4] {
@@ -76,6 +96,31 @@ impl Topics {
             },
         ]
     }
+}
+
+/// The longest name that Kafka gives a topic.
+const MAX_NAME: usize = 249;
+
+/// Why topics can't have these names.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopicNameError {
+    /// Kafka has no such names.
+    #[error(
+        "topics.{key}, '{}', is no name that Kafka gives a topic: it takes 1 to {MAX_NAME} letters, digits, '.', '_' and '-'",
+        .name.escape_debug()
+    )]
+    Impossible {
+        /// Which of the four.
+        key: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Two have one name.
+    #[error("topics: {name} is named twice: each must be another")]
+    Twice {
+        /// The name.
+        name: String,
+    },
 }
 
 /// A topic to make.

@@ -164,6 +164,15 @@ fn injected_errors_are_answered_and_then_over() {
     broker.round_trip_time(Duration::from_millis(20)).unwrap();
     send(&broker, &[vec![0; 3]]);
     assert_eq!(read(&broker), [3], "the producer tried again, and wrote it once");
+
+    // One for which there is no other try.
+    let mut config = config(&broker, Role::Producer);
+    let once: BaseProducer = config.set("enable.idempotence", "false").create().unwrap();
+    broker.request_errors(ApiKey::Produce, &[RespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION]).unwrap();
+    once.send(BaseRecord::<(), [u8]>::to("t").partition(0).payload(&[0; 4])).unwrap();
+    once.flush(PATIENCE).unwrap();
+    send(&broker, &[vec![0; 5]]);
+    assert_eq!(read(&broker), [3, 5], "the first was refused, and with it the errors were over");
 }
 
 #[tokio::test]

@@ -107,6 +107,11 @@ fn what_librdkafka_does_not_know_is_refused_by_name() {
         .unwrap_err()
         .to_string();
     assert!(text.contains("no.such.setting"), "{text}");
+    let text = settings("{common: {socket.timeout.ms: '300001'}}")
+        .client_config(&Broker::kafka("a:1"), Role::Admin)
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("socket.timeout.ms") && text.lines().count() == 1, "{text}");
 }
 
 #[test]

@@ -12,8 +12,6 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 const MAX_THREADS: usize = 512;
 /// What a dead letter is larger than its request: the headers that say why it is one.
 const DEAD_LETTER_ROOM: usize = 64 << 10;
-/// The longest name that Kafka gives a topic.
-const MAX_TOPIC_NAME: usize = 249;
 
 /// A rule that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -152,33 +150,7 @@ impl Config {
                 ));
             }
         }
-        let topics = &self.topics;
-        for (key, name) in [
-            ("requests", &topics.requests),
-            ("results", &topics.results),
-            ("dead_letter", &topics.dead_letter),
-            ("models", &topics.models),
-        ] {
-            let allowed = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
-            if name.is_empty()
-                || name.len() > MAX_TOPIC_NAME
-                || name == "."
-                || name == ".."
-                || !name.chars().all(allowed)
-            {
-                return fail(format!(
-                    "topics.{key}, '{}', is no name that Kafka gives a topic: it takes 1 to {MAX_TOPIC_NAME} letters, digits, '.', '_' and '-'",
-                    name.escape_debug()
-                ));
-            }
-        }
-        let topics = topics.names();
-        let mut names = topics.names().to_vec();
-        names.sort_unstable();
-        match names.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => fail(format!("topics: {} is named twice: each must be another", pair[0])),
-            None => Ok(()),
-        }
+        self.topics.names().check().map_err(|e| Invalid(e.to_string()))
     }
 
     /// Settings of librdkafka's that it takes and that would lose requests or answers, or hold them up for ever.

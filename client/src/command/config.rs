@@ -65,6 +65,7 @@ impl Config {
                 return Err(format!("{key} is 0: nothing can be done in no time"));
             }
         }
+        self.topics.check().map_err(|e| e.to_string())?;
         // librdkafka's own view; the address is of no matter here.
         for role in [Role::Consumer, Role::Producer, Role::Admin] {
             let settings = self.kafka.client_config(&Broker::kafka("localhost:9092"), role);
@@ -155,6 +156,14 @@ mod tests {
             assert!(error.starts_with(&format!("{key} is 0")), "{error}");
         }
         assert!(parse("top_k: 0\n").unwrap_err().starts_with("top_k"));
+    }
+
+    #[test]
+    fn topics_have_names_that_kafka_knows() {
+        for text in ["requests: ''", "results: a b", "models: ..", "requests: predict.results"] {
+            let error = parse(&format!("topics: {{{text}}}\n")).unwrap_err();
+            assert!(error.starts_with("topics"), "{text}: {error}");
+        }
     }
 
     #[test]

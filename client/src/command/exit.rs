@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use client::ClientError;
+use rdkafka::error::KafkaError;
 
 /// How the program ends; `--help` tells the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,8 @@ impl Failure {
             Self::Usage(_) => Exit::Usage,
             Self::Client(error) => match error {
                 E::NoBroker { .. } | E::Settings(_) | E::NoTime { .. } | E::Locate(_) => Exit::Usage,
+                // Settings that librdkafka takes one by one and not together.
+                E::Kafka(KafkaError::ClientCreation(_)) => Exit::Usage,
                 E::Unreachable(_) | E::Silent { .. } | E::NoLeader { .. } => Exit::Unreachable,
                 error if error.is_timeout() => Exit::Timeout,
                 _ => Exit::Failure,
