@@ -1,7 +1,5 @@
 //! What `client` makes of a real Kafka that does not let it do what it asks, and how the announcements' topic is made.
 
-use std::time::{Duration, Instant};
-
 use e2e::apache::{Mechanism, Setup};
 use e2e::scene::Scene;
 use rdkafka::ClientConfig;
@@ -18,12 +16,11 @@ fn what_a_user_may_not_do_is_said_with_the_topic() {
     let topics = &scene.topics;
     let alice = cluster.access_as("alice", Mechanism::Plain);
     let refused = |arguments: &[&str], topic: &str| {
-        let start = Instant::now();
+        // Before the time-out, which is code 4, or 0 where it is asked to listen for that long.
         let done = scene.client_as(&alice, arguments);
         assert_eq!(done.code, Some(1), "{arguments:?}: {done:?}");
         let said = format!("{}{}", done.stdout, done.stderr);
         assert!(said.contains("does not let this user use") && said.contains(topic), "{said}");
-        assert!(start.elapsed() < Duration::from_secs(20), "the time-out is a minute: {:?}", start.elapsed());
     };
     let wait = ["send", "--wait", "--timeout", "60s", SANDAL];
     refused(&wait, &topics.requests);

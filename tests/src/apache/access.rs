@@ -104,7 +104,7 @@ impl Apache {
 
 /// rdkafka has no call for access rules; the Python client, which the tests have for the page's examples, has.
 const ACLS: &str = "
-import sys
+import sys, time
 from confluent_kafka.admin import (AdminClient, AclBinding, AclBindingFilter, ResourceType, ResourcePatternType, AclOperation,
                                    AclPermissionType)
 servers, rules = sys.argv[1], sys.argv[2:]
@@ -119,4 +119,7 @@ for verb, user, operation, kind, name in zip(*[iter(rules)] * 5):
     for future in done.values():
         answer = future.result(30)
         assert verb == 'grant' or answer, 'there was no such rule'
+    # The controller has it; the broker, which is asked here, has it a moment later.
+    while bool(admin.describe_acls(AclBindingFilter(*rule)).result(30)) != (verb == 'grant'):
+        time.sleep(0.02)
 ";
