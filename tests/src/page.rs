@@ -28,10 +28,10 @@ pub fn example(name: &str) -> String {
     lines.take_while(|line| !line.starts_with("```")).map(|line| format!("{line}\n")).collect()
 }
 
-/// A command of `README.md`: a program of ours and its arguments.
+/// A command of `README.md`: a program of ours, or `make`, and its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Typed {
-    /// `worker`, `client` or `model`.
+    /// `worker`, `client`, `model` or `make`.
     pub program: String,
     /// What stands behind it.
     pub arguments: Vec<String>,
@@ -61,6 +61,6 @@ fn typed(line: &str) -> Option<Typed> {
     let mut words = line.split_whitespace();
     let program = words.next()?;
     let program = program.strip_prefix("target/release/").unwrap_or(program);
-    let ours = matches!(program, "worker" | "client" | "model");
+    let ours = matches!(program, "worker" | "client" | "model" | "make");
     ours.then(|| Typed { program: program.to_owned(), arguments: words.map(str::to_owned).collect() })
 }

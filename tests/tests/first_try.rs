@@ -47,10 +47,10 @@ fn three_terminals_without_a_flag_and_what_comes_next() {
     listen.signal(Signal::SIGINT);
     assert_eq!(listen.wait(PATIENCE).code(), Some(130));
 
-    // All of the table, but for what takes minutes: the crate `model` tests that.
+    // All of the table, but for what takes minutes or sets something up: see below.
     let (long, next): (Vec<_>, Vec<_>) =
-        next.into_iter().partition(|of| matches!(&*of.arguments[0], "train" | "evaluate"));
-    assert_eq!((long.len(), next.len()), (2, 6), "{next:?}");
+        next.into_iter().partition(|of| of.program == "make" || of.arguments[0] == "train");
+    assert_eq!((long.len(), next.len()), (4, 7), "{long:?} {next:?}");
     for mut command in next {
         for folder in command.arguments.iter_mut().filter(|argument| *argument == "photos/") {
             "data/samples/".clone_into(folder);
@@ -62,6 +62,49 @@ fn three_terminals_without_a_flag_and_what_comes_next() {
     worker.signal(Signal::SIGINT);
     assert_eq!(worker.wait(PATIENCE).code(), Some(0));
     assert!(!worker.stderr.text().contains(GONE), "all was answered");
+}
+
+/// What the README says to train and to measure with, in its order. Training is stopped after the first of its ten epochs, and
+/// keeps what it writes apart, by the variables of its flags.
+#[test]
+#[ignore = "takes minutes: make test-more"]
+fn the_clothes_model_is_trained_and_measured() {
+    let scene = Scene::without_broker();
+    let (_, next) = page::readme();
+    let rows = [&["data"][..], &["train", "configs/fashion-mnist.yaml"], &["data"], &["evaluate"]];
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|&word| word.into()).collect()).collect();
+    let commands: Vec<_> = next.into_iter().filter(|of| rows.contains(&of.arguments)).collect();
+    assert!(commands.iter().map(|of| &of.arguments).eq(&rows), "{commands:?}");
+    for command in commands {
+        let mut typed = if command.program == "make" {
+            let mut make = std::process::Command::new("make");
+            make.args(&command.arguments).current_dir(e2e::paths::root());
+            make
+        } else {
+            typed(&scene, &command)
+        };
+        let training = command.arguments[0] == "train";
+        if training {
+            let own = |name: &str| scene.folder.join(name);
+            typed
+                .env("MLAAS_STOP_AFTER", "1")
+                .env("MLAAS_RUNS", own("runs"))
+                .env("MLAAS_WEIGHTS", own("weights"));
+        }
+        let done = Process::run(&command.program, typed, Duration::from_secs(240));
+        assert_eq!(done.code, Some(0), "{command:?}: {done:?}");
+        if training {
+            assert!(done.stdout.contains("stopped after epoch 1 of 10"), "{done:?}");
+        } else if command.program == "model" {
+            let total = done.stdout.lines().last().unwrap_or_default().trim();
+            let (percent, of) = total.split_once(" %  ").unwrap_or_default();
+            assert!(
+                percent.parse::<f64>().is_ok_and(|p| p > 93.0) && of.starts_with("fashion-mnist"),
+                "{done:?}"
+            );
+        }
+    }
 }
 
 /// Of what its embedded broker still held when a worker ended.
