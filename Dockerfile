@@ -9,7 +9,7 @@ COPY .cargo .cargo
 COPY xtask xtask
 # xtask alone, so that a change elsewhere does not fetch libtorch again.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    sed -i 's/^members = .*/members = ["xtask"]/' Cargo.toml \
+    sed -i -e 's/^members = .*/members = ["xtask"]/' -e '/^default-members = /d' Cargo.toml \
  && cargo xtask setup --for demo --only system,libtorch \
  && rm -rf target
 

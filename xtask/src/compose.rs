@@ -254,6 +254,26 @@ mod tests {
         assert!(named("", "macaw").is_err());
     }
 
+    /// What the Dockerfile makes of Cargo.toml before any other crate is there has to be a workspace.
+    #[test]
+    fn the_image_begins_with_xtask_alone() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let dockerfile = std::fs::read_to_string(root.join("Dockerfile")).unwrap();
+        let line = dockerfile.lines().find(|line| line.contains("sed -i")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("xtask/src")).unwrap();
+        std::fs::write(folder.path().join("xtask/src/main.rs"), "fn main() {}").unwrap();
+        for file in ["Cargo.toml", "xtask/Cargo.toml"] {
+            std::fs::copy(root.join(file), folder.path().join(file)).unwrap();
+        }
+        let sed = line.trim().trim_end_matches('\\');
+        process::run(Command::new("sh").current_dir(folder.path()).args(["-c", sed])).unwrap();
+        let arguments = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
+        let metadata = process::output(process::cargo(folder.path()).args(arguments)).unwrap();
+        let metadata: Value = serde_json::from_str(&metadata).unwrap();
+        assert_eq!(metadata["packages"].as_array().unwrap().len(), 1);
+    }
+
     #[test]
     fn topics_are_made_as_workers_make_them() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
