@@ -1,9 +1,8 @@
 //! Rolling upgrades: the executables of an earlier commit beside those of today, on one real Kafka. Not part of `make test`, since
-//! it builds that commit first: `cargo test -p e2e upgrade -- --ignored`.
+//! that commit has to be built first, which `make test-more` does.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use e2e::PATIENCE;
@@ -17,40 +16,20 @@ use serde_json::Value;
 
 use crate::FASHION_ONLY;
 
-/// The last commit before error codes were open, before `ce_timeoutms`, and before other versions were refused.
-const OLD: &str = "870e4e0";
-
-/// The earlier commit's checkout and the folder with its executables, in `target/old`.
+/// The earlier commit's files and the folder with its executables, which `make test-more` makes (`xtask/src/earlier.rs`).
 struct Old {
     checkout: PathBuf,
     executables: PathBuf,
 }
 
-/// Checked out and built once; minutes the first time.
-fn old() -> &'static Old {
-    static OLD_BUILD: OnceLock<Old> = OnceLock::new();
-    OLD_BUILD.get_or_init(|| {
-        let folder = paths::target_dir().join("old");
-        let checkout = folder.join("checkout");
-        if !checkout.join("Cargo.toml").is_file() {
-            let mut git = Command::new("git");
-            git.current_dir(paths::root()).args(["worktree", "add", "--force", "--detach"]);
-            succeed(git.arg(&checkout).arg(OLD), "this needs the whole history: git fetch --unshallow");
-        }
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo
-            .current_dir(&checkout)
-            .env("LIBTORCH", paths::root().join(".deps/libtorch"))
-            .args(["build", "--quiet", "--locked", "--workspace", "--bins", "--target-dir"])
-            .arg(folder.join("target"));
-        succeed(&mut cargo, "the earlier commit does not build");
-        Old { checkout, executables: folder.join("target/debug") }
-    })
-}
-
-fn succeed(command: &mut Command, otherwise: &str) {
-    let status = command.status().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    assert!(status.success(), "{command:?}: {status}: {otherwise}");
+fn old() -> Old {
+    let folder = paths::target_dir().join("earlier");
+    let old = Old { checkout: folder.join("checkout"), executables: folder.join("target/debug") };
+    for name in ["worker", "client"] {
+        let executable = old.executables.join(name);
+        assert!(executable.is_file(), "{} is missing: make test-more builds it", executable.display());
+    }
+    old
 }
 
 /// The same command with the earlier executable of that name, on the weights that went with it.
@@ -104,7 +83,7 @@ fn is_served(run: impl Fn(&[&str]) -> Finished) {
 }
 
 #[test]
-#[ignore = "builds an earlier commit: make test-more"]
+#[ignore = "wants an earlier commit, built: make test-more"]
 fn an_earlier_client_is_served_by_this_worker() {
     let scene = Scene::on(Kind::Kafka);
     let _worker =
@@ -119,7 +98,7 @@ fn an_earlier_client_is_served_by_this_worker() {
 }
 
 #[test]
-#[ignore = "builds an earlier commit: make test-more"]
+#[ignore = "wants an earlier commit, built: make test-more"]
 fn this_client_is_served_by_an_earlier_worker() {
     let scene = Scene::on(Kind::Kafka);
     let _worker = old_worker(&scene, "old");
@@ -128,7 +107,7 @@ fn this_client_is_served_by_an_earlier_worker() {
 
 /// The group before an upgrade, in its middle and behind it: the earlier worker, both, this one alone.
 #[test]
-#[ignore = "builds an earlier commit: make test-more"]
+#[ignore = "wants an earlier commit, built: make test-more"]
 fn a_group_is_upgraded_worker_by_worker() {
     let scene = Scene::on(Kind::Kafka);
     let mut old = old_worker(&scene, "old");

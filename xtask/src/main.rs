@@ -6,6 +6,7 @@ mod audit;
 mod compose;
 mod coverage;
 mod demo;
+mod earlier;
 mod fetch;
 mod length;
 mod libtorch;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    length, policy, process,
+    earlier, length, policy, process,
     progress::{seconds, step},
     setup,
     system::Purpose,
@@ -66,6 +66,8 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
 /// What takes longer than `make test` may: the end-to-end tests that are marked `ignore`.
 pub(crate) fn test_more(workspace: &Workspace) -> Result<()> {
     setup::ensure(workspace, Purpose::Test, &[])?;
+    earlier::ensure(workspace)?;
+    step("build", || cargo(workspace, &["build", "--locked", "--workspace", "--bins", "--tests"]))?;
     let watched = watch::cargo_option(workspace)?;
     step("long tests", || {
         // Those that only another test starts see that it did not, and end.
