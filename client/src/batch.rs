@@ -36,7 +36,8 @@ impl Client {
         let (sender, answers) = mpsc::channel(64);
         let driver = tokio::spawn(async move {
             // A place is held until the answer is taken: an idle reader stops the sending.
-            let places = Arc::new(Semaphore::new(client.max_in_flight().max(1)));
+            let places = client.max_in_flight().clamp(1, Semaphore::MAX_PERMITS);
+            let places = Arc::new(Semaphore::new(places));
             let mut open = JoinSet::new();
             let mut images = std::pin::pin!(images);
             for index in 0.. {

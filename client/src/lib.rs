@@ -48,10 +48,13 @@ mod window;
 pub use batch::{Answers, each};
 pub use config::ClientConfig;
 pub use error::ClientError;
-pub use kafka::{Settings, Topics};
+pub use kafka::{Broker, Secret, SecurityProtocol, Settings, Topics};
 pub use listen::{Incoming, Listener, Start};
 pub use models::served_models;
 pub use options::Options;
 pub use request::Client;
 pub use ticket::Ticket;
-pub use wire::{Encoding, ErrorCode, ErrorReply, Outcome, Response, TraceContext};
+pub use wire::{
+    Announcement, Encoding, ErrorCode, ErrorReply, ModelId, Outcome, Prediction, Response, SkippedModel,
+    Success, Timings, TraceContext,
+};

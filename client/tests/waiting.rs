@@ -210,6 +210,20 @@ async fn a_closed_client_has_delivered_what_was_sent_and_takes_nothing_more() {
 }
 
 #[tokio::test]
+async fn as_many_open_requests_as_a_number_can_say_are_no_limit_and_none_is_one() {
+    let broker = broker(1);
+    let _responder = Responder::echo(&broker);
+    for most in [usize::MAX, 0] {
+        let client = Client::connect(config(&broker).max_in_flight(most, most)).await.unwrap();
+        let mut answers = client.predict_batch(each((0..10).map(|n| vec![n])), Options::default());
+        for _ in 0..10 {
+            limited("an answer", answers.next()).await.unwrap().1.unwrap();
+        }
+        assert!(limited("the end", answers.next()).await.is_none());
+    }
+}
+
+#[tokio::test]
 #[should_panic(expected = "out of images")]
 async fn a_panic_of_the_images_is_not_the_end_of_a_batch() {
     let broker = broker(1);

@@ -77,9 +77,7 @@ fn a_broker_ends_with_its_test_process() {
 #[test]
 #[ignore = "started by another test"]
 fn sleeper() {
-    if !is_apart() {
-        return;
-    }
+    assert!(is_apart(), "only another test starts this one");
     let mut command = std::process::Command::new("sleep");
     command.arg("300");
     let child = e2e::process::Process::spawn("sleep", command);
