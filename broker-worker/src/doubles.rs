@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use model_core::{Engine, EngineError, ImageError, Pixels};
-use registry::{Class, Classes};
+use model_core::{Engine, EngineError, ImageError, Pixels, Scorer};
+use registry::{Class, Classes, Fit};
 use tokio::time::Instant;
 use wire::{Encoding, ModelId, ReplyTo, TraceContext};
 
@@ -77,7 +77,7 @@ pub(crate) fn served_by(
     let id = ModelId { name: name.to_owned(), version, digest: format!("sha256:{version:064}") };
     let label = |index| Class { index, label: format!("value {index}") };
     let classes = Classes { outputs: VALUES, labels: (0..VALUES).map(label).collect(), none: None };
-    Served::new(id, "double".to_owned(), classes, pixels, load)
+    Served::new(id, "double".to_owned(), Scorer::of(classes, Fit::Stretch), pixels, load)
 }
 
 /// As many as a byte has.

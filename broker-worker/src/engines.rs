@@ -4,7 +4,7 @@
 use std::fmt;
 
 use model::{DeviceChoice, ModelError, Predictor};
-use model_core::{Engine, ImageLimits, Preprocessor};
+use model_core::{Engine, ImageLimits, Preprocessor, Scorer};
 use registry::{Architecture, ModelVersion};
 use serde::{Deserialize, Serialize};
 use wire::ModelId;
@@ -69,13 +69,13 @@ impl Engines {
             version: manifest.version,
             digest: version.digest.clone(),
         };
-        let (architecture, classes) = (word(manifest.architecture), manifest.classes.clone());
+        let (architecture, scorer) = (word(manifest.architecture), Scorer::new(manifest));
         let Self { device, limits } = self;
         let load = move || -> Result<Box<dyn Engine>, LoadError> {
             Ok(Box::new(Predictor::load(&version, device).map_err(LoadError::new)?))
         };
         let prepare = move |file: &[u8]| preprocessor.decode(file, &limits);
-        Ok(Served::new(id, architecture, classes, prepare, load))
+        Ok(Served::new(id, architecture, scorer, prepare, load))
     }
 }
 

@@ -5,8 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use model_core::{Engine, EngineError, ImageError, Pixels, Scores};
-use registry::Classes;
+use model_core::{Engine, EngineError, ImageError, Pixels, Scorer};
 use wire::{ModelId, Prediction};
 
 /// Turns an image file into a net's input. Called on several threads at once; the same file always gets the same.
@@ -21,7 +20,7 @@ pub struct Served {
     pub id: ModelId,
     /// The net's architecture, for the announcement.
     pub architecture: String,
-    classes: Classes,
+    scorer: Scorer,
     prepare: Box<Prepare>,
     load: Box<Load>,
     /// Loaded by the first instance; the others share its weights.
@@ -62,18 +61,19 @@ impl Served {
     pub fn new(
         id: ModelId,
         architecture: String,
-        classes: Classes,
+        scorer: Scorer,
         prepare: impl Fn(&[u8]) -> Result<Pixels, ImageError> + Send + Sync + 'static,
         load: impl Fn() -> Result<Box<dyn Engine>, LoadError> + Send + Sync + 'static,
     ) -> Self {
         let (prepare, load) = (Box::new(prepare), Box::new(load));
-        Self { id, architecture, classes, prepare, load, first: Mutex::default() }
+        Self { id, architecture, scorer, prepare, load, first: Mutex::default() }
     }
 
     /// How many labels it can answer with.
     #[must_use]
     pub fn labels(&self) -> u32 {
-        let labels = self.classes.labels.len() + usize::from(self.classes.none.is_some());
+        let classes = self.scorer.classes();
+        let labels = classes.labels.len() + usize::from(classes.none.is_some());
         u32::try_from(labels).unwrap_or(u32::MAX)
     }
 
@@ -109,10 +109,10 @@ impl Served {
         }
     }
 
-    /// The most probable labels for an image's outputs, the most probable first.
+    /// The most probable labels for an image, the most probable first, of the net's outputs for it.
     #[must_use]
-    pub fn labelled(&self, logits: Vec<f32>, top_k: usize) -> Vec<Prediction> {
-        let top = Scores::softmax(logits).top_k(&self.classes, top_k);
+    pub fn labelled(&self, pixels: &Pixels, logits: Vec<f32>, top_k: usize) -> Vec<Prediction> {
+        let top = self.scorer.top_k(pixels, logits, top_k);
         let on_the_wire = |p: model_core::Prediction| Prediction {
             label: p.label,
             index: p.index,

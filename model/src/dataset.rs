@@ -131,6 +131,21 @@ impl Dataset {
         self.pixels.truncate(images.saturating_mul(self.rows * self.columns));
     }
 
+    /// Those images, in that order. A place beyond the last image is passed over.
+    #[must_use]
+    pub fn select(&self, places: impl IntoIterator<Item = usize>) -> Self {
+        let (rows, columns) = (self.rows, self.columns);
+        let mut selected = Self { rows, columns, pixels: Vec::new(), labels: Vec::new() };
+        for place in places {
+            let pixels = self.pixels.get(place * rows * columns..(place + 1) * rows * columns);
+            if let (Some(pixels), Some(&label)) = (pixels, self.labels.get(place)) {
+                selected.pixels.extend_from_slice(pixels);
+                selected.labels.push(label);
+            }
+        }
+        selected
+    }
+
     /// The images one after another, `rows * columns` bytes each.
     pub fn images(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.pixels.chunks_exact(self.rows * self.columns)

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use model_core::{Engine, EngineError, Pixels, Scores};
-use registry::{Fit, Input, ModelVersion};
+use model_core::{Engine, EngineError, Pixels, Scorer, Scores};
+use registry::{Input, ModelVersion};
 use tch::nn::VarStore;
 use tch::{TchError, Tensor};
 
@@ -25,8 +25,7 @@ pub struct Predictor {
     normalise: Arc<Normalise>,
     /// The images' values on their way to a tensor, in the same memory each time.
     values: RefCell<Vec<f32>>,
-    /// Whether a black image is answered without the net, see [`Predictor::predict`].
-    knows_nothing: bool,
+    scorer: Arc<Scorer>,
 }
 
 impl Predictor {
@@ -49,7 +48,6 @@ impl Predictor {
 
         let input = manifest.input.clone();
         let normalise = Arc::new(Normalise::new(&input.mean, &input.std));
-        let knows_nothing = input.fit == Fit::TrimAndPad && manifest.classes.none.is_some();
         Ok(Self {
             net,
             input,
@@ -57,7 +55,7 @@ impl Predictor {
             device,
             normalise,
             values: RefCell::default(),
-            knows_nothing,
+            scorer: Arc::new(Scorer::new(manifest)),
         })
     }
 
@@ -71,7 +69,7 @@ impl Predictor {
             device: self.device,
             normalise: Arc::clone(&self.normalise),
             values: RefCell::default(),
-            knows_nothing: self.knows_nothing,
+            scorer: Arc::clone(&self.scorer),
         }
     }
 
@@ -94,20 +92,13 @@ impl Predictor {
         Ok(())
     }
 
-    /// The probabilities for each image of the batch, in order. An image's answer does not depend on the others.
-    ///
-    /// Preprocessing by `trim-and-pad` leaves an image in which there is nothing black. If the manifest says what to answer when an
-    /// image shows none of the classes, such an image has no probability for any of them.
+    /// The probabilities for each image of the batch, in order, by [`Scorer::scores`]. An image's answer does not depend on the others.
     ///
     /// # Errors
     /// If an image has not the net's size, or a pass fails.
     pub fn predict(&self, batch: &[&Pixels]) -> Result<Vec<Scores>, EngineError> {
         let logits = self.logits(batch)?;
-        let scores = |(logits, pixels): (Vec<f32>, &&Pixels)| {
-            let nothing = self.knows_nothing && pixels.data.iter().all(|&value| value == 0);
-            if nothing { Scores::new(vec![0.0; self.outputs]) } else { Scores::softmax(logits) }
-        };
-        Ok(logits.into_iter().zip(batch).map(scores).collect())
+        Ok(batch.iter().zip(logits).map(|(pixels, logits)| self.scorer.scores(pixels, logits)).collect())
     }
 
     /// The net's outputs before they are made probabilities, for each image of the batch, in order. Goes in micro-batches of as

@@ -1,11 +1,19 @@
 //! There and back: both models, every format, the command line and the library.
 
+use std::collections::BTreeMap;
+
 use e2e::PATIENCE;
 use e2e::images::{Sample, birds, clothes};
+use e2e::paths;
+use e2e::process::Process;
 use e2e::scene::{Kind, Scene};
 use serde_json::Value;
 
-on_both_brokers!(both_models_in_all_formats, many_callers_share_one_connection);
+on_both_brokers!(
+    both_models_in_all_formats,
+    many_callers_share_one_connection,
+    awkward_files_are_answered_as_the_command_line_answers_them
+);
 
 fn label(result: &Value) -> &str {
     result["predictions"][0]["label"].as_str().unwrap_or_default()
@@ -56,6 +64,47 @@ fn both_models_in_all_formats(kind: Kind) {
     let success =
         metrics.lines().filter(|l| l.starts_with("nv_inference_request_success{")).collect::<Vec<_>>();
     assert_eq!(success.len(), 2, "{metrics}");
+}
+
+/// The worker and `model predict` take the same way from a file to an answer: each label, and each refusal word for word.
+fn awkward_files_are_answered_as_the_command_line_answers_them(kind: Kind) {
+    let scene = Scene::on(kind);
+    let _worker = scene.worker("w1", &[]);
+    let entries = std::fs::read_dir(paths::root().join("model/core/tests/fixtures")).unwrap();
+    let files = entries.map(|entry| entry.unwrap().path().display().to_string());
+    let files = files.filter(|file| !file.ends_with(".md")).collect::<Vec<_>>();
+    assert!(files.len() > 20, "{files:?}");
+    // By file: the first label and how sure it is, or why there is none.
+    let answers = |stdout: &str| {
+        let answer = |line: &str| {
+            let answer: Value = serde_json::from_str(line).unwrap();
+            let (error, first) = (&answer["error"], &answer["predictions"][0]);
+            let told =
+                [&error["code"], &error["message"], &first["label"], &first["index"]].map(Value::clone);
+            (answer["file"].to_string(), (told, first["probability"].as_f64().unwrap_or(0.0)))
+        };
+        stdout.lines().map(answer).collect::<BTreeMap<_, _>>()
+    };
+    for (model, nothing) in [("bird", 0), ("fashion-mnist", 3)] {
+        let mut arguments = vec!["send", "--wait", "--json", "--model", model];
+        arguments.extend(files.iter().map(String::as_str));
+        let sent = scene.client(&arguments);
+        assert_eq!(sent.code, Some(5), "some are refused: {sent:?}");
+        let mut command = scene.command("model");
+        command.args(["predict", "--json", "--model", model]).args(&files);
+        let predicted = Process::run("model", command, PATIENCE);
+        assert_eq!(predicted.code, Some(5), "some are refused: {predicted:?}");
+
+        let (sent, predicted) = (answers(&sent.stdout), answers(&predicted.stdout));
+        assert_eq!((sent.len(), predicted.len()), (files.len(), files.len()));
+        for (file, (expected, sure)) in &predicted {
+            let (found, as_sure) = &sent[file];
+            assert_eq!(found, expected, "{file} by {model}");
+            assert!((sure - as_sure).abs() < 1e-3, "{file} by {model}: {as_sure}, not {sure}");
+        }
+        let blank = predicted.values().filter(|([_, _, label, _], _)| label == "nothing").count();
+        assert_eq!(blank, nothing, "a picture of nothing is among them for {model}");
+    }
 }
 
 /// Hundreds of callers over one client, and each gets the answer to its own image.

@@ -148,7 +148,8 @@ fn predict(
     let pixels: Vec<_> = jobs.iter().map(|job| &job.pixels).collect();
     match catch_unwind(AssertUnwindSafe(|| engine.logits(&pixels))) {
         Ok(Ok(logits)) if logits.len() == jobs.len() => {
-            Ok(jobs.iter().zip(logits).map(|(job, logits)| model.labelled(logits, job.top_k)).collect())
+            let labelled = |(job, logits): (&Job, _)| model.labelled(&job.pixels, logits, job.top_k);
+            Ok(jobs.iter().zip(logits).map(labelled).collect())
         }
         Ok(Ok(logits)) => Err(ComputeError::Count { found: logits.len(), expected: jobs.len() }),
         Ok(Err(error)) => Err(error.into()),

@@ -3,7 +3,7 @@
 //! compiles without it.
 //!
 //! ```text
-//! file --Preprocessor::decode--> Pixels --Engine::logits--> outputs --Scores::softmax--> Scores --top_k--> Prediction
+//! file --Preprocessor::decode--> Pixels --Engine::logits--> outputs --Scorer::scores--> Scores --top_k--> Prediction
 //!       any thread                       one owner thread
 //! ```
 //!
@@ -11,7 +11,7 @@
 //! - [`preprocess`]: that image to the pixels that a version's manifest asks for; `background` is its rule for things on a plain
 //!   background, `cutout` for things on a transparent one.
 //! - [`engine`]: what a net is to everybody else.
-//! - [`scores`]: its answer.
+//! - [`scores`]: its answer; [`scorer`] makes it of the outputs.
 //! - [`LargePiecesMapped`]: the allocator of the programs, so that a decoded photograph leaves nothing behind.
 
 mod background;
@@ -21,6 +21,7 @@ pub mod engine;
 mod large;
 mod pixels;
 pub mod preprocess;
+pub mod scorer;
 pub mod scores;
 mod turn;
 
@@ -29,4 +30,5 @@ pub use engine::{Engine, EngineError};
 pub use large::LargePiecesMapped;
 pub use pixels::Pixels;
 pub use preprocess::{PreprocessError, Preprocessor};
+pub use scorer::Scorer;
 pub use scores::{Prediction, Scores};

@@ -39,6 +39,39 @@ fn bombs_are_refused_before_a_pixel_is_allocated() {
 }
 
 #[test]
+fn large_sound_files_are_decoded_within_the_limit_or_refused_at_once() {
+    let limits = ImageLimits::default();
+    let mut decoded = Vec::new();
+    for (name, file) in bombs::sound() {
+        for (net, preprocessor) in both() {
+            let (result, held) = most_held(|| preprocessor.decode(&file, &limits));
+            println!("{name}, for {net}: {held} bytes, {:?}", result.as_ref().map(|_| "decoded"));
+            match result {
+                Ok(_) => {
+                    assert!(
+                        held < limits.max_alloc_bytes + ROWS,
+                        "{name}, for {net}: {held} bytes were held"
+                    );
+                    decoded.push((name, net));
+                }
+                Err(ImageError::TooLarge { .. }) => {
+                    assert!(held < MIB, "{name}, for {net}: {held} bytes were held");
+                }
+                Err(error) => panic!("{name}, for {net}: {error}"),
+            }
+        }
+    }
+    // A limit is no reason to refuse what would have fitted.
+    let expected = [
+        ("a PNG with alpha, 4,096 x 4,096", "birds"),
+        ("a progressive JPEG of 22 megapixels", "clothes"),
+        ("a JPEG of 22 megapixels, turned by a quarter", "birds"),
+        ("a JPEG of 22 megapixels, turned by a quarter", "clothes"),
+    ];
+    assert_eq!(decoded, expected);
+}
+
+#[test]
 fn a_refusal_names_the_limit() {
     let error = |file: &[u8], limits: ImageLimits| grey(28).decode(file, &limits).unwrap_err().to_string();
     let file = bombs::png(300, 200, 8, 2);

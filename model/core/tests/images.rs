@@ -6,8 +6,11 @@ mod pictures;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use flate2::write::ZlibEncoder;
+use flate2::{Compression, Crc};
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 use model_core::{ImageError, ImageLimits, Pixels, Preprocessor};
 use photographs::{grey, preprocessor};
@@ -124,6 +127,46 @@ fn transparent_is_white() {
     let pixels = decode(&thumbnails(8), &file).unwrap();
     assert_eq!(pixels.data[..3], [200, 0, 0]);
     assert_eq!(pixels.data[7 * 3..8 * 3], [255, 255, 255]);
+}
+
+/// A PNG whose EXIF block is hexadecimal text, as ImageMagick writes it: in a chunk of that name, packed or not.
+fn with_profile(image: &DynamicImage, packed: bool, orientation: u8) -> Vec<u8> {
+    let exif =
+        [b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0", &[orientation, 0, 0, 0, 0, 0, 0][..]]
+            .concat();
+    let digits: Vec<String> = exif.iter().map(|byte| format!("{byte:02x}")).collect();
+    let lines: Vec<String> = digits.chunks(10).map(<[String]>::concat).collect();
+    let text = format!("\nexif\n{:8}\n{}\n", exif.len(), lines.join("\n"));
+    let mut data = b"Raw profile type exif\0".to_vec();
+    if packed {
+        data.push(0);
+        let mut encoder = ZlibEncoder::new(&mut data, Compression::default());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap();
+    } else {
+        data.extend(text.as_bytes());
+    }
+    let body = [if packed { &b"zTXt"[..] } else { b"tEXt" }, &data].concat();
+    let mut sum = Crc::new();
+    sum.update(&body);
+    let chunk = [&(data.len() as u32).to_be_bytes()[..], &body, &sum.sum().to_be_bytes()].concat();
+    // Before the end, which is twelve bytes.
+    let mut file = encoded(image, ImageFormat::Png);
+    file.splice(file.len() - 12..file.len() - 12, chunk);
+    file
+}
+
+#[test]
+fn a_png_is_turned_as_the_text_says_that_imagemagick_writes() {
+    let mut image: DynamicImage =
+        RgbImage::from_fn(40, 30, |x, y| Rgb([(x * 6) as u8, (y * 8) as u8, 90])).into();
+    let files = [false, true].map(|packed| with_profile(&image, packed, 6));
+    image.apply_orientation(image::metadata::Orientation::Rotate90);
+    let expected = decode(&thumbnails(8), &encoded(&image, ImageFormat::Png)).unwrap();
+    for file in files {
+        let difference = difference(&decode(&thumbnails(8), &file).unwrap(), &expected.data);
+        assert!(difference < 1.0, "{difference}");
+    }
 }
 
 /// A thing in the manner of Fashion-MNIST: as wide as the image, light on black, with a slope and a gap.

@@ -37,7 +37,7 @@ fn nothing_stays_behind_after_any_file() {
     keep_pages();
     let of = |width, height| Photograph { width, height, orientation: 6, ..Photograph::default() };
     let mut files = bombs::refused();
-    files.push(("a PNG with alpha, 4,000 x 4,000", bombs::png(4000, 4000, 8, 6)));
+    files.extend(bombs::sound());
     files.push((
         "a progressive JPEG, 12 megapixels",
         Photograph { progressive: true, ..of(4000, 3000) }.file(),

@@ -1,12 +1,14 @@
-//! `model evaluate`: the accuracy of a version on the test images of a folder, as they are or in other clothes.
+//! `model evaluate`: the accuracy of a version on the images of a folder, as they are or in other clothes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
 use clap::builder::FalseyValueParser;
+use clap::{Args, ValueEnum};
 use model::dataset::{DEBIAN_FASHION_MNIST, Dataset, Split};
 use model::evaluate::{Evaluation, Options, evaluate};
+use model::train::augment;
+use model::train::config::TrainConfig;
 use model::variants::Variant;
 use registry::ModelVersion;
 use serde::Serialize;
@@ -14,13 +16,25 @@ use serde::Serialize;
 use super::output::{json, line, percent};
 use super::{Which, progress};
 
+/// Which images of the data set.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Images {
+    /// The test images: to measure by.
+    Test,
+    /// Those of the training images that `model train` keeps out of training with its default configuration: to choose by.
+    Validation,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct Evaluate {
     #[command(flatten)]
     which: Which,
-    /// The folder with t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, plain or gzipped.
+    /// The folder with t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (or train-...), plain or gzipped.
     #[arg(long, env = "MLAAS_DATA", default_value = DEBIAN_FASHION_MNIST, value_name = "FOLDER")]
     data: PathBuf,
+    /// Which of its images.
+    #[arg(long, env = "MLAAS_SPLIT", value_enum, default_value_t = Images::Test)]
+    split: Images,
     /// Show the images in other clothes too: on grey, lit from one side, on nothing, enlarged; one line for each.
     #[arg(long, env = "MLAAS_VARIANTS", value_parser = FalseyValueParser::new())]
     variants: bool,
@@ -55,7 +69,7 @@ struct VariantReport {
 impl Evaluate {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let (version, predictor) = self.which.load()?;
-        let mut data = Dataset::read(&self.data, Split::Test)?;
+        let mut data = self.images()?;
         if let Some(images) = self.images {
             data.truncate(images as usize);
         }
@@ -78,6 +92,18 @@ impl Evaluate {
         }
         bar.finish_and_clear();
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn images(&self) -> anyhow::Result<Dataset> {
+        match self.split {
+            Images::Test => Ok(Dataset::read(&self.data, Split::Test)?),
+            Images::Validation => {
+                let TrainConfig { validation_images, seed, .. } = TrainConfig::default();
+                let data = Dataset::read(&self.data, Split::Train)?;
+                let (_, kept_out) = augment::split(data.len(), validation_images.min(data.len()), seed);
+                Ok(data.select(kept_out.into_iter().filter_map(|place| usize::try_from(place).ok())))
+            }
+        }
     }
 
     fn report_variant(&self, variant: Variant, evaluation: &Evaluation) -> anyhow::Result<()> {

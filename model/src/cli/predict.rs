@@ -14,7 +14,7 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use indicatif::ProgressBar;
 use model::Predictor;
-use model_core::{ImageLimits, Pixels, Prediction, Preprocessor, Scores};
+use model_core::{ImageError, ImageLimits, Pixels, Prediction, Preprocessor, Scores};
 use registry::ModelVersion;
 use serde::Serialize;
 
@@ -76,8 +76,12 @@ struct Failure {
 }
 
 impl Failure {
-    fn invalid(error: impl ToString) -> Self {
-        Self { code: "INVALID_ARGUMENT", message: error.to_string() }
+    fn image(error: &ImageError) -> Self {
+        let code = match error {
+            ImageError::TooLarge { .. } => "OUT_OF_RANGE",
+            _ => "INVALID_ARGUMENT",
+        };
+        Self { code, message: error.to_string() }
     }
 
     fn io(error: &io::Error) -> Self {
@@ -211,7 +215,7 @@ fn predict(
         .iter()
         .map(|(file, usable)| {
             usable.clone()?;
-            preprocessor.decode(&read(file)?, &limits).map_err(Failure::invalid)
+            preprocessor.decode(&read(file)?, &limits).map_err(|error| Failure::image(&error))
         })
         .collect();
     let good: Vec<&Pixels> = prepared.iter().filter_map(|pixels| pixels.as_ref().ok()).collect();
@@ -257,7 +261,8 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
         .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| Failure::io(&error))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(Failure::invalid(format!("it is longer than the {MAX_FILE_BYTES} bytes that are read")));
+        let message = format!("it is longer than the {MAX_FILE_BYTES} bytes that are read");
+        return Err(Failure { code: "OUT_OF_RANGE", message });
     }
     Ok(bytes)
 }

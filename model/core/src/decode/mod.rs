@@ -10,6 +10,7 @@ mod jpeg_header;
 mod jpeg_memory;
 mod others;
 mod picture;
+mod png_profile;
 mod webp;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

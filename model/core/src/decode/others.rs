@@ -5,7 +5,7 @@ use std::io::Cursor;
 use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageFormat, ImageReader};
 
-use super::{Budget, ImageError, Picture, Size, picture, webp};
+use super::{Budget, ImageError, Picture, Size, picture, png_profile, webp};
 
 pub(super) fn decode(file: &[u8], format: ImageFormat, budget: &Budget<'_>) -> Result<Picture, ImageError> {
     // The decoder of WebP sees only the canvas, and would allocate what the frame in it says.
@@ -37,7 +37,7 @@ pub(super) fn decode(file: &[u8], format: ImageFormat, budget: &Budget<'_>) -> R
     rest.max_alloc = Some(budget.limits.max_alloc_bytes.saturating_sub(beside + pixels));
     decoder.set_limits(rest).map_err(|error| too_large(error, budget))?;
 
-    let orientation = orientation(&mut decoder);
+    let orientation = orientation(&mut decoder, file, format);
     let too_many = || ImageError::broken("it is larger than this machine can count");
     let mut data = vec![0; usize::try_from(pixels).map_err(|_| too_many())?];
     decoder.read_image(&mut data).map_err(|error| too_large(error, budget))?;
@@ -49,8 +49,10 @@ pub(super) fn decode(file: &[u8], format: ImageFormat, budget: &Budget<'_>) -> R
 }
 
 /// How the picture is to be turned. An EXIF block that makes no sense is no reason to refuse it.
-fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
-    let exif = decoder.exif_metadata().ok().flatten().unwrap_or_default();
+fn orientation(decoder: &mut impl ImageDecoder, file: &[u8], format: ImageFormat) -> Orientation {
+    let exif = decoder.exif_metadata().ok().flatten();
+    let profile = || if format == ImageFormat::Png { png_profile::exif(file) } else { None };
+    let exif = exif.or_else(profile).unwrap_or_default();
     // WebP files often keep the marker that only JPEG asks for.
     let block = exif.strip_prefix(b"Exif\0\0").unwrap_or(&exif);
     Orientation::from_exif_chunk(block).unwrap_or(Orientation::NoTransforms)

@@ -1,5 +1,4 @@
-//! Files of a few bytes that would take much memory, made here so that none is stored. The benchmark and the tests of `model` use
-//! them too.
+//! Files that would take much memory, most of them of a few bytes, made here so that none is stored. The benchmark uses them too.
 #![allow(dead_code, clippy::unwrap_used, reason = "each file uses its own part; a test may panic")]
 
 use std::io::Cursor;
@@ -7,6 +6,22 @@ use std::io::Cursor;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use image::{DynamicImage, ImageFormat};
+
+use super::photographs::Photograph;
+
+/// Whole, sound files that took 300 MiB and more when only their pixels were counted, by name. With 64 MiB each is either refused, or
+/// decoded within them.
+pub(crate) fn sound() -> Vec<(&'static str, Vec<u8>)> {
+    let photograph = Photograph { width: 5_400, height: 4_050, ..Photograph::default() };
+    let progressive = Photograph { progressive: true, ..photograph };
+    vec![
+        ("a PNG of one bit, 8,192 x 8,192", png(8_192, 8_192, 1, 0)),
+        ("a PNG with alpha, 4,096 x 4,096", png(4_096, 4_096, 8, 6)),
+        ("a progressive JPEG of 22 megapixels", progressive.file()),
+        ("the same with colour at full size", Photograph { full_colour: true, ..progressive }.file()),
+        ("a JPEG of 22 megapixels, turned by a quarter", Photograph { orientation: 6, ..photograph }.file()),
+    ]
+}
 
 /// All that are refused with 64 MiB, by name.
 pub(crate) fn refused() -> Vec<(&'static str, Vec<u8>)> {
