@@ -37,30 +37,30 @@ fn main() -> Result<ExitCode> {
     if arguments.iter().any(|argument| argument == MICRO_BATCHES) {
         return micro_batches();
     }
-    let bench = Bench::new()?;
+    let fixture = Fixture::new()?;
     let mut criterion = Criterion::default()
         .with_measurement(CpuTime)
         .sample_size(10)
         .warm_up_time(Duration::from_secs(1))
         .configure_from_args();
     let mut plain = PlainArm::start()?;
-    bench.with_criterion(&mut criterion, &mut plain);
+    fixture.with_criterion(&mut criterion, &mut plain);
     criterion.final_summary();
     // `cargo test --benches` and `cargo bench -- --list` want no figures.
     if arguments.iter().any(|argument| argument == "--test" || argument == "--list") {
         return Ok(ExitCode::SUCCESS);
     }
-    bench.compare(&mut plain)
+    fixture.compare(&mut plain)
 }
 
-struct Bench {
+struct Fixture {
     predictor: Predictor,
     preprocessor: Preprocessor,
     image: Pixels,
     jpeg: Vec<u8>,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Result<Self> {
         let version = bird()?;
         let preprocessor = Preprocessor::new(&version.manifest)?;

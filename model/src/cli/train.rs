@@ -108,10 +108,10 @@ impl Train {
             device: device.into(),
         };
         let mut watcher = Watcher::new(config.epochs, self.json);
-        let outcome = train(&config, &data, &options, &mut |event| watcher.on(&event))?;
+        let output = train(&config, &data, &options, &mut |event| watcher.on(&event))?;
         watcher.end()?;
-        if !outcome.finished {
-            let done = outcome.epochs.len();
+        if !output.finished {
+            let done = output.epochs.len();
             let (checkpoint, epochs) = (options.checkpoint.as_path(), config.epochs);
             if self.json {
                 json(&Line::Stopped { checkpoint, done, epochs })?;
@@ -124,7 +124,7 @@ impl Train {
             return Ok(ExitCode::SUCCESS);
         }
         let staging = run.join("model.safetensors");
-        let (version, evaluation) = publish(&config, &outcome, &place, &test, &staging, self.force)?;
+        let (version, evaluation) = publish(&config, &output, &place, &test, &staging, self.force)?;
         self.set_alias(&place, &config.model)?;
         if self.json {
             json(&Line::Published {

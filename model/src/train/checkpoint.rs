@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::config::TrainConfig;
-use super::descent::Named;
+use super::sgd::Named;
 use super::{EpochReport, TrainError};
 
 /// The metadata's key.

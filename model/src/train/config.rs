@@ -75,7 +75,7 @@ pub struct TrainConfig {
     pub normalize: Normalize,
 }
 
-/// Settings of the descent.
+/// Settings of stochastic gradient descent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Optimizer {

@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 pub mod augment;
 pub mod checkpoint;
 pub mod config;
-pub mod descent;
 pub mod publish;
 mod run;
 pub mod schedule;
+pub mod sgd;
 
 pub use run::train;
 
-use descent::Named;
+use sgd::Named;
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
@@ -158,7 +158,7 @@ pub struct Options {
 
 /// A run, finished or stopped.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct TrainOutput {
     /// One report for each epoch.
     pub epochs: Vec<EpochReport>,
     /// Whether all epochs were done.

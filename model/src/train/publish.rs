@@ -10,7 +10,7 @@ use registry::{
 
 use super::checkpoint::write_tensors;
 use super::config::TrainConfig;
-use super::{Outcome, TrainError};
+use super::{TrainError, TrainOutput};
 use crate::dataset::Dataset;
 use crate::evaluate::{self, Evaluation, evaluate};
 use crate::nets::fashion_cnn::SIZE;
@@ -66,14 +66,14 @@ impl Place {
 /// An evaluation that fails, an existing version, a full disk.
 pub fn publish(
     config: &TrainConfig,
-    outcome: &Outcome,
+    output: &TrainOutput,
     place: &Place,
     test: &Dataset,
     staging: &Path,
     force: bool,
 ) -> Result<(ModelVersion, Evaluation), TrainError> {
-    write_tensors(staging, outcome.best.iter().map(|(name, tensor)| (name.clone(), tensor)), None)?;
-    let mut manifest = manifest(config, outcome, place.version, FileEntry::of(staging)?);
+    write_tensors(staging, output.best.iter().map(|(name, tensor)| (name.clone(), tensor)), None)?;
+    let mut manifest = manifest(config, output, place.version, FileEntry::of(staging)?);
     // Measured by the predictor that will serve it, from the file that will be shipped.
     let draft =
         ModelVersion { manifest: manifest.clone(), weights: staging.to_owned(), digest: String::new() };
@@ -118,8 +118,8 @@ pub fn publish(
     }
 }
 
-fn manifest(config: &TrainConfig, outcome: &Outcome, version: u32, weights: FileEntry) -> Manifest {
-    let best = outcome.epochs.iter().rev().find(|epoch| epoch.best).map_or(0, |epoch| epoch.epoch);
+fn manifest(config: &TrainConfig, output: &TrainOutput, version: u32, weights: FileEntry) -> Manifest {
+    let best = output.epochs.iter().rev().find(|epoch| epoch.best).map_or(0, |epoch| epoch.epoch);
     let labels = config.labels.iter().zip(0..).map(|(label, index)| Class { index, label: label.clone() });
     Manifest {
         name: config.model.clone(),

@@ -8,8 +8,8 @@ use tch::{Device, Kind, Reduction, Tensor};
 use super::augment::{self, Epoch, Samples};
 use super::checkpoint::{self, Checkpoint, State};
 use super::config::TrainConfig;
-use super::descent::{self, Descent, Named};
-use super::{EpochReport, Event, Options, Outcome, TrainError, schedule};
+use super::sgd::{self, Named, Sgd};
+use super::{EpochReport, Event, Options, TrainError, TrainOutput, schedule};
 use crate::dataset::Dataset;
 use crate::nets::Net as _;
 use crate::nets::fashion_cnn::{FashionCnn, SIZE, fashion_cnn};
@@ -25,7 +25,7 @@ impl Net {
     fn new(config: &TrainConfig, device: Device) -> Result<Self, TrainError> {
         let store = nn::VarStore::new(device);
         let module = fashion_cnn(&store.root(), config.labels.len() as i64, config.dropout);
-        let variables = descent::variables(&store);
+        let variables = sgd::variables(&store);
         for (_, weight) in variables.iter().filter(|(_, weight)| weight.dim() == 4) {
             // oneDNN's convolutions then need no reordering.
             weight.shallow_clone().set_data(&tch::no_grad(|| channels_last(weight))?);
@@ -43,7 +43,7 @@ pub fn train(
     data: &Dataset,
     options: &Options,
     on: &mut dyn FnMut(Event<'_>),
-) -> Result<Outcome, TrainError> {
+) -> Result<TrainOutput, TrainError> {
     check(config, data)?;
     let (training, validation) = augment::split(data.len(), config.validation_images, config.seed);
     let training = Samples::take(data, &training, options.device);
@@ -51,7 +51,7 @@ pub fn train(
 
     tch::manual_seed(config.seed as i64);
     let net = Net::new(config, options.device)?;
-    let mut descent = Descent::new(&net.store, config.optimizer.clone());
+    let mut sgd = Sgd::new(&net.store, config.optimizer.clone());
     // A second net of the same make holds the average, so that validation runs it as it is.
     let mut averaged = Net::new(config, options.device)?;
     let mut best = Named::new();
@@ -59,7 +59,7 @@ pub fn train(
     if let Some(found) = previous(config, options)? {
         let path = &options.checkpoint;
         checkpoint::restore(path, &net.variables, &found.net)?;
-        checkpoint::restore(path, descent.momentum(), &found.momentum)?;
+        checkpoint::restore(path, sgd.momentum(), &found.momentum)?;
         checkpoint::restore(path, &averaged.variables, &found.average)?;
         best = found.best;
         epochs = found.state.epochs;
@@ -90,8 +90,8 @@ pub fn train(
             );
             let rate =
                 schedule::learning_rate(done + step, total, config.optimizer.learning_rate, config.warm_up);
-            descent.step(&loss, rate);
-            descent::average(&mut averaged.variables, &net.variables, config.average_decay, done + step);
+            sgd.step(&loss, rate);
+            sgd::average(&mut averaged.variables, &net.variables, config.average_decay, done + step);
             loss_sum += loss.double_value(&[]);
             right += count_right(&logits, &labels);
             if !loss_sum.is_finite() {
@@ -125,10 +125,10 @@ pub fn train(
             seconds: started.elapsed().as_secs_f64(),
         };
         epochs.push(report.clone());
-        write(config, options, &epochs, &net, &descent, &averaged, &best)?;
+        write(config, options, &epochs, &net, &sgd, &averaged, &best)?;
         on(Event::Epoch(&report));
     }
-    Ok(Outcome { finished: epochs.len() == config.epochs, epochs, best })
+    Ok(TrainOutput { finished: epochs.len() == config.epochs, epochs, best })
 }
 
 fn check(config: &TrainConfig, data: &Dataset) -> Result<(), TrainError> {
@@ -180,7 +180,7 @@ fn write(
     options: &Options,
     epochs: &[EpochReport],
     net: &Net,
-    descent: &Descent,
+    sgd: &Sgd,
     averaged: &Net,
     best: &Named,
 ) -> Result<(), TrainError> {
@@ -192,7 +192,7 @@ fn write(
     Checkpoint {
         state: State { config: config.clone(), epochs: epochs.to_vec() },
         net: copy(&net.variables),
-        momentum: copy(descent.momentum()),
+        momentum: copy(sgd.momentum()),
         average: copy(&averaged.variables),
         best: copy(best),
     }

@@ -10,9 +10,9 @@ use super::config::Optimizer;
 /// Tensors by name, in the order of their names.
 pub type Named = BTreeMap<String, Tensor>;
 
-/// The descent over one net's variables.
+/// Stochastic gradient descent over one net's variables.
 #[derive(Debug)]
-pub struct Descent {
+pub struct Sgd {
     weights: Named,
     momentum: Named,
     settings: Optimizer,
@@ -24,7 +24,7 @@ pub fn variables(store: &nn::VarStore) -> Named {
     store.variables().into_iter().collect()
 }
 
-impl Descent {
+impl Sgd {
     /// Starts with no momentum.
     #[must_use]
     pub fn new(store: &nn::VarStore, settings: Optimizer) -> Self {
@@ -82,14 +82,13 @@ mod tests {
 
         let ours = nn::VarStore::new(Device::Cpu);
         let w = ours.root().var_copy("w", &start);
-        let mut descent =
-            Descent::new(&ours, Optimizer { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.01 });
+        let mut sgd = Sgd::new(&ours, Optimizer { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.01 });
         let theirs = nn::VarStore::new(Device::Cpu);
         let v = theirs.root().var_copy("w", &start);
         let config = nn::Sgd { momentum: 0.9, dampening: 0.0, wd: 0.01, nesterov: true };
         let mut reference = nn::OptimizerConfig::build(config, &theirs, 0.1).unwrap();
         for _ in 0..5 {
-            descent.step(&loss(&w), 0.1);
+            sgd.step(&loss(&w), 0.1);
             reference.backward_step(&loss(&v));
         }
         assert!((&w - &v).abs().max().double_value(&[]) < 1e-6);
@@ -101,9 +100,8 @@ mod tests {
         let store = nn::VarStore::new(Device::Cpu);
         let weight = store.root().ones("weight", &[2, 2]);
         let bias = store.root().ones("bias", &[2]);
-        let mut descent =
-            Descent::new(&store, Optimizer { learning_rate: 0.1, momentum: 0.0, weight_decay: 0.5 });
-        descent.step(&((weight.sum(None) + bias.sum(None)) * 0.0), 0.1);
+        let mut sgd = Sgd::new(&store, Optimizer { learning_rate: 0.1, momentum: 0.0, weight_decay: 0.5 });
+        sgd.step(&((weight.sum(None) + bias.sum(None)) * 0.0), 0.1);
         assert!((weight.double_value(&[0, 0]) - 0.95).abs() < 1e-6);
         assert_eq!(bias.double_value(&[0]), 1.0);
     }
