@@ -18,10 +18,11 @@ use rdkafka::producer::{BaseProducer, Producer};
 use crate::locate::{Address, Broker, LocateError, RuntimeDir};
 use crate::log::LogContext;
 
-/// A protocol request, for [`EmbeddedBroker::request_errors`].
-pub use rdkafka::types::RDKafkaApiKey as ApiKey;
-/// A broker's answer to one, for [`EmbeddedBroker::request_errors`].
-pub use rdkafka::types::RDKafkaRespErr as RespErr;
+#[cfg(feature = "faults")]
+mod faults;
+
+#[cfg(feature = "faults")]
+pub use faults::{ApiKey, RespErr};
 
 /// Partitions a topic, where nothing else is asked for.
 pub const DEFAULT_PARTITIONS: i32 = 4;
@@ -140,14 +141,6 @@ impl EmbeddedBroker {
         Broker::embedded(&self.bootstrap_servers)
     }
 
-    /// Writes its address where [`crate::locate()`] looks.
-    ///
-    /// # Errors
-    /// As [`Self::publish_in`].
-    pub fn publish(&mut self) -> Result<(), EmbeddedError> {
-        self.publish_in(&RuntimeDir::from_env())
-    }
-
     /// Writes its address into that folder, atomically.
     ///
     /// # Errors
@@ -191,52 +184,6 @@ impl EmbeddedBroker {
         }
         let name = name.to_owned();
         self.order(move |cluster| cluster.create_topic(&name, partitions, 1))
-    }
-
-    /// Delays each answer by that long.
-    ///
-    /// # Errors
-    /// [`EmbeddedError`] where librdkafka refuses.
-    pub fn round_trip_time(&self, delay: Duration) -> Result<(), EmbeddedError> {
-        self.order(move |cluster| cluster.broker_round_trip_time(-1, delay))
-    }
-
-    /// Drops all connections and accepts no new one, as a broker that stops.
-    ///
-    /// # Errors
-    /// [`EmbeddedError`] where librdkafka refuses.
-    pub fn broker_down(&self) -> Result<(), EmbeddedError> {
-        self.order(|cluster| cluster.broker_down(-1))
-    }
-
-    /// Accepts connections again; what it held, it still holds.
-    ///
-    /// # Errors
-    /// [`EmbeddedError`] where librdkafka refuses.
-    pub fn broker_up(&self) -> Result<(), EmbeddedError> {
-        self.order(|cluster| cluster.broker_up(-1))
-    }
-
-    /// Takes the leader of a partition away, or gives it back. Nobody may be reading or writing that partition: the mock
-    /// cluster would fall over.
-    ///
-    /// # Errors
-    /// [`EmbeddedError`] where librdkafka refuses.
-    pub fn leader(&self, topic: &str, partition: i32, led: bool) -> Result<(), EmbeddedError> {
-        let topic = topic.to_owned();
-        self.order(move |cluster| cluster.partition_leader(&topic, partition, led.then_some(1)))
-    }
-
-    /// Answers the next requests of that kind with those errors, one each.
-    ///
-    /// # Errors
-    /// [`EmbeddedError`] where its thread is gone.
-    pub fn request_errors(&self, api: ApiKey, errors: &[RespErr]) -> Result<(), EmbeddedError> {
-        let errors = errors.to_vec();
-        self.order(move |cluster| {
-            cluster.request_errors(api, &errors);
-            Ok(())
-        })
     }
 
     fn order(
