@@ -1,19 +1,19 @@
 //! A child process: its output is kept line by line, shown when its test fails, and it never outlives the test.
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use supervisor::{Child, Ending};
 
 /// How many of its last lines a failed test shows of a process.
 const SHOWN_LINES: usize = 80;
 
-/// A running process, ended with SIGKILL by its own pid when dropped.
+/// A running process, ended with SIGKILL when dropped.
 pub struct Process {
     name: String,
     child: Child,
@@ -45,16 +45,11 @@ impl Process {
         let name = name.into();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
-            spawn_from_lasting_thread(command).unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
-        let stdout = Lines::of(child.stdout.take());
-        let stderr = Lines::of(child.stderr.take());
+            start_from_lasting_thread(command).unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
+        let stdout = Lines::of(child.stdout());
+        let stderr = Lines::of(child.stderr());
         let process = Self { name, child, stdout, stderr };
-        living().push((
-            process.child.id(),
-            process.name.clone(),
-            process.stdout.clone(),
-            process.stderr.clone(),
-        ));
+        living().push((process.pid(), process.name.clone(), process.stdout.clone(), process.stderr.clone()));
         process
     }
 
@@ -70,7 +65,7 @@ impl Process {
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> Pid {
-        Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX))
+        self.child.pid()
     }
 
     /// Sends it a signal. One that has ended already gets none.
@@ -94,9 +89,8 @@ impl Process {
 
     /// Ends it at once.
     pub fn kill(&mut self) {
-        // Only an ended process can't be killed.
-        self.child.kill().ok();
-        self.child.wait().ok();
+        // It fails only where it has ended.
+        self.child.end().ok();
     }
 
     /// Waits for its end.
@@ -104,18 +98,14 @@ impl Process {
     /// # Panics
     /// After `limit`.
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
-        let end = Instant::now() + limit;
-        loop {
-            match self.child.try_wait() {
-                Ok(Some(status)) => {
-                    self.stdout.wait_for_end();
-                    self.stderr.wait_for_end();
-                    return status;
-                }
-                Ok(None) => assert!(Instant::now() < end, "{} did not end within {limit:?}", self.name),
-                Err(e) => panic!("cannot wait for {}: {e}", self.name),
+        match self.child.wait_until(Instant::now() + limit) {
+            Ok(Some(status)) => {
+                self.stdout.wait_for_end();
+                self.stderr.wait_for_end();
+                status
             }
-            std::thread::sleep(Duration::from_millis(10));
+            Ok(None) => panic!("{} did not end within {limit:?}", self.name),
+            Err(e) => panic!("cannot wait for {}: {e}", self.name),
         }
     }
 
@@ -174,7 +164,7 @@ impl Process {
     }
 
     fn show(&self) {
-        eprintln!("{}", words(self.child.id(), &self.name, &self.stdout, &self.stderr));
+        eprintln!("{}", words(self.pid(), &self.name, &self.stdout, &self.stderr));
     }
 }
 
@@ -184,13 +174,13 @@ impl Drop for Process {
             self.show();
         }
         self.kill();
-        living().retain(|(pid, ..)| *pid != self.child.id());
+        living().retain(|(pid, ..)| *pid != self.child.pid());
     }
 }
 
 /// Those that live, and what they write: for whoever has to say why nothing goes on.
-fn living() -> MutexGuard<'static, Vec<(u32, String, Lines, Lines)>> {
-    static LIVING: Mutex<Vec<(u32, String, Lines, Lines)>> = Mutex::new(Vec::new());
+fn living() -> MutexGuard<'static, Vec<(Pid, String, Lines, Lines)>> {
+    static LIVING: Mutex<Vec<(Pid, String, Lines, Lines)>> = Mutex::new(Vec::new());
     LIVING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -199,7 +189,7 @@ pub(crate) fn all_words() -> String {
     living().iter().map(|(pid, name, stdout, stderr)| words(*pid, name, stdout, stderr)).collect()
 }
 
-fn words(pid: u32, name: &str, stdout: &Lines, stderr: &Lines) -> String {
+fn words(pid: Pid, name: &str, stdout: &Lines, stderr: &Lines) -> String {
     format!("=== {name} (pid {pid})\n--- stdout\n{}\n--- stderr\n{}\n===", stdout.tail(), stderr.tail())
 }
 
@@ -289,34 +279,22 @@ impl Lines {
     }
 }
 
-/// Linux ends the children of a *thread* with it (`PR_SET_PDEATHSIG`), and a test's thread ends before a shared broker may.
-/// So one thread that lasts as long as the test process starts them all; when it is gone, however it went, so are they.
-fn spawn_from_lasting_thread(mut command: Command) -> std::io::Result<Child> {
+/// A child ends with the *thread* that started it, and a test's thread ends before a shared broker may. So one thread that
+/// lasts as long as the test process starts them all; when it is gone, however it went, so are they.
+fn start_from_lasting_thread(command: Command) -> std::io::Result<Child> {
     type Order = (Command, Sender<std::io::Result<Child>>);
-    static SPAWNER: OnceLock<Sender<Order>> = OnceLock::new();
-    let spawner = SPAWNER.get_or_init(|| {
+    static STARTER: OnceLock<Sender<Order>> = OnceLock::new();
+    let starter = STARTER.get_or_init(|| {
         let (orders, inbox) = channel::<Order>();
         std::thread::spawn(move || {
             for (mut command, answer) in inbox {
-                // Whoever asked may be gone; the child then is dropped unseen but still dies with this thread.
-                answer.send(command.spawn()).ok();
+                // Whoever asked may be gone; the child then is ended at once.
+                answer.send(Child::start(&mut command, Ending::AtOnce)).ok();
             }
         });
         orders
     });
-    let parent = nix::unistd::getpid();
-    // SAFETY: between fork and exec only two system calls are made; nothing is allocated and no lock is taken.
-    #[allow(unsafe_code)]
-    unsafe {
-        command.pre_exec(move || {
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-            if nix::unistd::getppid() != parent {
-                return Err(std::io::ErrorKind::Interrupted.into());
-            }
-            Ok(())
-        });
-    }
     let (answer, answered) = channel();
-    spawner.send((command, answer)).map_err(std::io::Error::other)?;
+    starter.send((command, answer)).map_err(std::io::Error::other)?;
     answered.recv().map_err(std::io::Error::other)?
 }

@@ -21,6 +21,8 @@ use crate::{
 const WORKERS: usize = 2;
 /// For Kafka, the topics and the workers to come up.
 const UP_DEADLINE: Duration = Duration::from_secs(180);
+/// For one look at whether a worker is ready.
+const CHECK_LIMIT: Duration = Duration::from_secs(30);
 /// The image, its model and the label that must come back.
 const SHOWN: [(&str, &str, &str); 2] = [
     ("data/samples/sandal5.png", "fashion-mnist", "sandal"),
@@ -56,8 +58,11 @@ fn ask_everywhere(workspace: &Workspace, stack: &Stack) -> Result<()> {
             bail!("{} workers were started, not {WORKERS}", workers.len());
         }
         for worker in workers {
-            let check =
-                || process::output(stack.engine.command().args(["exec", worker, "healthcheck"])).map(|_| ());
+            let check = || {
+                let mut healthcheck = stack.engine.command();
+                process::output_within(healthcheck.args(["exec", worker, "healthcheck"]), CHECK_LIMIT)
+                    .map(drop)
+            };
             eventually(check).with_context(|| format!("worker {worker} is not ready"))?;
         }
         Ok(())
@@ -261,17 +266,15 @@ mod tests {
         let dockerfile = std::fs::read_to_string(root.join("Dockerfile")).unwrap();
         let line = dockerfile.lines().find(|line| line.contains("sed -i")).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(folder.path().join("xtask/src")).unwrap();
-        std::fs::write(folder.path().join("xtask/src/main.rs"), "fn main() {}").unwrap();
-        for file in ["Cargo.toml", "xtask/Cargo.toml"] {
-            std::fs::copy(root.join(file), folder.path().join(file)).unwrap();
-        }
+        let mut copy = Command::new("cp");
+        process::run(copy.current_dir(&root).args(["-r", "Cargo.toml", "xtask"]).arg(folder.path())).unwrap();
         let sed = line.trim().trim_end_matches('\\');
         process::run(Command::new("sh").current_dir(folder.path()).args(["-c", sed])).unwrap();
         let arguments = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
         let metadata = process::output(process::cargo(folder.path()).args(arguments)).unwrap();
         let metadata: Value = serde_json::from_str(&metadata).unwrap();
-        assert_eq!(metadata["packages"].as_array().unwrap().len(), 1);
+        let packages = metadata["packages"].as_array().unwrap().iter().map(|package| &package["name"]);
+        assert_eq!(packages.collect::<Vec<_>>(), ["xtask", "supervisor"]);
     }
 
     #[test]

@@ -12,12 +12,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use nix::unistd::Pid;
 
-use crate::{
-    process::{self, Running},
-    progress::seconds,
-    workspace::Workspace,
-};
+use crate::{process, progress::seconds, workspace::Workspace};
 
 /// The variable that sets another limit, in seconds.
 const LIMIT: &str = "MLAAS_TEST_LIMIT";
@@ -52,7 +49,7 @@ pub(crate) fn run(line: &[OsString]) -> Result<ExitCode> {
         tests.open = list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect();
     }
 
-    let mut running = Running::start(Command::new(executable).args(arguments).stdout(Stdio::piped()))?;
+    let mut running = process::start(Command::new(executable).args(arguments).stdout(Stdio::piped()))?;
     let stdout = running.stdout().context("no pipe to the tests")?;
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {
@@ -70,7 +67,7 @@ pub(crate) fn run(line: &[OsString]) -> Result<ExitCode> {
                 let _closed = std::io::stdout().write_all(&line);
             }
             Err(RecvTimeoutError::Timeout) => {
-                let at = tests.running(&running.thread_names());
+                let at = tests.running(&thread_names(running.pid()));
                 drop(running);
                 bail!("{name} ran longer than {} and was ended; it was at: {at}", seconds(limit));
             }
@@ -98,6 +95,13 @@ fn limit(name: &str, variable: Option<&str>) -> Result<Duration> {
         None if name == "e2e" => Ok(END_TO_END),
         None => Ok(OTHER),
     }
+}
+
+/// What a process's threads are called, as far as Linux keeps names.
+fn thread_names(pid: Pid) -> BTreeSet<String> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let name = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("comm")).ok();
+    threads.into_iter().flatten().flatten().filter_map(name).map(|name| name.trim_end().to_owned()).collect()
 }
 
 /// The tests of an executable, as its output tells.
