@@ -147,14 +147,15 @@ fn exit_codes_tell_errors_timeouts_and_what_was_not_sent_apart() {
     }
     std::fs::write(dir.path().join("large"), vec![0; 3_000_000]).unwrap();
     let good = "images/0000.png";
-    for (files, code) in [
-        (&[good, "bad"][..], 5),
-        (&[good, "large"], 1),
-        (&[good, "bad", "large"], 5),
-        (&[good, "ignored", "bad", "large"], 4),
-        (&[good], 0),
+    for (files, timeout, code) in [
+        (&[good, "bad"][..], "60s", 5),
+        (&[good, "large"], "60s", 1),
+        (&[good, "bad", "large"], "60s", 5),
+        // It is waited for in vain, and the others are answered meanwhile.
+        (&[good, "ignored", "bad", "large"], "5s", 4),
+        (&[good], "60s", 0),
     ] {
-        let args = [&["send", "--wait", "--json", "--timeout", "2s"][..], files].concat();
+        let args = [&["send", "--wait", "--json", "--timeout", timeout][..], files].concat();
         let output = run(&mut at(&broker, dir.path(), &args));
         assert_code(&output, code);
         let answers = objects(&output);
@@ -270,7 +271,7 @@ fn listen_shows_what_is_asked_for() {
     // In vain is a timeout; for a while is none.
     assert_eq!(listen(&["--request-id", "unknown", "--timeout", "500ms"]), (BTreeSet::new(), Some(4)));
     assert_eq!(listen(&["--count", "9", "--timeout", "500ms"]).1, Some(4));
-    let (shown, code) = listen(&["--timeout", "1s"]);
+    let (shown, code) = listen(&["--timeout", "5s"]);
     assert_eq!((shown.len(), code), (4, Some(5)));
     // Without --from-beginning what is past is past.
     let output = run(&mut at(&broker, dir.path(), &["listen", "--timeout", "300ms"]));
