@@ -10,5 +10,3 @@ pub const USAGE: u8 = 2;
 pub const BROKER: u8 = 3;
 /// Ended by Ctrl-C: 128 and the signal's number.
 pub const INTERRUPTED: u8 = 128 + 2;
-/// Ended by SIGTERM.
-pub const TERMINATED: u8 = 128 + 15;

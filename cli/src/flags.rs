@@ -41,9 +41,8 @@ pub fn environment(
     settings
 }
 
-/// The command without the variables that are empty: each counts as unset. Call it before anything is parsed.
-#[must_use]
-pub fn without_empty_variables(command: Command) -> Command {
+/// The command without the variables that are empty: each counts as unset.
+fn without_empty_variables(command: Command) -> Command {
     let empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
     command
         .mut_args(|arg| if arg.get_env().is_some_and(empty) { arg.env(None::<&str>) } else { arg })

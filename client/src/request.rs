@@ -17,7 +17,7 @@ use crate::reading::{self, Partition, Reader};
 use crate::replies;
 use crate::sending::{Outgoing, Sending};
 use crate::thread::Thread;
-use crate::ticket::Ticket;
+use crate::ticket::{Ticket, within};
 use crate::window::Window;
 
 /// A connection. Clones share it; the last one to go ends its threads, and [`Client::close`] does so for all of them.
@@ -174,7 +174,7 @@ impl Client {
             For::AnswerFromNow => {
                 let ends = called_at.checked_add(time);
                 let entering = self.0.window.enter(bytes);
-                let place = until(ends, entering).await.ok_or_else(|| late(&request.id))??;
+                let place = within(ends, entering).await.ok_or_else(|| late(&request.id))??;
                 (place, ends)
             }
             For::Answer => {
@@ -196,7 +196,7 @@ impl Client {
         let waiting = self.0.table.insert(&request.id, wanted)?;
         let ticket = Ticket::new(request.id, Arc::clone(&self.0.table), waiting, time, ends, place);
         let queued = sending.send(outgoing);
-        until(ends, queued).await.ok_or_else(|| late(ticket.id()))??;
+        within(ends, queued).await.ok_or_else(|| late(ticket.id()))??;
         Ok(ticket)
     }
 }
@@ -204,13 +204,6 @@ impl Client {
 /// That long from now; `None` past the calendar's end.
 fn from_now(time: Duration) -> Option<Timestamp> {
     Timestamp::now().checked_add(SignedDuration::try_from(time).ok()?).ok()
-}
-
-async fn until<T>(ends: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
-    match ends {
-        Some(ends) => tokio::time::timeout_at(ends, work).await.ok(),
-        None => Some(work.await),
-    }
 }
 
 fn request_for(image: Vec<u8>, options: &Options) -> Request<'static> {

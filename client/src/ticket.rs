@@ -163,7 +163,7 @@ impl Drop for Ticket {
 }
 
 /// What comes until then; nothing where it takes longer.
-async fn within<T>(ends: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn within<T>(ends: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
     match ends {
         Some(ends) => tokio::time::timeout_at(ends, work).await.ok(),
         None => Some(work.await),

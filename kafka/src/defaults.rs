@@ -1,6 +1,16 @@
-//! The values that librdkafka gets where nobody sets another, for a real Kafka and for the embedded broker.
+//! The values that librdkafka gets where nobody sets another, by what a connection is for, for a real Kafka and for the
+//! embedded broker.
 
-use crate::settings::Role;
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Reading.
+    Consumer,
+    /// Writing.
+    Producer,
+    /// Asking about brokers and topics.
+    Admin,
+}
 
 /// Where librdkafka's own defaults are not for us.
 pub(crate) fn defaults(role: Role, embedded: bool) -> &'static [(&'static str, &'static str)] {

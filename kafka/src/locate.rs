@@ -9,8 +9,6 @@ use std::path::{Path, PathBuf};
 use nix::unistd::getuid;
 use serde::{Deserialize, Serialize};
 
-use crate::embedded;
-
 /// A broker, and what kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
@@ -21,6 +19,12 @@ pub struct Broker {
 }
 
 impl Broker {
+    /// The one that is named, taken for a real Kafka; none where the name is empty.
+    #[must_use]
+    pub fn named(bootstrap_servers: Option<&str>) -> Option<Self> {
+        bootstrap_servers.map(str::trim).filter(|servers| !servers.is_empty()).map(Self::kafka)
+    }
+
     /// A real Kafka at that address.
     #[must_use]
     pub fn kafka(bootstrap_servers: impl Into<String>) -> Self {
@@ -31,12 +35,6 @@ impl Broker {
     #[must_use]
     pub fn embedded(bootstrap_servers: impl Into<String>) -> Self {
         Self { bootstrap_servers: bootstrap_servers.into(), embedded: true }
-    }
-
-    /// The largest record that should be sent to it, in bytes.
-    #[must_use]
-    pub fn max_record_bytes(&self) -> usize {
-        if self.embedded { embedded::MAX_RECORD_BYTES } else { crate::MAX_RECORD_BYTES }
     }
 }
 
@@ -181,9 +179,8 @@ impl RuntimeDir {
 /// # Errors
 /// [`LocateError`] where the runtime folder is not this user's own or can't be read.
 pub fn locate(explicit: Option<&str>) -> Result<Option<Broker>, LocateError> {
-    let named = explicit.map(str::trim).filter(|servers| !servers.is_empty());
-    match named {
-        Some(servers) => Ok(Some(Broker::kafka(servers))),
+    match Broker::named(explicit) {
+        Some(broker) => Ok(Some(broker)),
         None => RuntimeDir::from_env().embedded_broker(),
     }
 }

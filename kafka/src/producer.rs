@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 
-use crate::log::HearingContext;
+use crate::log::{HearingContext, words};
 
 /// How long a full queue is given to make room.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
@@ -81,7 +81,7 @@ impl Fault {
     /// librdkafka's words, without the crate's own around them.
     #[must_use]
     pub fn words(&self) -> String {
-        self.cause.rdkafka_error_code().map_or_else(|| self.cause.to_string(), |code| code.to_string())
+        words(&self.cause)
     }
 }
 

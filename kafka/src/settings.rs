@@ -10,15 +10,15 @@ use std::sync::Arc;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
-use serde::ser::{SerializeMap, Serializer};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-use crate::defaults::defaults;
+use crate::DEAD_LETTER_BYTES;
+use crate::defaults::{Role, defaults};
 use crate::embedded;
 use crate::locate::Broker;
 
-/// How to connect. Where a key is `None`, librdkafka's own default stands.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+/// How to connect. Where a key is `None`, librdkafka's own default stands. What is written of it has its secrets left out.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// `host:port`, several with commas.
@@ -34,10 +34,13 @@ pub struct Settings {
     /// `ssl.ca.location`, a file of certificates.
     pub ssl_ca_location: Option<String>,
     /// librdkafka's own settings for every connection.
+    #[serde(serialize_with = "serialize_shown")]
     pub common: BTreeMap<String, String>,
     /// librdkafka's own settings for consumers; they go before `common`.
+    #[serde(serialize_with = "serialize_shown")]
     pub consumer: BTreeMap<String, String>,
     /// librdkafka's own settings for producers; they go before `common`.
+    #[serde(serialize_with = "serialize_shown")]
     pub producer: BTreeMap<String, String>,
 }
 
@@ -87,27 +90,19 @@ impl Secret {
     }
 }
 
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(REDACTED)
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(REDACTED)
     }
 }
 
-/// For the headers that a dead letter adds, in bytes.
-const HEADROOM: usize = 64 << 10;
-
 const REDACTED: &str = "[redacted]";
-
-/// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Reading.
-    Consumer,
-    /// Writing.
-    Producer,
-    /// Asking about brokers and topics.
-    Admin,
-}
 
 /// Why settings can't be used.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -174,7 +169,7 @@ impl Settings {
     /// Consumers get `auto.offset.reset=earliest`, bounded prefetch, no automatic commit, and as assignment strategy
     /// `range` on the embedded broker, where cooperative rounds take tens of seconds, and `cooperative-sticky` elsewhere;
     /// who uses `group.protocol=consumer` must `remove("partition.assignment.strategy")`. Producers get `acks=all`,
-    /// idempotence on a real Kafka, a queue of 64 MiB, and records up to [`Broker::max_record_bytes`] with some room for
+    /// idempotence on a real Kafka, a queue of 64 MiB, and records up to [`Settings::max_record_bytes`] with some room for
     /// the headers that a dead letter adds.
     ///
     /// # Errors
@@ -188,7 +183,7 @@ impl Settings {
             let limit = if broker.embedded {
                 embedded::MESSAGE_MAX_BYTES
             } else {
-                crate::MAX_RECORD_BYTES + HEADROOM
+                crate::MAX_RECORD_BYTES + DEAD_LETTER_BYTES
             };
             config.set("message.max.bytes", limit.to_string());
         }
@@ -215,12 +210,13 @@ impl Settings {
     }
 
     /// The largest record that should be sent to that broker, in bytes: what `message.max.bytes` of `producer` or `common`
-    /// says, with some room for the headers that a dead letter adds, else [`Broker::max_record_bytes`].
+    /// says, with some room for the headers that a dead letter adds, else that broker's own bound.
     #[must_use]
     pub fn max_record_bytes(&self, broker: &Broker) -> usize {
         let key = "message.max.bytes";
         let set = self.producer.get(key).or_else(|| self.common.get(key)).and_then(|text| text.parse().ok());
-        set.map_or(broker.max_record_bytes(), |bytes: usize| bytes.saturating_sub(HEADROOM).max(1))
+        let own = if broker.embedded { embedded::MAX_RECORD_BYTES } else { crate::MAX_RECORD_BYTES };
+        set.map_or(own, |bytes: usize| bytes.saturating_sub(DEAD_LETTER_BYTES).max(1))
     }
 
     /// librdkafka would say only that it found no broker, after the whole time that it tries.
@@ -297,26 +293,13 @@ fn is_secret(key: &str) -> bool {
     MARKS.iter().any(|mark| key.contains(mark))
 }
 
+fn serialize_shown<S: Serializer>(map: &BTreeMap<String, String>, serializer: S) -> Result<S::Ok, S::Error> {
+    shown(map).serialize(serializer)
+}
+
 /// A raw map with the values of secret keys left out.
 fn shown(map: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
     map.iter().map(|(k, v)| (k.as_str(), if is_secret(k) { REDACTED } else { v.as_str() })).collect()
-}
-
-/// For people: as it was given, with secrets left out.
-impl Serialize for Settings {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("bootstrap_servers", &self.bootstrap_servers)?;
-        map.serialize_entry("security_protocol", &self.security_protocol)?;
-        map.serialize_entry("sasl_mechanism", &self.sasl_mechanism)?;
-        map.serialize_entry("sasl_username", &self.sasl_username)?;
-        map.serialize_entry("sasl_password", &self.sasl_password.as_ref().map(|_| REDACTED))?;
-        map.serialize_entry("ssl_ca_location", &self.ssl_ca_location)?;
-        map.serialize_entry("common", &shown(&self.common))?;
-        map.serialize_entry("consumer", &shown(&self.consumer))?;
-        map.serialize_entry("producer", &shown(&self.producer))?;
-        map.end()
-    }
 }
 
 impl fmt::Debug for Settings {

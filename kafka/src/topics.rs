@@ -9,7 +9,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster;
-use crate::log::LogContext;
+use crate::log::{LogContext, words};
 
 /// The topics that requests and results travel on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,7 +193,7 @@ pub async fn ensure(config: &ClientConfig, specs: &[TopicSpec]) -> Result<(), To
     let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
     let answers = admin.create_topics(&missing, &options).await.map_err(|e| TopicError::Create {
         topic: missing.iter().map(|t| t.name).collect::<Vec<_>>().join(", "),
-        reason: e.rdkafka_error_code().map_or_else(|| e.to_string(), |code| code.to_string()),
+        reason: words(&e),
     })?;
     for answer in answers {
         match answer {
