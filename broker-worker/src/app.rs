@@ -17,6 +17,7 @@ use crate::book::Book;
 use crate::broker::{self, BrokerSource};
 use crate::clients;
 use crate::config::Config;
+use crate::engines::Engines;
 use crate::health::{Health, Problem};
 use crate::http;
 use crate::metrics::Metrics;
@@ -122,8 +123,9 @@ pub struct Ready {
 /// # Errors
 /// [`BuildError`], one sentence.
 pub async fn build(config: Config) -> Result<App, BuildError> {
-    let opened = config.clone();
-    let models = blocking(move || Models::open(&opened)).await?;
+    let (section, device, limits) = (config.models.clone(), config.device, config.limits.image());
+    let open = move || Models::open(&section, Engines::new(device, limits)?);
+    let models = blocking(open).await?;
     build_with(config, models, &RuntimeDir::from_env()).await
 }
 
@@ -243,9 +245,9 @@ impl Worker {
         let mut running = warm.open(&consumer, name, to_broker, delivered, end.clone())?;
 
         let serving = end.child_token();
-        let topics = config.topics.names();
         let announcements = Arc::clone(&outbox) as Arc<dyn Announcements>;
-        let announcer = Announcer::new(announcements, models.clone(), self.name.clone(), &topics);
+        let announcer =
+            Announcer::new(announcements, models.clone(), self.name.clone(), &config.topics.names);
         let announced = tokio::spawn(announcer.run(serving.clone()));
         let said = self.ready(&models, &reached);
         let watch = tokio::spawn(watch(Arc::clone(&shared.health), said, ready, serving.clone()));
@@ -264,7 +266,7 @@ impl Worker {
         let flushed = tokio::task::spawn_blocking(move || outbox.flush(FAREWELL));
         drop(flushed.await);
         if let BrokerSource::Own(_) = broker {
-            say_what_goes_with_the_broker(consumer, config.topics.requests.clone()).await;
+            say_what_goes_with_the_broker(consumer, config.topics.names.requests.clone()).await;
         }
         match result? {
             0 => {

@@ -39,12 +39,10 @@ impl BrokerSource {
     /// # Errors
     /// [`EmbeddedError`] where there is none and none can be started.
     pub fn find(config: &Config, dir: &RuntimeDir) -> Result<Self, EmbeddedError> {
-        let named = config.kafka.bootstrap_servers.as_deref().map(str::trim).filter(|s| !s.is_empty());
-        if let Some(servers) = named {
-            return Ok(Self::Configured(Broker::kafka(servers)));
+        if let Some(broker) = Broker::named(config.kafka.bootstrap_servers.as_deref()) {
+            return Ok(Self::Configured(broker));
         }
-        let topics = config.topics.names();
-        match EmbeddedBroker::join_or_start(dir, &topics.names(), DEFAULT_PARTITIONS)? {
+        match EmbeddedBroker::join_or_start(dir, &config.topics.names.names(), DEFAULT_PARTITIONS)? {
             Joined::Found(broker) => {
                 tracing::info!(broker = %broker.bootstrap_servers, "joining the embedded broker of another worker");
                 Ok(Self::Joined(broker))
@@ -126,7 +124,7 @@ pub async fn reach(
             }
         };
         let broker = Broker { embedded: cluster.embedded, ..broker.clone() };
-        let specs = config.topics.names().specs(config.topics.partitions, config.topics.replication_factor);
+        let specs = config.topics.specs();
         let made: Result<(), TopicError> = tokio::select! {
             made = kafka::ensure(&admin, &specs) => made,
             () = end.cancelled() => return Ok(None),

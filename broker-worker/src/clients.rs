@@ -5,7 +5,8 @@ use std::time::Duration;
 use kafka::{Broker, Role, SettingsError};
 use rdkafka::ClientConfig;
 
-use crate::config::{Config, Protocol};
+use crate::config::Config;
+use crate::group::Protocol;
 
 /// The consumer's.
 ///
@@ -46,8 +47,7 @@ pub fn consumer(config: &Config, broker: &Broker) -> Result<ClientConfig, Settin
 pub fn producer(config: &Config, broker: &Broker) -> Result<ClientConfig, SettingsError> {
     let mut client = config.kafka.client_config(broker, Role::Producer)?;
     let given = |key: &str| config.kafka.producer.contains_key(key) || config.kafka.common.contains_key(key);
-    // A dead letter is a request and a few headers more.
-    let dead_letter = config.limits.max_request_bytes + (64 << 10);
+    let dead_letter = config.limits.max_request_bytes + kafka::DEAD_LETTER_BYTES;
     if !given("message.max.bytes") && !broker.embedded && dead_letter > kafka::MAX_RECORD_BYTES {
         client.set("message.max.bytes", dead_letter.to_string());
     }

@@ -10,7 +10,7 @@
 //!   their end; `capacity`: the figures on the arrows. Decode, queue and batch too hand answers to respond: those of
 //!   requests that are not computed. A ticket needs no channel: it writes itself into commit's `book`.
 //! - `lane`: a model version and the jobs that wait for it; `book`: which offsets may be
-//!   committed; `pressure`: the rule behind back-pressure.
+//!   committed; `pressure`: the rule behind back-pressure; `group` and `topics`: what several rooms are told of both.
 //! - `served`, `models` and `engines`: what the rooms ask of a model, all that there are, and the engines behind them.
 //! - `outbox`: the producers; `clients`: what librdkafka is given; `broker`: which broker, and waiting for it.
 //! - `app`: all of it, built and run; [`args`] and [`config`]: what there is to set; `http`, `health`, `metrics`,
@@ -30,6 +30,7 @@ pub mod config;
 #[cfg(test)]
 mod doubles;
 mod engines;
+mod group;
 mod health;
 mod http;
 mod lane;
@@ -46,6 +47,7 @@ mod rooms;
 mod served;
 mod supervise;
 pub mod telemetry;
+mod topics;
 
 pub use app::{App, BuildError, Ready, RunError, build, run};
 pub use config::Config;

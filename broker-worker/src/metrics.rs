@@ -10,7 +10,6 @@ use prometheus::{
 use wire::{ErrorCode, ModelId, Timings};
 
 use crate::micros::micros;
-use crate::parcels::{Failure, Labels, model_of};
 
 const MODEL: [&str; 2] = ["model", "version"];
 /// Seconds, from a reply that needs no computing to one that waited as long as anybody does.
@@ -187,10 +186,16 @@ impl Metrics {
         }
     }
 
-    /// A request was answered, and the broker had the answer that long after the record came. Where no model was found, the labels are empty: what a request calls its model is its
-    /// sender's, and would make a series for each typing error.
-    pub fn answered(&self, result: &Result<Labels, Failure>, timings: &Timings, delivered: Duration) {
-        let model = model_of(result).map(|model| &model.id);
+    /// A request was answered, with labels or an error, and the broker had the answer that long after the record came.
+    /// Where no model was found, the labels are empty: what a request calls its model is its sender's, and would make a
+    /// series for each typing error.
+    pub fn answered(
+        &self,
+        model: Option<&ModelId>,
+        outcome: Result<(), ErrorCode>,
+        timings: &Timings,
+        delivered: Duration,
+    ) {
         let version = model.map(|m| m.version.to_string()).unwrap_or_default();
         let labels = [model.map_or("", |m| m.name.as_str()), version.as_str()];
         let respond = delivered.saturating_sub(Duration::from_micros(timings.total));
@@ -200,15 +205,14 @@ impl Metrics {
         {
             self.stages.with_label_values(&[stage, labels[0], labels[1]]).observe(time.as_secs_f64());
         }
-        match result {
-            Ok(_) => {
+        match outcome {
+            Ok(()) => {
                 self.request_success.with_label_values(&labels).inc();
                 self.request_duration.with_label_values(&labels).inc_by(timings.total);
                 self.queue_duration.with_label_values(&labels).inc_by(timings.queue);
                 self.compute_input_duration.with_label_values(&labels).inc_by(timings.decode);
             }
-            Err(failure) => {
-                let code = failure.reply.code;
+            Err(code) => {
                 self.errors.with_label_values(&[code.name()]).inc();
                 self.request_failure.with_label_values(&[labels[0], labels[1], reason(code)]).inc();
             }
@@ -307,7 +311,6 @@ impl Families<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::ErrorReply;
 
     #[test]
     fn the_families_have_triton_s_names_and_labels() {
@@ -318,12 +321,9 @@ mod tests {
         of_model.computed(2, Duration::from_micros(100));
         of_model.pending.set(3);
         let timings = Timings { decode: 1, queue: 2, inference: 3, total: 6 };
-        let served = std::sync::Arc::new(crate::doubles::served("bird", 1));
-        let labels = Labels { model: served, predictions: vec![], batch_size: 8 };
-        metrics.answered(&Ok(labels), &timings, Duration::from_millis(20));
+        metrics.answered(Some(&model), Ok(()), &timings, Duration::from_millis(20));
         for code in ErrorCode::ALL {
-            let failure = Failure::passing("decode", None, ErrorReply::new(code, ""));
-            metrics.answered(&Err(failure), &timings, Duration::from_millis(20));
+            metrics.answered(None, Err(code), &timings, Duration::from_millis(20));
         }
         metrics.set_lag("predict.requests", 2, 17);
         let text = metrics.text();

@@ -177,6 +177,17 @@ pub struct Answer {
     pub timings: wire::Timings,
 }
 
+impl Answer {
+    /// The model version that the request met, where it met one.
+    #[must_use]
+    pub fn model(&self) -> Option<&Arc<Served>> {
+        match &self.result {
+            Ok(labels) => Some(&labels.model),
+            Err(failure) => failure.model.as_ref(),
+        }
+    }
+}
+
 /// The labels of one image.
 #[derive(Debug)]
 pub struct Labels {
@@ -206,15 +217,6 @@ impl Failure {
     #[must_use]
     pub fn passing(stage: &'static str, model: Option<Arc<Served>>, reply: ErrorReply) -> Self {
         Self { model, reply, stage, dead: None }
-    }
-}
-
-/// The model version that a request met, where it met one.
-#[must_use]
-pub fn model_of(result: &Result<Labels, Failure>) -> Option<&Arc<Served>> {
-    match result {
-        Ok(labels) => Some(&labels.model),
-        Err(failure) => failure.model.as_ref(),
     }
 }
 

@@ -91,7 +91,7 @@ pub async fn warm(config: &Config, models: &Models, shared: Shared) -> Result<Wa
     }
     drop((ready, to_infer));
 
-    let decode = Arc::new(decode::Decode::new(lanes.clone(), config));
+    let decode = Arc::new(decode::Decode::new(lanes.clone(), &config.queue, &config.limits, config.top_k));
     let to_decode = Arc::new(Mutex::new(to_decode));
     for i in 0..config.decode_thread_count() {
         let (decode, to_decode) = (Arc::clone(&decode), Arc::clone(&to_decode));
@@ -139,7 +139,7 @@ impl Warm {
         let Self { config, shared, mut rooms, records, answers } = self;
         let metrics = Arc::clone(&shared.metrics);
         let setup = Setup {
-            topics: config.topics.names(),
+            topics: config.topics.names.clone(),
             reply_allow: config.topics.reply_allow.clone(),
             worker,
             max_named: config.queue.backpressure.low_requests,

@@ -1,10 +1,30 @@
 //! How much is under way in the worker, in requests and in bytes, and what that means for taking more: the pure rule
-//! behind back-pressure.
+//! behind back-pressure, and its section `queue.backpressure`.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::config::BackPressure;
+use serde::{Deserialize, Serialize};
+
+/// The marks of back-pressure: at a high one no more is taken from Kafka, at both low ones it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackPressure {
+    /// Requests under way.
+    pub high_requests: usize,
+    /// Requests under way.
+    pub low_requests: usize,
+    /// Bytes that they hold.
+    pub high_bytes: usize,
+    /// Bytes that they hold.
+    pub low_bytes: usize,
+}
+
+impl Default for BackPressure {
+    fn default() -> Self {
+        Self { high_requests: 128, low_requests: 64, high_bytes: 64 << 20, low_bytes: 32 << 20 }
+    }
+}
 
 /// Requests and bytes between consume and commit.
 #[derive(Debug, Default)]
@@ -140,6 +160,8 @@ impl Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
+    use std::time::Instant;
 
     const MARKS: BackPressure =
         BackPressure { high_requests: 10, low_requests: 4, high_bytes: 1000, low_bytes: 400 };
@@ -194,16 +216,27 @@ mod tests {
 
     #[test]
     fn whoever_waits_is_woken_when_it_is_low() {
+        let limit = Duration::from_secs(60);
         let pressure = Arc::new(Pressure::default());
         let hold = pressure.hold(1000);
-        let waiter = std::thread::spawn({
+        let (to_test, from_waiter) = mpsc::channel();
+        let (to_test_too, woken) = mpsc::channel();
+        std::thread::spawn({
             let pressure = Arc::clone(&pressure);
             move || {
-                pressure.wait_low(&MARKS, Duration::from_secs(600));
-                pressure.amount()
+                to_test.send(nix::unistd::gettid()).unwrap();
+                pressure.wait_low(&MARKS, Duration::MAX);
+                to_test_too.send(pressure.amount()).unwrap();
             }
         });
+        // Nobody else holds the lock, so that where its thread sleeps it waits to be woken.
+        let stat = format!("/proc/self/task/{}/stat", from_waiter.recv_timeout(limit).unwrap());
+        let end = Instant::now() + limit;
+        while !std::fs::read_to_string(&stat).unwrap().contains(") S ") {
+            assert!(Instant::now() < end, "it does not wait");
+            std::thread::yield_now();
+        }
         drop(hold);
-        assert_eq!(waiter.join().unwrap(), amount(0, 0));
+        assert_eq!(woken.recv_timeout(limit), Ok(amount(0, 0)));
     }
 }

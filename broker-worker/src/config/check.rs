@@ -1,8 +1,10 @@
 //! What must hold between the keys of a configuration. Each rule says what to change.
 
+use std::num::ParseIntError;
 use std::time::Duration;
 
-use kafka::{Broker, Role};
+use kafka::{Broker, Role, SettingsError, TopicNameError};
+use tracing_subscriber::filter::ParseError;
 
 use super::{BackPressure, Config, Protocol};
 
@@ -10,13 +12,38 @@ use super::{BackPressure, Config, Protocol};
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 /// Threads of one kind: more than the largest machine has cores, and few enough to start.
 const MAX_THREADS: usize = 512;
-/// What a dead letter is larger than its request: the headers that say why it is one.
-const DEAD_LETTER_ROOM: usize = 64 << 10;
 
-/// A rule that does not hold.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Invalid(pub String);
+/// What is wrong with a configuration whose keys can all be read. One sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum Invalid {
+    /// A rule does not hold; the sentence names the keys and says what to change.
+    #[error("{0}")]
+    Rule(String),
+    /// The `kafka` section can't be used.
+    #[error(transparent)]
+    Kafka(#[from] SettingsError),
+    /// A topic can't have its name.
+    #[error(transparent)]
+    Topics(#[from] TopicNameError),
+    /// One of librdkafka's own settings is no number.
+    #[error("kafka: {key} is not a number: {text}")]
+    NotANumber {
+        /// Its name.
+        key: &'static str,
+        /// What it is.
+        text: String,
+        /// Why that is none.
+        source: ParseIntError,
+    },
+    /// `log.level` can't be read.
+    #[error("log.level '{level}' is not understood: {source}")]
+    LogLevel {
+        /// What it is.
+        level: String,
+        /// Why that is none.
+        source: ParseError,
+    },
+}
 
 impl Config {
     /// Checks every rule.
@@ -33,9 +60,7 @@ impl Config {
         self.check_delivery()?;
         // librdkafka's own view; the address is of no matter here.
         for role in [Role::Consumer, Role::Producer, Role::Admin] {
-            self.kafka
-                .client_config(&Broker::kafka("localhost:9092"), role)
-                .map_err(|e| Invalid(e.to_string()))?;
+            self.kafka.client_config(&Broker::kafka("localhost:9092"), role)?;
         }
         Ok(())
     }
@@ -150,7 +175,7 @@ impl Config {
                 ));
             }
         }
-        self.topics.names().check().map_err(|e| Invalid(e.to_string()))
+        Ok(self.topics.names.check()?)
     }
 
     /// Settings of librdkafka's that it takes and that would lose requests or answers, or hold them up for ever.
@@ -176,7 +201,7 @@ impl Config {
                 "kafka: delivery.report.only.error is {value}, and must be false: the worker commits what the broker is reported to have"
             ));
         }
-        let largest = self.limits.max_request_bytes + DEAD_LETTER_ROOM;
+        let largest = self.limits.max_request_bytes + kafka::DEAD_LETTER_BYTES;
         if let Some(kbytes) = given(Role::Producer, "queue.buffering.max.kbytes")
             && kbytes.parse::<usize>().is_ok_and(|kbytes| kbytes.saturating_mul(1024) < largest)
         {
@@ -228,22 +253,24 @@ impl Config {
         }
         crate::telemetry::filter(&self.log.level)
             .map(drop)
-            .map_err(|e| Invalid(format!("log.level '{}' is not understood: {e}", self.log.level)))
+            .map_err(|source| Invalid::LogLevel { level: self.log.level.clone(), source })
     }
 
     fn max_poll_interval(&self) -> Result<Duration, Invalid> {
         let key = "max.poll.interval.ms";
         let raw = self.kafka.consumer.get(key).or_else(|| self.kafka.common.get(key));
         raw.map_or(Ok(MAX_POLL_INTERVAL), |text| {
-            text.parse()
-                .map(Duration::from_millis)
-                .map_err(|_| Invalid(format!("kafka: {key} is not a number: {text}")))
+            text.parse().map(Duration::from_millis).map_err(|source| Invalid::NotANumber {
+                key,
+                text: text.clone(),
+                source,
+            })
         })
     }
 }
 
 fn fail(reason: String) -> Result<(), Invalid> {
-    Err(Invalid(reason))
+    Err(Invalid::Rule(reason))
 }
 
 fn at_least_one<N: Default + PartialEq>(key: &str, value: N) -> Result<(), Invalid> {

@@ -7,7 +7,6 @@
 
 pub mod check;
 pub mod load;
-mod pattern;
 #[cfg(test)]
 mod shipped;
 
@@ -17,15 +16,17 @@ use kafka::Settings;
 use serde::{Deserialize, Serialize};
 
 use crate::engines::Device;
+pub use crate::group::{Delivery, Group, Protocol};
 pub use crate::http::Http;
 pub use crate::lane::Queue;
 use crate::models::config::Models;
+pub use crate::pressure::BackPressure;
 pub use crate::rooms::batch::Batching;
 use crate::rooms::decode::Limits;
 pub use crate::telemetry::{Log, LogFormat};
+pub use crate::topics::{Pattern, Topics};
 pub use check::Invalid;
 pub use load::{LoadError, Sources, load};
-pub use pattern::Pattern;
 
 /// All of it. docs/configuration.md tells what each key does.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -82,127 +83,6 @@ impl Default for Config {
             device: Device::default(),
             top_k: 5,
         }
-    }
-}
-
-/// The topics, and how those are made that are missing.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Topics {
-    /// Requests.
-    pub requests: String,
-    /// Results, where a request names no topic for its own.
-    pub results: String,
-    /// Requests that can never succeed.
-    pub dead_letter: String,
-    /// What workers say that they serve.
-    pub models: String,
-    /// Which other topics a request may name for its reply; any where `None`.
-    pub reply_allow: Option<Pattern>,
-    /// Into how many partitions a topic is cut that the worker makes; -1 is the broker's default.
-    pub partitions: i32,
-    /// On how many brokers each of its partitions is kept; -1 is the broker's default.
-    pub replication_factor: i32,
-}
-
-impl Default for Topics {
-    fn default() -> Self {
-        let kafka::Topics { requests, results, dead_letter, models } = kafka::Topics::default();
-        Self {
-            requests,
-            results,
-            dead_letter,
-            models,
-            reply_allow: None,
-            partitions: 8,
-            replication_factor: -1,
-        }
-    }
-}
-
-impl Topics {
-    /// Their names.
-    #[must_use]
-    pub fn names(&self) -> kafka::Topics {
-        kafka::Topics {
-            requests: self.requests.clone(),
-            results: self.results.clone(),
-            dead_letter: self.dead_letter.clone(),
-            models: self.models.clone(),
-        }
-    }
-}
-
-/// The consumer group.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Group {
-    /// `group.id`.
-    pub id: String,
-    /// `group.instance.id`, for rolling restarts without a rebalance.
-    pub instance_id: Option<String>,
-    /// `group.protocol`.
-    pub protocol: Protocol,
-    /// `session.timeout.ms`; with [`Protocol::Consumer`] it is the broker's.
-    #[serde(with = "humantime_serde")]
-    pub session_timeout: Duration,
-    /// How long a partition that is given back may take to answer what was taken from it.
-    #[serde(with = "humantime_serde")]
-    pub drain_timeout: Duration,
-    /// When an offset is committed.
-    pub delivery: Delivery,
-}
-
-impl Default for Group {
-    fn default() -> Self {
-        Self {
-            id: "mlaas-workers".to_owned(),
-            instance_id: None,
-            protocol: Protocol::Classic,
-            session_timeout: Duration::from_secs(10),
-            drain_timeout: Duration::from_secs(8),
-            delivery: Delivery::AtLeastOnce,
-        }
-    }
-}
-
-/// How a group shares its partitions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// The members assign, cooperative-sticky.
-    Classic,
-    /// The broker assigns (KIP-848).
-    Consumer,
-}
-
-/// When an offset is committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Delivery {
-    /// Behind delivered results: a worker that dies loses nothing.
-    AtLeastOnce,
-    /// On receipt: a worker that dies loses what it holds.
-    AtMostOnce,
-}
-
-/// The marks of back-pressure: at a high one no more is taken from Kafka, at both low ones it goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct BackPressure {
-    /// Requests under way.
-    pub high_requests: usize,
-    /// Requests under way.
-    pub low_requests: usize,
-    /// Bytes that they hold.
-    pub high_bytes: usize,
-    /// Bytes that they hold.
-    pub low_bytes: usize,
-}
-
-impl Default for BackPressure {
-    fn default() -> Self {
-        Self { high_requests: 128, low_requests: 64, high_bytes: 64 << 20, low_bytes: 32 << 20 }
     }
 }
 

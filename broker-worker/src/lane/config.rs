@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::BackPressure;
+use crate::pressure::BackPressure;
 
 /// What waits; Triton's words.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

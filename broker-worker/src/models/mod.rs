@@ -10,7 +10,6 @@ use std::sync::Arc;
 use registry::{Registry, Select};
 use wire::{ErrorCode, ErrorReply};
 
-use crate::config::Config;
 use crate::engines::Engines;
 use crate::served::{LoadError, NotLoaded, Served};
 
@@ -133,22 +132,21 @@ impl Models {
         }
     }
 
-    /// Those of the configuration, from its folder: each file is checked against its digest, nothing is loaded yet. Of
+    /// Those of that section, from its folder: each file is checked against its digest, nothing is loaded yet. Of
     /// models that are not named but found there, those that are not whole are skipped: somebody may be copying them.
     ///
     /// # Errors
     /// [`ModelsError`] where one that is named is missing or damaged, or where none is left.
-    pub fn open(config: &Config) -> Result<Self, ModelsError> {
-        let registry = Registry::open(&config.models.root)?;
-        let engines = Engines::new(config.device, config.limits.image())?;
+    pub(crate) fn open(config: &config::Models, engines: Engines) -> Result<Self, ModelsError> {
+        let registry = Registry::open(&config.root)?;
         let open = |name: &str, select: &Select| -> Result<Served, ModelsError> {
             Ok(engines.open(registry.load(name, select)?)?)
         };
         let (mut served, mut skipped) = (Vec::new(), Vec::new());
-        for named in &config.models.serve {
+        for named in &config.serve {
             served.push(open(&named.name, &named.version.0)?);
         }
-        if config.models.serve.is_empty() {
+        if config.serve.is_empty() {
             for name in registry.models()? {
                 match found(&registry, &name).map_err(Into::into).and_then(|found| match found {
                     Some(select) => open(&name, &select).map(Some),
@@ -162,9 +160,9 @@ impl Models {
                 }
             }
         }
-        let root = config.models.root.display().to_string();
-        let models = Self::with_skipped(served, skipped, &config.models.default, &root)?;
-        Ok(Self { named: !config.models.serve.is_empty(), ..models })
+        let root = config.root.display().to_string();
+        let models = Self::with_skipped(served, skipped, &config.default, &root)?;
+        Ok(Self { named: !config.serve.is_empty(), ..models })
     }
 
     /// Reads their weights, one after the other. Of models that are not named but found, those that can't be loaded are

@@ -46,36 +46,41 @@ fn half_copied() -> tempfile::TempDir {
     dir
 }
 
+fn open(config: &config::Models) -> Result<Models, ModelsError> {
+    let engines = Engines::new(crate::engines::Device::default(), model_core::ImageLimits::default())?;
+    Models::open(config, engines)
+}
+
 #[test]
 fn a_half_copied_model_is_skipped_and_those_beside_it_are_served() {
     let dir = half_copied();
-    let mut config = Config::default();
-    config.models.root = dir.path().to_owned();
-    let models = Models::open(&config).unwrap();
+    let mut config = config::Models::default();
+    config.root = dir.path().to_owned();
+    let models = open(&config).unwrap();
     assert_eq!(models.list(), "fashion-mnist 1");
     let [skipped] = models.skipped() else { panic!("{:?}", models.skipped()) };
     assert_eq!((skipped.name.as_str(), skipped.version), ("half", Some(1)));
     assert!(skipped.reason.starts_with("half is not served: "), "{}", skipped.reason);
     assert_eq!(models.find(Some("half"), None).unwrap_err().code, ErrorCode::Unavailable);
 
-    config.models.default = "half".to_owned();
-    let models = Models::open(&config).unwrap();
+    config.default = "half".to_owned();
+    let models = open(&config).unwrap();
     assert_eq!(models.find(None, None).unwrap_err().code, ErrorCode::Unavailable);
 
     std::fs::remove_file(dir.path().join("half/1/manifest.yaml")).unwrap();
-    assert_eq!(Models::open(&config).unwrap().skipped().len(), 1, "nor does a missing file");
+    assert_eq!(open(&config).unwrap().skipped().len(), 1, "nor does a missing file");
 }
 
 #[test]
 fn a_damaged_model_that_is_named_or_alone_is_fatal() {
     let dir = half_copied();
-    let mut config = Config::default();
-    config.models.root = dir.path().to_owned();
-    config.models.serve = serde_yaml::from_str("[{name: fashion-mnist}, {name: half}]").unwrap();
-    assert!(matches!(Models::open(&config), Err(ModelsError::Registry(_))));
-    config.models.serve.clear();
+    let mut config = config::Models::default();
+    config.root = dir.path().to_owned();
+    config.serve = serde_yaml::from_str("[{name: fashion-mnist}, {name: half}]").unwrap();
+    assert!(matches!(open(&config), Err(ModelsError::Registry(_))));
+    config.serve.clear();
     std::fs::remove_dir_all(dir.path().join("fashion-mnist")).unwrap();
-    let error = Models::open(&config).unwrap_err().to_string();
+    let error = open(&config).unwrap_err().to_string();
     assert!(error.starts_with("no model can be served: half is not served: "), "{error}");
 }
 

@@ -98,7 +98,7 @@ impl Consume {
     /// # Errors
     /// librdkafka's, where it refuses the configuration.
     pub fn new(client: &ClientConfig, config: &Config, shared: Shared) -> KafkaResult<Self> {
-        let topic: Arc<str> = Arc::from(config.topics.requests.as_str());
+        let topic: Arc<str> = Arc::from(config.topics.names.requests.as_str());
         let pulse = shared.health.pulse("consume");
         let context = Context::new(client, config, Arc::clone(&topic), shared.clone(), pulse.clone());
         let consumer: BaseConsumer<Context> = client.create_with_context(context)?;

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn the_defaults_hold() {
-    assert_eq!(Config::default().validate(), Ok(()));
+    Config::default().validate().unwrap();
 }
 
 #[test]
@@ -69,6 +69,6 @@ fn what_is_set_as_it_is_anyway_or_safely_is_taken() {
         "{instances: 512, decode_threads: 512}",
     ] {
         let config: Config = serde_yaml::from_str(text).unwrap_or_else(|e| panic!("{text}: {e}"));
-        assert_eq!(config.validate(), Ok(()), "{text}");
+        config.validate().unwrap_or_else(|e| panic!("{text}: {e}"));
     }
 }

@@ -15,7 +15,6 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wire::{Envelope, ErrorCode, ErrorReply, Request, Timings};
 
-use crate::config::Config;
 use crate::health::Pulse;
 use crate::lane::{Lane, Lanes, Queue};
 use crate::micros::micros;
@@ -73,15 +72,10 @@ pub struct Decode {
 }
 
 impl Decode {
-    /// By that configuration.
+    /// `top_k` is how many predictions a request gets that does not say.
     #[must_use]
-    pub fn new(lanes: Lanes, config: &Config) -> Self {
-        Self {
-            lanes,
-            queue: config.queue.clone(),
-            max_request_bytes: config.limits.max_request_bytes,
-            top_k: config.top_k,
-        }
+    pub fn new(lanes: Lanes, queue: &Queue, limits: &Limits, top_k: usize) -> Self {
+        Self { lanes, queue: queue.clone(), max_request_bytes: limits.max_request_bytes, top_k }
     }
 
     /// One record: a job, or the answer that it gets instead.

@@ -6,6 +6,9 @@ use crate::metrics::Metrics;
 use crate::models::Models;
 use wire::header;
 
+/// For requests that do not say.
+const TOP_K: usize = 5;
+
 fn original(value: &[u8]) -> Original {
     Original {
         topic: Arc::from("predict.requests"),
@@ -20,10 +23,9 @@ fn original(value: &[u8]) -> Original {
 
 fn decode() -> Decode {
     let served = vec![doubles::served("bird", 1), doubles::served("shoe", 1)];
-    let mut config = Config::default();
-    config.limits.max_request_bytes = 100;
+    let (queue, limits) = (Queue::default(), Limits { max_request_bytes: 100, ..Limits::default() });
     let models = Models::new(served, "shoe", "weights").unwrap();
-    Decode::new(Lanes::new(&models, &config.queue, &Metrics::default()), &config)
+    Decode::new(Lanes::new(&models, &queue, &Metrics::default()), &queue, &limits, TOP_K)
 }
 
 fn record(value: &[u8], headers: &[(&str, &str)]) -> Record {
@@ -46,7 +48,7 @@ fn a_bare_image_is_a_job_for_the_default_model_and_gets_an_id() {
     assert_eq!(job.pixels.data, [9]);
     assert_eq!(job.asker.encoding, wire::Encoding::Json);
     assert_eq!(job.asker.id, "predict.requests-3@7", "the same on redelivery");
-    assert_eq!(job.top_k, Config::default().top_k);
+    assert_eq!(job.top_k, TOP_K);
     assert_eq!(job.deadline, None);
 }
 

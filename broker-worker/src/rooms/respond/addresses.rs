@@ -9,7 +9,7 @@ use kafka::Topics;
 use tokio::time::Instant;
 use wire::ReplyTo;
 
-use crate::config::Pattern;
+use crate::topics::Pattern;
 
 /// An address that takes nothing for that long, while others do, stands still.
 const QUIET: Duration = Duration::from_millis(500);

@@ -7,7 +7,6 @@ use tokio::time::Instant;
 
 use crate::health::Problem;
 use crate::outbox::{Delivered, Message, PATIENCE, Way};
-use crate::parcels::{Failure, model_of};
 
 use super::addresses::Destination;
 use super::route::{Form, Next, Undelivered, next};
@@ -92,15 +91,14 @@ impl Respond {
             self.finish(parcel);
             return None;
         }
-        let arrived = parcel.answer.asker.arrived;
-        let timings = &parcel.answer.timings;
-        if parcel.form == Form::Reply {
-            self.metrics.answered(&parcel.answer.result, timings, now - arrived);
-        } else {
-            let model = model_of(&parcel.answer.result).cloned();
-            let told = Err(Failure::passing("respond", model, compose::too_large()));
-            self.metrics.answered(&told, timings, now - arrived);
-        }
+        let answer = &parcel.answer;
+        let outcome = match &answer.result {
+            _ if parcel.form != Form::Reply => Err(compose::too_large().code),
+            Ok(_) => Ok(()),
+            Err(failure) => Err(failure.reply.code),
+        };
+        let model = answer.model().map(|model| &model.id);
+        self.metrics.answered(model, outcome, &answer.timings, now - answer.asker.arrived);
         if parcel.elsewhere || parcel.form != Form::Reply {
             self.metrics.rerouted.inc();
         }

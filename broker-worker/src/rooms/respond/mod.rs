@@ -24,12 +24,12 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wire::ErrorCode;
 
-use crate::config::Pattern;
 use crate::health::{Health, Pulse};
 use crate::metrics::Metrics;
 use crate::micros::micros;
 use crate::outbox::{Delivered, Outbox};
 use crate::parcels::{Answer, Failure, Original};
+use crate::topics::Pattern;
 
 use addresses::{Addresses, Destination, Rule};
 use route::Form;

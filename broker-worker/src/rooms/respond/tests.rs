@@ -102,6 +102,12 @@ impl Fixture {
         Answer { result: Err(failure), ..self.success() }
     }
 
+    /// Begins with an answer: the one record that it makes.
+    fn begin(&mut self, answer: Answer) -> Sent {
+        self.room.begin(answer).unwrap();
+        self.only()
+    }
+
     /// The oldest record that the broker has not been asked about yet.
     fn next(&self) -> Sent {
         self.broker.sent.lock().unwrap().pop_front().expect("nothing was sent")
@@ -172,8 +178,7 @@ const RESULTS: (&str, Option<i32>) = ("predict.results", None);
 async fn a_ticket_is_finished_when_the_broker_has_the_reply_and_not_before() {
     let mut fixture = Fixture::new();
     let answer = fixture.success();
-    fixture.room.begin(answer).unwrap();
-    let sent = fixture.only();
+    let sent = fixture.begin(answer);
     assert_eq!((place(&sent), sent.way), (RESULTS, Way::Own));
     assert_eq!(sent.message.key.as_deref(), Some(&b"r1"[..]));
     let response = response(&sent);
@@ -193,8 +198,7 @@ async fn the_reply_goes_where_it_was_asked_for_with_what_was_to_be_echoed() {
     answer.asker.reply_to.correlation_id = Some(vec![0, 255]);
     answer.asker.trace.parent = Some("00-a-b-01".into());
     answer.asker.key = Some(b"k".to_vec());
-    fixture.room.begin(answer).unwrap();
-    let sent = fixture.only();
+    let sent = fixture.begin(answer);
     assert_eq!((place(&sent), sent.way), (("answers", Some(3)), Way::Named));
     assert_eq!(sent.message.key.as_deref(), Some(&b"k"[..]));
     assert_eq!(sent.message.headers.get(header::CORRELATION_ID), Some(&[0, 255][..]));
@@ -205,8 +209,7 @@ async fn the_reply_goes_where_it_was_asked_for_with_what_was_to_be_echoed() {
 async fn a_dead_letter_is_the_record_as_it_came_and_follows_its_reply() {
     let mut fixture = Fixture::new();
     let answer = fixture.dead();
-    fixture.room.begin(answer).unwrap();
-    let reply = fixture.only();
+    let reply = fixture.begin(answer);
     assert_eq!(error_code(&reply), Some(ErrorCode::InvalidArgument));
     fixture.acknowledge(reply);
     assert!(!fixture.is_committed());
@@ -226,8 +229,7 @@ async fn a_dead_letter_is_the_record_as_it_came_and_follows_its_reply() {
 async fn a_reply_topic_that_is_not_there_gives_way_to_the_results_topic() {
     let mut fixture = Fixture::new();
     let answer = fixture.success_to("no-such");
-    fixture.room.begin(answer).unwrap();
-    let sent = fixture.only();
+    let sent = fixture.begin(answer);
     fixture.fails(sent, Code::UnknownTopicOrPartition);
     let sent = fixture.only();
     assert_eq!((place(&sent), sent.way), (RESULTS, Way::Own));
@@ -251,8 +253,7 @@ async fn a_reply_that_is_refused_at_once_takes_the_same_way() {
 async fn a_reply_among_the_requests_would_be_a_request() {
     let mut fixture = Fixture::new();
     let answer = fixture.success_to("predict.requests");
-    fixture.room.begin(answer).unwrap();
-    let sent = fixture.only();
+    let sent = fixture.begin(answer);
     assert_eq!(place(&sent), RESULTS);
     fixture.acknowledge(sent);
     assert_eq!(fixture.metrics.rerouted.get(), 1);
@@ -262,8 +263,7 @@ async fn a_reply_among_the_requests_would_be_a_request() {
 async fn a_reply_that_only_its_batch_was_too_large_for_is_delivered_as_it_is() {
     let mut fixture = Fixture::new();
     let answer = fixture.success();
-    fixture.room.begin(answer).unwrap();
-    let sent = fixture.only();
+    let sent = fixture.begin(answer);
     fixture.fails(sent, Code::MessageSizeTooLarge);
     let alone = fixture.only();
     assert_eq!((place(&alone), alone.way, error_code(&alone)), (RESULTS, Way::Alone, None));
@@ -277,8 +277,7 @@ async fn a_reply_too_large_gives_way_to_an_error_and_at_last_to_a_bare_one() {
     let mut fixture = Fixture::new();
     let mut answer = fixture.success_to("answers");
     answer.asker.reply_to.correlation_id = Some(vec![1; 1000]);
-    fixture.room.begin(answer).unwrap();
-    let sent = fixture.only();
+    let sent = fixture.begin(answer);
     fixture.refused(sent, Code::MessageSizeTooLarge);
     let short = fixture.only();
     assert_eq!((place(&short), short.way), (("answers", None), Way::Alone));
@@ -334,8 +333,7 @@ async fn a_results_topic_too_small_for_any_reply_keeps_the_ticket_until_it_is_me
 async fn a_dead_letter_that_its_topic_does_not_take_is_given_up_aloud_and_holds_nothing_up() {
     let mut fixture = Fixture::new();
     let answer = fixture.dead();
-    fixture.room.begin(answer).unwrap();
-    let reply = fixture.only();
+    let reply = fixture.begin(answer);
     fixture.acknowledge(reply);
     let letter = fixture.only();
     fixture.refused(letter, Code::MessageSizeTooLarge);
@@ -347,8 +345,7 @@ async fn a_dead_letter_that_its_topic_does_not_take_is_given_up_aloud_and_holds_
 async fn a_missing_dead_letter_topic_is_waited_for_behind_the_reply_and_said() {
     let mut fixture = Fixture::new();
     let answer = fixture.dead();
-    fixture.room.begin(answer).unwrap();
-    let reply = fixture.only();
+    let reply = fixture.begin(answer);
     fixture.acknowledge(reply);
     let letter = fixture.only();
     fixture.fails(letter, Code::UnknownTopic);
@@ -488,14 +485,12 @@ async fn the_room_ends_behind_the_last_acknowledgement() {
     let (to_delivered, delivered) = mpsc::unbounded_channel();
     let pulse = fixture.health.pulse("respond");
     let room = tokio::spawn(run(fixture.room, answers, delivered, pulse));
-    let sent = loop {
-        let next = fixture.broker.sent.lock().unwrap().pop_front();
-        match next {
-            Some(sent) => break sent,
-            None => tokio::task::yield_now().await,
-        }
-    };
+    // There is one thread: whoever is not waiting gets its turn each time.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let sent = fixture.broker.sent.lock().unwrap().pop_front().expect("nothing was sent");
     assert!(!room.is_finished());
     to_delivered.send(Delivered { parcel: sent.parcel, result: Ok(()) }).unwrap();
-    room.await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(60), room).await.expect("it ends").unwrap().unwrap();
 }
