@@ -149,13 +149,7 @@ pub fn weights() -> PathBuf {
 /// Where they were not fetched: a missing broker is a failure, never a skipped test.
 #[must_use]
 pub fn kafka_jars() -> PathBuf {
-    let folder = root().join(".deps/kafka/libs");
-    assert!(
-        folder.is_dir(),
-        "no jars of Apache Kafka in {}: run `make test` or `cargo xtask setup`",
-        folder.display()
-    );
-    folder
+    jars("Apache Kafka", ".deps/kafka/libs")
 }
 
 /// The folder with the jars of Spring for Apache Kafka.
@@ -164,12 +158,13 @@ pub fn kafka_jars() -> PathBuf {
 /// Where they were not fetched.
 #[must_use]
 pub fn spring_jars() -> PathBuf {
-    let folder = root().join(".deps/spring/libs");
-    assert!(
-        folder.is_dir(),
-        "no jars of Spring in {}: run `make test` or `cargo xtask setup`",
-        folder.display()
-    );
+    jars("Spring", ".deps/spring/libs")
+}
+
+fn jars(of: &str, below: &str) -> PathBuf {
+    let folder = root().join(below);
+    let missing = format!("no jars of {of} in {}: run `make test` or `cargo xtask setup`", folder.display());
+    assert!(folder.is_dir(), "{missing}");
     folder
 }
 

@@ -64,6 +64,7 @@ fn both_models_in_all_formats(kind: Kind) {
     let success =
         metrics.lines().filter(|l| l.starts_with("nv_inference_request_success{")).collect::<Vec<_>>();
     assert_eq!(success.len(), 2, "{metrics}");
+    assert!(success.iter().all(|line| !line.ends_with(" 0")), "{metrics}");
 }
 
 /// The worker and `model predict` take the same way from a file to an answer: each label, and each refusal word for word.
