@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use wire::{Encoding, ModelId, ReplyTo, TraceContext};
 
 use crate::book::Book;
-use crate::config::Delivery;
+use crate::group::Delivery;
 use crate::lane::{Lane, Queue};
 use crate::metrics::Metrics;
 use crate::parcels::{Asker, Job, Ticket};

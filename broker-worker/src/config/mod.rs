@@ -3,7 +3,7 @@
 //! - [`mod@load`]: the layers (defaults, file, environment, flags) and where a wrong key came from;
 //! - [`check`]: what must hold between the keys.
 //!
-//! The sections that belong to one room, or to one of the files that rooms share, are described there.
+//! A section lies with the room, or the file beside the rooms, that it is for. What is here puts them together.
 
 pub mod check;
 pub mod load;

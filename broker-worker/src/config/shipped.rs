@@ -41,7 +41,7 @@ fn the_shipped_file_is_the_defaults() {
 }
 
 #[test]
-fn each_key_of_the_shipped_file_has_a_comment_near() {
+fn each_section_of_the_shipped_file_has_a_comment() {
     let lines: Vec<_> = FILE.lines().map(str::trim).collect();
     for section in FILE.split("\n\n").skip(1) {
         assert!(section.contains('#'), "no comment in\n{section}");

@@ -54,8 +54,7 @@ fn open(config: &config::Models) -> Result<Models, ModelsError> {
 #[test]
 fn a_half_copied_model_is_skipped_and_those_beside_it_are_served() {
     let dir = half_copied();
-    let mut config = config::Models::default();
-    config.root = dir.path().to_owned();
+    let mut config = config::Models { root: dir.path().to_owned(), ..config::Models::default() };
     let models = open(&config).unwrap();
     assert_eq!(models.list(), "fashion-mnist 1");
     let [skipped] = models.skipped() else { panic!("{:?}", models.skipped()) };
@@ -74,9 +73,8 @@ fn a_half_copied_model_is_skipped_and_those_beside_it_are_served() {
 #[test]
 fn a_damaged_model_that_is_named_or_alone_is_fatal() {
     let dir = half_copied();
-    let mut config = config::Models::default();
-    config.root = dir.path().to_owned();
-    config.serve = serde_yaml::from_str("[{name: fashion-mnist}, {name: half}]").unwrap();
+    let serve = serde_yaml::from_str("[{name: fashion-mnist}, {name: half}]").unwrap();
+    let mut config = config::Models { root: dir.path().to_owned(), serve, ..config::Models::default() };
     assert!(matches!(open(&config), Err(ModelsError::Registry(_))));
     config.serve.clear();
     std::fs::remove_dir_all(dir.path().join("fashion-mnist")).unwrap();

@@ -9,8 +9,8 @@ use wire::{ErrorReply, Headers, Prediction, Response, header};
 
 use super::*;
 use crate::book::Book;
-use crate::config::Delivery as Commit;
 use crate::doubles;
+use crate::group::Delivery as Commit;
 use crate::outbox::{Message, PATIENCE, Way};
 use crate::parcels::{Labels, Ticket};
 
