@@ -13,9 +13,11 @@ const COMMIT: &str = "870e4e0";
 pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
     let folder = workspace.target().join("earlier");
     let checkout = folder.join("checkout");
-    if !checkout.is_dir() {
+    let stamp = folder.join("commit");
+    if std::fs::read_to_string(&stamp).unwrap_or_default() != COMMIT {
         step(&format!("files of the earlier commit {COMMIT}"), || {
-            export(workspace.root(), &folder, &checkout)
+            export(workspace.root(), &folder, &checkout)?;
+            std::fs::write(&stamp, COMMIT).with_context(|| format!("can't write {}", stamp.display()))
         })?;
     }
     step(&format!("build of the earlier commit {COMMIT} (minutes, once)"), || {
@@ -28,18 +30,17 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
 
 /// Not a worktree, which git would remember for ever.
 fn export(root: &Path, folder: &Path, checkout: &Path) -> Result<()> {
-    let partial = folder.join("partial");
-    if partial.exists() {
-        std::fs::remove_dir_all(&partial).with_context(|| format!("can't empty {}", partial.display()))?;
+    if checkout.exists() {
+        std::fs::remove_dir_all(checkout).with_context(|| format!("can't empty {}", checkout.display()))?;
     }
-    std::fs::create_dir_all(&partial).with_context(|| format!("can't make {}", partial.display()))?;
+    std::fs::create_dir_all(checkout).with_context(|| format!("can't make {}", checkout.display()))?;
     let archive = folder.join("files.tar");
     let git = ["archive", "--format", "tar", "--output"];
     process::run(Command::new("git").current_dir(root).args(git).arg(&archive).arg(COMMIT))
         .context("this needs a clone with its whole history: `git fetch --unshallow`, and try again")?;
-    process::run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&partial))?;
-    std::fs::remove_file(&archive)?;
-    std::fs::rename(&partial, checkout).with_context(|| format!("can't make {}", checkout.display()))
+    // As young as they are: by the commit's time cargo would take them for built.
+    process::run(Command::new("tar").args(["-x", "--touch", "-f"]).arg(&archive).arg("-C").arg(checkout))?;
+    std::fs::remove_file(&archive).with_context(|| format!("can't remove {}", archive.display()))
 }
 
 #[cfg(test)]
@@ -53,6 +54,5 @@ mod tests {
         let checkout = folder.path().join("earlier/checkout");
         let error = export(folder.path(), &folder.path().join("earlier"), &checkout).unwrap_err();
         assert!(format!("{error:#}").contains("git fetch --unshallow"), "{error:#}");
-        assert!(!checkout.exists());
     }
 }
