@@ -48,9 +48,9 @@ pub(crate) async fn run(
         Ok(result) => result.map(|()| tally.exit()),
         // To listen for a while is no failure; to wait in vain is.
         Err(_) if wanted.is_endless() => Ok(tally.exit()),
-        Err(waited) => {
+        Err(_) => {
             if !quiet {
-                writeln!(std::io::stderr(), "{}: {waited}", printable(&wanted.missing()))?;
+                writeln!(std::io::stderr(), "{} in time", printable(&wanted.missing()))?;
             }
             Ok(Exit::Timeout)
         }
