@@ -42,8 +42,8 @@ impl Book {
         partitions.into_iter().for_each(|p| ledger.forget(p));
     }
 
-    /// A record is taken: its ticket, or none where the partition was given back or assigned anew since `assignment`
-    /// was asked for.
+    /// A record is taken: its ticket, and [how far](Self::ahead) its partition is ahead with it. None where the partition
+    /// was given back or assigned anew since `assignment` was asked for.
     #[must_use]
     pub fn begin(
         self: &Arc<Self>,
@@ -52,9 +52,9 @@ impl Book {
         assignment: u64,
         pressure: &Arc<Pressure>,
         bytes: usize,
-    ) -> Option<Ticket> {
-        let assignment = self.lock().begin(partition, offset, assignment)?;
-        Some(Ticket::new(Arc::clone(self), partition, offset, assignment, pressure.hold(bytes)))
+    ) -> Option<(Ticket, usize)> {
+        let (assignment, ahead) = self.lock().begin(partition, offset, assignment)?;
+        Some((Ticket::new(Arc::clone(self), partition, offset, assignment, pressure.hold(bytes)), ahead))
     }
 
     /// The number of the partition's present assignment. A record that comes without one opens it.
@@ -220,7 +220,7 @@ impl Ledger {
         self.lines[&partition].assignment
     }
 
-    fn begin(&mut self, partition: i32, offset: i64, assignment: u64) -> Option<u64> {
+    fn begin(&mut self, partition: i32, offset: i64, assignment: u64) -> Option<(u64, usize)> {
         let line = self.lines.get(&partition).filter(|line| line.assignment == assignment)?;
         let next = line.taken.back().map(|last| last.offset + 1).max(line.next);
         if next.is_some_and(|next| offset < next) {
@@ -234,7 +234,7 @@ impl Ledger {
         if self.delivery == Delivery::AtMostOnce {
             line.next = Some(offset + 1);
         }
-        Some(line.assignment)
+        Some((line.assignment, line.taken.len()))
     }
 
     fn finish(&mut self, partition: i32, assignment: u64, offset: i64) {

@@ -145,7 +145,9 @@ pub(crate) fn ticket() -> Ticket {
 #[must_use]
 pub(crate) fn ticket_of(book: &Arc<Book>, partition: i32, offset: i64) -> Ticket {
     let assignment = book.assignment(partition);
-    book.begin(partition, offset, assignment, &Arc::default(), 0).expect("the assignment is the present one")
+    book.begin(partition, offset, assignment, &Arc::default(), 0)
+        .expect("the assignment is the present one")
+        .0
 }
 
 /// Who asks, with nothing special about them.

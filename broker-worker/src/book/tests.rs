@@ -12,7 +12,7 @@ impl Scene {
 
     fn take(&self, partition: i32, offset: i64) -> Ticket {
         let assignment = self.book.assignment(partition);
-        self.book.begin(partition, offset, assignment, &self.pressure, 1).unwrap()
+        self.book.begin(partition, offset, assignment, &self.pressure, 1).unwrap().0
     }
 }
 

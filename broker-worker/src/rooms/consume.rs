@@ -196,11 +196,11 @@ impl Consume {
         let Polled { original, unreadable, assignment, arrived } = polled;
         let Shared { book, pressure, .. } = &self.shared;
         let partition = original.partition;
-        let ticket = book.begin(partition, original.offset, assignment, pressure, original.bytes());
+        let begun = book.begin(partition, original.offset, assignment, pressure, original.bytes());
         // No ticket: the partition was given back meanwhile, and its next owner reads the record.
-        if let Some(ticket) = ticket {
+        if let Some((ticket, ahead)) = begun {
             permit.send(Record { original, unreadable, ticket, arrived });
-            if book.ahead(partition) >= self.marks.high_requests * 2 {
+            if ahead >= self.marks.high_requests * 2 {
                 self.hold_back(partition);
             }
         }

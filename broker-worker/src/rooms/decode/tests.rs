@@ -109,7 +109,7 @@ fn the_key_and_the_headers_weigh_as_long_as_they_are_held() {
     heavy.original.headers.push("own", vec![0; 50_000]);
     let bytes = heavy.original.bytes();
     assert!((150_000..151_000).contains(&bytes), "{bytes}");
-    heavy.ticket = book.begin(3, 7, book.assignment(3), &pressure, bytes).unwrap();
+    heavy.ticket = book.begin(3, 7, book.assignment(3), &pressure, bytes).unwrap().0;
     let job = decode().step(heavy).unwrap();
     let held = pressure.amount().bytes;
     assert!((200_000..201_000).contains(&held), "the key and its copy in the reply, and no headers: {held}");
