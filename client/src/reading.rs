@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use kafka::{HearingContext, Role, Settings};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use crate::cluster::Cluster;
 use crate::error::ClientError;
@@ -108,8 +108,26 @@ impl Reader {
         partition: i32,
         deadline: Instant,
     ) -> Result<(i64, i64), ClientError> {
-        let bounds = self.consumer.fetch_watermarks(topic, partition, left(deadline));
-        bounds.map_err(|error| self.unassigned_fault(topic, error))
+        self.ask(topic, deadline, |time| self.consumer.fetch_watermarks(topic, partition, time))
+    }
+
+    /// Asks again while all that is wrong is that the partition's leader is not the one that was asked, or is none yet: so it is
+    /// where a topic was just made, or a broker has gone.
+    fn ask<T>(
+        &self,
+        topic: &str,
+        deadline: Instant,
+        question: impl Fn(Duration) -> KafkaResult<T>,
+    ) -> Result<T, ClientError> {
+        loop {
+            match question(left(deadline)) {
+                Err(error) if leader_moves(&error) && Instant::now() + PAUSE < deadline => {
+                    tracing::debug!(%error, topic, "asking again");
+                    std::thread::sleep(PAUSE);
+                }
+                answer => return answer.map_err(|error| self.unassigned_fault(topic, error)),
+            }
+        }
     }
 
     /// For each partition its first offset of a record as young as that, in milliseconds of Unix time; none where there
@@ -124,11 +142,13 @@ impl Reader {
         // Where offsets stand in other questions, times do in this one.
         let times: Vec<_> = partitions.iter().map(|&partition| (partition, milliseconds)).collect();
         let list = kafka::positions(topic, &times).map_err(ClientError::Kafka)?;
-        let found = self.consumer.offsets_for_times(list, left(deadline));
-        let found = found.map_err(|error| self.unassigned_fault(topic, error))?;
+        let found = self.ask(topic, deadline, |time| {
+            let found = self.consumer.offsets_for_times(list.clone(), time)?;
+            found.elements().iter().try_for_each(|element| element.error())?;
+            Ok(found)
+        })?;
         let mut since = Vec::new();
         for element in found.elements() {
-            element.error().map_err(|error| self.fault(topic, error))?;
             if let Offset::Offset(offset) = element.offset() {
                 since.push((element.partition(), offset));
             }
@@ -181,6 +201,14 @@ pub(crate) fn without_leader(partitions: &[Partition]) -> Vec<i32> {
 /// Whether an error of the consumer's lasts until somebody does something, unlike one that librdkafka itself tries again.
 pub(crate) fn is_final(error: &ClientError) -> bool {
     matches!(error, ClientError::NotAllowed { .. })
+}
+
+fn leader_moves(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::UnknownTopicOrPartition)
+    )
 }
 
 fn left(deadline: Instant) -> Duration {

@@ -249,3 +249,14 @@ async fn on_the_embedded_broker_what_is_sent_keeps_its_place_while_answers_come(
     // Nothing is answered for the whole time-out: it is given up.
     eventually("its place is free", || client.open_requests() == 0).await;
 }
+
+/// As where the topic was made a moment ago, or a broker has gone.
+#[tokio::test]
+async fn a_partition_whose_leader_moves_is_asked_again() {
+    let broker = broker(1);
+    let _responder = Responder::echo(&broker);
+    let moved = [RespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 4];
+    broker.request_errors(ApiKey::ListOffsets, &moved).unwrap();
+    let client = limited("the connection", connect(&broker)).await;
+    limited("the answer", client.predict(b"x".to_vec(), Options::default())).await.unwrap();
+}
