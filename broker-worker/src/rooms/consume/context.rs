@@ -109,7 +109,16 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        kafka::log::line(level, facility, message);
+        // librdkafka has one warning of that name. Whoever waits for an answer to what is gone waits in vain.
+        if facility == "OFFSET" && matches!(level, RDKafkaLogLevel::Warning) {
+            tracing::warn!(
+                cause = message,
+                "requests may be lost: where the group stood, the topic has no records any more, by its retention or because it \
+                 was made anew; reading goes on as auto.offset.reset says"
+            );
+        } else {
+            kafka::log::line(level, facility, message);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
