@@ -1,16 +1,20 @@
 //! SIGKILLs of workers under load, and what they cost: `make chaos KILLS=20`. Three workers of one group on Apache Kafka answer
-//! a steady flow of requests; one after the other is killed in the middle of it and started again. It fails where a request
-//! is lost, answered wrongly, or more of them are answered twice than are allowed for each kill.
+//! a steady flow of requests, which goes on whatever happens; one after the other is killed in the middle of it, and another
+//! one started in its place. It fails where a request is lost, answered wrongly, or more of them are answered twice than are
+//! allowed for each kill.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use e2e::PATIENCE;
-use e2e::scene::{Kind, Scene, Worker};
+use e2e::process::Process;
+use e2e::scene::{Kind, Scene};
 use e2e::stream::Stream;
 
 /// What a worker of the bird model does on one core, times three.
-const REQUESTS_A_SECOND: u32 = 210;
+const REQUESTS_A_SECOND: f64 = 210.0;
+/// At least so many requests for each kill.
+const REQUESTS_A_KILL: usize = 1500;
 /// Answers beyond the first of each request that a kill may cost.
 const DUPLICATES_A_KILL: usize = 15;
 const WORKERS: usize = 3;
@@ -27,32 +31,40 @@ fn main() -> ExitCode {
         }
     };
     let scene = Scene::on(Kind::Kafka);
-    let start = |number: usize| scene.worker(&format!("w{number}"), FLAGS);
-    let mut workers: Vec<(usize, Worker)> = (0..WORKERS).map(|number| (number, start(number))).collect();
+    // Nobody waits until it is ready: that shows by its answers.
+    let start = |number: usize| {
+        let name = format!("w{number}");
+        let command = scene.worker_command(&name, FLAGS);
+        (Process::spawn(format!("worker {name}"), command), name)
+    };
+    let mut workers: Vec<_> = (0..WORKERS).map(start).collect();
     let mut load = Load { stream: Stream::new(&scene), sent: Instant::now(), owed: 0.0 };
-    println!("kill  worker  answers before it  answered again");
+    let began = Instant::now();
+    println!("kill  worker  sent before it  answered again");
     for kill in 1..=kills {
         load.until("answers from all three", |stream| {
-            workers.iter().all(|(number, _)| stream.answered_by(&format!("w{number}")) > 0)
+            workers.iter().all(|(_, name)| stream.answered_by(name) > 0)
+        });
+        load.until("enough requests for one more kill", |stream| {
+            stream.account.sent_count() >= kill * REQUESTS_A_KILL
         });
         // Now here, now there within a second, so that kills meet commits, batches and rebalances at all their stages.
-        let pause = Duration::from_millis(u64::try_from(kill * 379 % 1000).unwrap_or_default());
-        let end = Instant::now() + pause;
+        let end = Instant::now() + Duration::from_millis(kill as u64 * 379 % 1000);
         load.until("the moment of the kill", |_| Instant::now() >= end);
-        let (answered, before) = (load.stream.answered(), load.stream.duplicates());
-        let (number, mut killed) = workers.remove(0);
-        killed.process.kill();
-        let next = WORKERS + kill - 1;
-        workers.push((next, start(next)));
-        let sent = load.stream.account.sent_count();
-        load.until("the answers to all that was sent before", |stream| stream.answered() >= sent);
-        println!("{kill:4}  w{number:<5}  {answered:17}  {:14}", load.stream.duplicates() - before);
+        let (sent, before) = (load.stream.account.sent_count(), load.stream.duplicates());
+        let (mut killed, name) = workers.remove(0);
+        killed.kill();
+        workers.push(start(WORKERS + kill - 1));
+        load.until("the answers to all that was sent before", |stream| stream.answered_run() >= sent);
+        println!("{kill:4}  {name:6}  {sent:14}  {:14}", load.stream.duplicates() - before);
     }
+    let seconds = began.elapsed().as_secs_f64();
     let account = load.stream.settle();
     let (sent, duplicates) = (account.sent_count(), account.duplicates());
     let faults = account.faults(kills * DUPLICATES_A_KILL);
     println!(
-        "{sent} requests, {kills} kills: {duplicates} answered again, {:.1} a kill, {DUPLICATES_A_KILL} allowed",
+        "{sent} requests, {:.0} a second, {kills} kills: {duplicates} answered again, {:.1} a kill, {DUPLICATES_A_KILL} allowed",
+        sent as f64 / seconds,
         duplicates as f64 / kills as f64
     );
     if faults.is_empty() {
@@ -79,8 +91,7 @@ impl Load<'_> {
             let elapsed = self.sent.elapsed();
             if elapsed >= TICK {
                 self.sent = Instant::now();
-                // What a start of a worker held up is not made up for.
-                self.owed += elapsed.min(TICK * 4).as_secs_f64() * f64::from(REQUESTS_A_SECOND);
+                self.owed += elapsed.as_secs_f64() * REQUESTS_A_SECOND;
                 self.stream.send(self.owed as usize);
                 self.owed -= self.owed.floor();
             }

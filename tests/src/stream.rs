@@ -9,7 +9,7 @@ use crate::PATIENCE;
 use crate::account::{Account, Expect};
 use crate::images::{Sample, clothes};
 use crate::scene::Scene;
-use crate::traffic::{Reader, Record, Sender};
+use crate::traffic::{Acknowledged, Reader, Record, Sender};
 
 /// How many requests are kept under way.
 pub const UNDER_WAY: usize = 400;
@@ -23,6 +23,7 @@ pub struct Stream<'a> {
     samples: Vec<Sample>,
     looked_at: usize,
     answered: BTreeSet<String>,
+    run: usize,
     shares: BTreeMap<String, usize>,
     /// What went in.
     pub account: Account,
@@ -39,6 +40,7 @@ impl<'a> Stream<'a> {
             samples: clothes(),
             looked_at: 0,
             answered: BTreeSet::new(),
+            run: 0,
             shares: BTreeMap::new(),
             account: Account::default(),
         }
@@ -48,6 +50,12 @@ impl<'a> Stream<'a> {
     #[must_use]
     pub fn answered(&self) -> usize {
         self.answered.len()
+    }
+
+    /// How many are answered of those that were sent first, up to the first that is not.
+    #[must_use]
+    pub fn answered_run(&self) -> usize {
+        self.run
     }
 
     /// How many answers have come beyond the first of each request.
@@ -127,6 +135,8 @@ impl<'a> Stream<'a> {
             self.answered.insert(response.request_id);
         }
         self.looked_at = self.results.seen.len();
+        let is_answered = |sent: &Acknowledged| sent.id.as_ref().is_some_and(|id| self.answered.contains(id));
+        self.run += self.account.places[self.run..].iter().take_while(|sent| is_answered(sent)).count();
     }
 
     /// Waits until everything is at rest, and reads the account.
