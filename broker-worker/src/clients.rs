@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kafka::{Broker, Role, SettingsError};
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 
 use crate::config::Config;
 use crate::group::Protocol;
@@ -37,6 +38,11 @@ pub fn consumer(config: &Config, broker: &Broker) -> Result<ClientConfig, Settin
     client.set("enable.auto.commit", "false");
     client.set("enable.auto.offset.store", "false");
     unless_given(&mut client, "statistics.interval.ms", "1000");
+    // That the group's place is gone from the topic librdkafka says by a warning alone. What else it warns of is logged, or not,
+    // as `log.level` says.
+    if (client.log_level as i32) < RDKafkaLogLevel::Warning as i32 {
+        client.set_log_level(RDKafkaLogLevel::Warning);
+    }
     Ok(client)
 }
 

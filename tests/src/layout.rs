@@ -4,9 +4,11 @@ use kafka::{TopicSpec, Topics};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::{Offset, TopicPartitionList};
 
-use crate::PATIENCE;
 use crate::scene::{PARTITIONS, Scene};
+use crate::{PATIENCE, wait_until};
 
 /// Kafka's settings of a topic, as `("max.message.bytes", "20000")`.
 pub type TopicSettings = &'static [(&'static str, &'static str)];
@@ -80,6 +82,71 @@ impl Scene {
         name
     }
 
+    /// One more topic of one partition, which only one node has.
+    ///
+    /// # Panics
+    /// Where it can't be made.
+    #[must_use]
+    pub fn topic_on_one_node(&self, name: &str) -> String {
+        let name = format!("{}.{name}", self.topics.results);
+        let [_, results, ..] = self.topics.specs(1, 1);
+        self.make(&[TopicSpec { name: name.clone(), ..results }]);
+        name
+    }
+
+    /// Which node leads a topic's first partition, by its number from 0; `None` where none does.
+    ///
+    /// # Panics
+    /// Where there is no such topic.
+    #[must_use]
+    pub fn leader(&self, topic: &str) -> Option<usize> {
+        let consumer: BaseConsumer = self.plain_config().create().unwrap_or_else(|e| panic!("{e}"));
+        wait_until(&format!("topic {topic}"), PATIENCE, || {
+            let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(|e| e.to_string())?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            let leader = found.and_then(|found| found.partitions().first()).ok_or("it has no partition")?;
+            Ok(usize::try_from(leader.leader() - 1).ok())
+        })
+    }
+
+    /// Removes the records of a topic's partition before that offset, as its retention does with old ones.
+    ///
+    /// # Panics
+    /// Where the broker does not.
+    pub fn remove_before(&self, topic: &str, partition: i32, offset: i64) {
+        let mut before = TopicPartitionList::new();
+        before
+            .add_partition_offset(topic, partition, Offset::Offset(offset))
+            .unwrap_or_else(|e| panic!("{topic}/{partition}: {e}"));
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+        let answer = runtime().block_on(self.admin().delete_records(&before, &options));
+        let answer = answer.unwrap_or_else(|e| panic!("{topic}/{partition}: {e}"));
+        assert!(answer.elements().iter().all(|of| of.error().is_ok()), "{topic}/{partition}: {answer:?}");
+    }
+
+    /// Deletes a topic.
+    ///
+    /// # Panics
+    /// Where the broker does not.
+    pub fn delete_topic(&self, topic: &str) {
+        let deleted = runtime().block_on(self.admin().delete_topics(&[topic], &AdminOptions::new()));
+        let deleted = deleted.unwrap_or_else(|e| panic!("{topic}: {e}"));
+        assert!(deleted.iter().all(Result::is_ok), "{topic}: {deleted:?}");
+    }
+
+    /// Makes the request topic anew after it was deleted.
+    ///
+    /// # Panics
+    /// Where it can't be made in time.
+    pub fn make_requests_anew(&self, partitions: i32) {
+        let [requests, ..] = self.topics.specs(partitions, -1);
+        wait_until("the topic to be made anew", PATIENCE, || self.try_make(std::slice::from_ref(&requests)));
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.plain_config().create().unwrap_or_else(|e| panic!("no admin client: {e}"))
+    }
+
     /// Changes settings of a topic that is there. All that are not named go back to their defaults.
     ///
     /// # Panics
@@ -90,16 +157,18 @@ impl Scene {
             .fold(AlterConfig::new(ResourceSpecifier::Topic(topic)), |config, (key, value)| {
                 config.set(key, value)
             });
-        let admin: AdminClient<DefaultClientContext> =
-            self.plain_config().create().unwrap_or_else(|e| panic!("no admin client: {e}"));
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-        let answers = runtime().block_on(admin.alter_configs(&[config], &options));
+        let answers = runtime().block_on(self.admin().alter_configs(&[config], &options));
         let answers = answers.unwrap_or_else(|e| panic!("{topic}: {e}"));
         assert!(answers.iter().all(Result::is_ok), "{topic}: {answers:?}");
     }
 
     pub(crate) fn make(&self, topics: &[TopicSpec]) {
-        runtime().block_on(kafka::ensure(&self.plain_config(), topics)).unwrap_or_else(|e| panic!("{e}"));
+        self.try_make(topics).unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    fn try_make(&self, topics: &[TopicSpec]) -> Result<(), String> {
+        runtime().block_on(kafka::ensure(&self.plain_config(), topics)).map_err(|e| e.to_string())
     }
 
     fn plain_config(&self) -> ClientConfig {

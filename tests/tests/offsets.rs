@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use e2e::account::{Account, Expect};
 use e2e::images::clothes;
+use e2e::layout::Layout;
 use e2e::scene::{Kind, PARTITIONS, Scene};
 use e2e::traffic::{Acknowledged, Record};
 use kafka::to_headers;
@@ -87,4 +88,34 @@ fn a_group_that_finds_no_requests_commits_where_they_will_begin() {
         let committed = committed();
         if committed.iter().all(|offset| *offset == Some(0)) { Ok(()) } else { Err(format!("{committed:?}")) }
     });
+}
+
+/// Requests that lie on the topic, each on the first partition, and are read or are not.
+fn on_the_first(name: &str, count: usize) -> Vec<Record> {
+    let sample = &clothes()[0];
+    (0..count).map(|i| Record::bytes(&format!("{name}-{i}"), sample.bytes.clone()).on(0)).collect()
+}
+
+/// What the topic's retention has removed before anybody read it can't be answered: the rest is, and the log says so.
+#[test]
+fn requests_that_are_removed_before_they_are_read_are_said() {
+    let scene = Scene::laid_out(Kind::Kafka, &Layout { partitions: 1, ..Layout::default() });
+    let label = clothes().remove(0).label;
+    let mut account = Account::default();
+    let sender = scene.sender();
+    {
+        let _worker = scene.worker("w1", FASHION_ONLY);
+        let read = on_the_first("read", 10);
+        account.sent(&read, sender.send(&read), |_| Expect::Label(label.clone()));
+        scene.settle(&mut account);
+    }
+    drop(sender.send(&on_the_first("removed", 30)));
+    let left = on_the_first("left", 10);
+    account.sent(&left, sender.send(&left), |_| Expect::Label(label.clone()));
+    scene.remove_before(&scene.topics.requests, 0, 40);
+    let worker = scene.worker("w2", FASHION_ONLY);
+    scene.settle(&mut account);
+    account.assert_whole(0);
+    let log = worker.process.stderr.text();
+    assert!(log.contains("requests may be lost") && log.contains("[0]: offset reset (at offset 10"), "{log}");
 }

@@ -7,9 +7,6 @@ use e2e::process::Process;
 use e2e::scene::{Kind, PARTITIONS, Scene, Worker};
 use e2e::traffic::Record;
 use e2e::{PATIENCE, wait_until};
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
 
 use crate::FASHION_ONLY;
 use crate::http::get;
@@ -98,18 +95,10 @@ fn a_topic_that_is_deleted_is_said_and_read_again_when_it_is_back() {
     scene.settle(&mut before);
     before.assert_whole(0);
 
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &scene.bootstrap_servers);
-    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let deleted = runtime.block_on(admin.delete_topics(&[&scene.topics.requests], &AdminOptions::new()));
-    assert!(deleted.unwrap().iter().all(Result::is_ok));
+    scene.delete_topic(&scene.topics.requests);
     wait_for_page(&address, 503, &format!("topic {} is not there", scene.topics.requests));
 
-    let [requests, ..] = scene.topics.specs(PARTITIONS, -1);
-    wait_until("the topic to be made anew", PATIENCE, || {
-        runtime.block_on(kafka::ensure(&config, std::slice::from_ref(&requests))).map_err(|e| e.to_string())
-    });
+    scene.make_requests_anew(PARTITIONS);
     wait_for_page(&address, 200, "");
     one_a_partition(&scene, &mut before, "after");
     wait_until("committed offset = end offset on each partition", PATIENCE, || {
