@@ -3,6 +3,7 @@
 //!
 //! - [`paths`]: where the checkout, the executables, the samples and the broker's jars are.
 //! - [`process`]: a child process whose output is kept, shown when its test fails, and which never outlives the test.
+//! - [`halt`]: one of its threads that stands still.
 //! - [`current_test`]: a time limit for each test, and which broker it ran on.
 //! - [`apache`]: Apache Kafka from its jars, one node or three, restartable in place, with TLS, users and access rules.
 //! - [`scene`]: one test's stage: a broker, topics and a group of its own, workers, clients.
@@ -16,6 +17,7 @@
 pub mod account;
 pub mod apache;
 pub mod current_test;
+pub mod halt;
 pub mod images;
 pub mod layout;
 pub mod page;

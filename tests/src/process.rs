@@ -153,14 +153,34 @@ impl Process {
     /// Where the process is gone.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most memory that it ever had in RAM, in bytes.
+    ///
+    /// # Panics
+    /// Where the process is gone.
+    #[must_use]
+    pub fn peak_resident_bytes(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    /// Forgets the most that it had, so that from now on it counts anew.
+    ///
+    /// # Panics
+    /// Where the process is gone, or the system does not forget.
+    pub fn forget_peak(&self) {
+        let path = format!("/proc/{}/clear_refs", self.pid());
+        std::fs::write(&path, "5").unwrap_or_else(|e| panic!("{path}: {e}"));
+    }
+
+    fn status_bytes(&self, field: &str) -> u64 {
         let path = format!("/proc/{}/status", self.pid());
         let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
         status
             .lines()
-            .find_map(|line| {
-                line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
-            })
-            .map_or_else(|| panic!("no VmRSS in {path}"), |kib| kib * 1024)
+            .find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
+            .map_or_else(|| panic!("no {field} in {path}"), |kib| kib * 1024)
     }
 
     fn show(&self) {

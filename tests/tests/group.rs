@@ -115,3 +115,24 @@ fn one_that_is_told_to_leave_loses_and_repeats_nothing(kind: Kind) {
     stream.flow_until("500 more answers from the one that is left", |s| s.answered_by("w2") >= from + 500);
     stream.settle().assert_whole(0);
 }
+
+/// A worker that stands still until others have its partitions, and then goes on where it stood: it has answers to send, and
+/// offsets to commit, for what is no longer its own.
+#[test]
+fn one_that_stands_still_and_goes_on_loses_nothing() {
+    let scene = Scene::on(Kind::Kafka);
+    let flags = [FASHION_ONLY, HOLDS].concat();
+    let stands = scene.worker("w1", &flags);
+    let _stays = scene.worker("w2", &flags);
+    let mut stream = Stream::new(&scene);
+    both_take_part(&mut stream);
+    let frozen = stands.process.freeze();
+    let offsets = scene.offsets();
+    let uncommitted = stream.account.uncommitted(&offsets);
+    let sent = stream.account.sent_count();
+    stream.flow_until("the answers to all that was sent before", |s| s.answered_run() >= sent);
+    frozen.thaw();
+    let from = stream.answered_by("w1");
+    stream.flow_until("300 more from the one that stood still", |s| s.answered_by("w1") >= from + 300);
+    stream.settle().assert_whole_but_for(&uncommitted);
+}

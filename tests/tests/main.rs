@@ -22,6 +22,7 @@ mod client;
 mod deadlines;
 mod first_try;
 mod group;
+mod hangs;
 mod harness;
 mod http;
 mod memory;
@@ -30,8 +31,12 @@ mod page;
 mod refusals;
 mod replies;
 mod round_trip;
+mod signals;
 mod upgrade;
 mod worker_process;
 
 /// A worker that has only the small net: it is ready sooner.
 const FASHION_ONLY: &[&str] = &["--set", "models.serve=[{name: fashion-mnist}]"];
+
+/// Only the larger one.
+const BIRD_ONLY: &[&str] = &["--set", "models.serve=[{name: bird}]", "--set", "models.default=bird"];

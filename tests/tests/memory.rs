@@ -1,9 +1,16 @@
 //! How much memory a worker holds.
 
+use std::time::Duration;
+
+use e2e::account::{Account, Expect};
+use e2e::images::clothes;
+use e2e::layout::Layout;
 use e2e::paths::sample;
 use e2e::scene::{Kind, Scene};
+use e2e::traffic::Record;
 use e2e::wait_until;
-use std::time::Duration;
+
+use crate::FASHION_ONLY;
 
 /// Both models served, both used, nothing to do: under 400 MB in RAM.
 #[test]
@@ -41,4 +48,35 @@ fn under_steady_load_a_worker_grows_no_further() {
         worker.process.resident_bytes()
     });
     assert!(held[2..].iter().all(|bytes| *bytes < held[1] + SLACK), "after each hundred: {held:?}");
+}
+
+/// What a request's key holds counts, too, and its reply's, which has the same: however many wait, the worker takes no more than
+/// fits under its mark.
+#[test]
+fn large_keys_are_held_within_the_mark() {
+    const KEY: usize = 5_000_000;
+    const REQUESTS: usize = 60;
+    const MARK: u64 = 64 << 20;
+    let large = &[("max.message.bytes", "16000000")];
+    let layout = Layout { partitions: 1, requests: large, results: large, ..Layout::default() };
+    let scene = Scene::laid_out(Kind::Kafka, &layout);
+    // All that is taken is held for a while, so that it could be all that there is.
+    let mark = format!("--set=queue.backpressure.high_bytes={MARK}");
+    let flags = ["--set=batching.max_queue_delay_microseconds=3000000", "--max-batch-size=100", &mark];
+    let worker = scene.worker("w1", &[FASHION_ONLY, &flags].concat());
+    worker.process.forget_peak();
+    let before = worker.process.resident_bytes();
+    let sample = &clothes()[0];
+    let records = (0..REQUESTS).map(|i| Record {
+        key: Some(vec![b'k'; KEY]),
+        ..Record::bytes(&format!("r-{i}"), sample.bytes.clone())
+    });
+    let records = records.collect::<Vec<_>>();
+    let mut account = Account::default();
+    account.sent(&records, scene.sender().send(&records), |_| Expect::Label(sample.label.clone()));
+    scene.settle(&mut account);
+    account.assert_whole(0);
+    let grown = worker.process.peak_resident_bytes() - before;
+    println!("{} MB before, at most {} MB more", before / 1_000_000, grown / 1_000_000);
+    assert!(grown < 4 * MARK, "{grown} bytes more than {before}");
 }

@@ -7,6 +7,7 @@ use e2e::apache::Apache;
 use e2e::images::clothes;
 use e2e::layout::{Layout, TopicSettings};
 use e2e::scene::{Kind, Scene, Worker};
+use e2e::stream::Stream;
 use e2e::traffic::Record;
 use e2e::{PATIENCE, wait_until};
 use kafka::Topics;
@@ -156,4 +157,104 @@ fn a_sender_whose_topic_takes_nothing_stops_nobody() {
     assert_eq!(closed.seen.len(), 0, "the pattern does not allow it");
     let rerouted = metric(&http(&worker), "mlaas_worker_rerouted_replies_total");
     assert_eq!(rerouted, f64::from(130 - i32::try_from(taken).unwrap() + 8));
+}
+
+/// A reply topic whose only node is gone, and others that want their answers: theirs come at once, and those that can't go where
+/// they were asked for go to the results topic after some ten seconds. Meanwhile their partition is held back, and a second
+/// worker joins.
+#[test]
+#[ignore = "replies wait for ten seconds: make test-more"]
+fn a_reply_topic_that_nobody_leads_holds_up_nobody_and_gives_way_in_time() {
+    const STUCK: usize = 20;
+    let mut cluster = Apache::start(3);
+    let scene = Scene::laid_out(&cluster, &Layout { partitions: 1, ..Layout::default() });
+    let orphan = scene.topic_on_one_node("orphan");
+    let worker = scene.worker("w1", FASHION_ONLY);
+    cluster.kill_node(scene.leader(&orphan).unwrap());
+    wait_until("a topic without a leader", PATIENCE, || {
+        scene.leader(&orphan).map_or(Ok(()), |l| Err(l.to_string()))
+    });
+    let mut account = Account::default();
+    send(&scene, &mut account, &requests(STUCK, "stuck", Some(&orphan)));
+    send(&scene, &mut account, &requests(80, "others", None));
+    scene.settle(&mut account);
+    account.assert_whole(0);
+    let mut results = scene.results();
+    results.read_to_end(PATIENCE);
+    let last = results.seen.iter().rev().take(STUCK).filter_map(e2e::traffic::Received::id);
+    assert!(last.into_iter().all(|id| id.starts_with("stuck-")), "the others' came first");
+    assert_eq!(metric(&http(&worker), "mlaas_worker_rerouted_replies_total"), 20.0);
+    assert_eq!(get(&http(&worker), "/readyz").0, 200);
+}
+
+/// While a partition is held back behind its first unanswered record, another worker joins and is given it or its neighbour.
+#[test]
+#[ignore = "replies wait for ten seconds: make test-more"]
+fn a_group_that_moves_while_a_partition_is_held_back_loses_nothing() {
+    let mut cluster = Apache::start(3);
+    let scene = Scene::laid_out(&cluster, &Layout { partitions: 2, ..Layout::default() });
+    let orphan = scene.topic_on_one_node("orphan");
+    let small = ["--set=queue.backpressure.high_requests=16", "--set=queue.backpressure.low_requests=8"];
+    let flags = [FASHION_ONLY, &small].concat();
+    let first = scene.worker("w1", &flags);
+    cluster.kill_node(scene.leader(&orphan).unwrap());
+    let mut account = Account::default();
+    // One that waits at the head of each partition, and far more behind it than a partition may run ahead.
+    let (mut records, mut expected) = requests(2, "stuck", Some(&orphan));
+    let (others, theirs) = requests(200, "others", None);
+    records.extend(others);
+    expected.extend(theirs);
+    let records =
+        records.into_iter().zip([0, 1].into_iter().cycle()).map(|(record, partition)| record.on(partition));
+    send(&scene, &mut account, &(records.collect(), expected));
+    wait_for_metric(&http(&first), "mlaas_worker_held_back_partitions", 2.0);
+    let before = scene.offsets();
+    let second = scene.worker("w2", &flags);
+    scene.settle(&mut account);
+    // What was answered behind the record that waited may be answered again by whoever was given its partition.
+    account.assert_whole_but_for(&account.uncommitted(&before));
+    for worker in [&first, &second] {
+        assert_eq!(metric(&http(worker), "mlaas_worker_held_back_partitions"), 0.0);
+    }
+}
+
+/// Two faults at once: batches of replies that their topic refuses for their size, and a worker that is killed in the middle of
+/// sending them one by one.
+#[test]
+fn a_kill_amid_batches_too_large_loses_nothing() {
+    let layout = Layout { partitions: 2, results: A_DOZEN, ..Layout::default() };
+    let scene = Scene::laid_out(Kind::Kafka, &layout);
+    let gathers = ["--max-batch-size=64", "--set=kafka.producer={linger.ms: '100'}"];
+    let flags = [FASHION_ONLY, &gathers].concat();
+    let mut dies = scene.worker("w1", &flags);
+    let _stays = scene.worker("w2", &flags);
+    let mut stream = Stream::new(&scene);
+    stream.flow_until("300 answers from both", |s| s.answered_by("w1") > 300 && s.answered_by("w2") > 300);
+    dies.process.kill();
+    let uncommitted = stream.account.uncommitted(&scene.offsets());
+    let from = stream.answered();
+    stream.flow_until("1000 more answers", |s| s.answered() >= from + 1000);
+    stream.settle().assert_whole_but_for(&uncommitted);
+}
+
+/// Whatever the results topic refuses replies for, as for a clock that is wrong: nobody is told that all is well, and nothing is
+/// lost.
+#[test]
+fn a_results_topic_that_refuses_replies_is_waited_for_and_said() {
+    // Older than now is nearly every record by the time that it comes.
+    let refuses = &[("message.timestamp.before.max.ms", "0"), ("message.timestamp.type", "CreateTime")];
+    let scene = Scene::laid_out(Kind::Kafka, &Layout { results: refuses, ..Layout::default() });
+    let worker = scene.worker("w1", FASHION_ONLY);
+    let http = http(&worker);
+    let mut account = Account::default();
+    send(&scene, &mut account, &requests(30, "held", None));
+    let said = wait_until("a worker that is not ready", PATIENCE, || match get(&http, "/readyz") {
+        (503, body) => Ok(body),
+        (code, body) => Err(format!("{code} {body}")),
+    });
+    assert!(said.contains(&format!("topic {} takes no replies", scene.topics.results)), "{said}");
+    assert_eq!(get(&http, "/livez").0, 200, "to start it anew would not help");
+    scene.set_topic(&scene.topics.results, &[("message.timestamp.type", "CreateTime")]);
+    scene.settle(&mut account);
+    account.assert_whole(0);
 }
