@@ -52,6 +52,28 @@ fn its_bytes_are_the_golden_files() {
 }
 
 #[test]
+fn its_limits_are_the_worker_s_defaults() {
+    let configuration: serde_json::Value =
+        serde_yaml::from_str(include_str!("../../configs/worker.yaml")).unwrap();
+    let limit = |key: &str| configuration["limits"][key].as_u64().unwrap();
+    let thousands = |number: u64| {
+        let digits = number.to_string();
+        let front = digits.len() % 3;
+        let groups = digits.as_bytes()[front..].chunks(3).map(|group| std::str::from_utf8(group).unwrap());
+        let all: Vec<&str> =
+            std::iter::once(&digits[..front]).chain(groups).filter(|g| !g.is_empty()).collect();
+        all.join(",")
+    };
+    for shown in [
+        format!("{} bytes, and images", thousands(limit("max_request_bytes"))),
+        format!("{} x {} pixels", limit("max_image_width"), limit("max_image_height")),
+        format!("{} bytes of memory", thousands(limit("max_image_alloc_bytes"))),
+    ] {
+        assert!(PAGE.contains(&shown), "docs/protocol.md does not say: {shown}");
+    }
+}
+
+#[test]
 fn its_dead_letter_headers_are_the_golden_files() {
     let held = String::from_utf8(golden("dead-letter.headers")).unwrap();
     let connect = held.lines().filter(|line| line.starts_with("__connect")).collect::<Vec<_>>();
