@@ -202,7 +202,7 @@ mod tests {
 
     fn shell(script: &str, ending: Ending) -> (Child, String) {
         let mut command = Command::new("sh");
-        command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = Child::start(&mut command, ending).unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout().unwrap()).read_line(&mut line).unwrap();
@@ -229,9 +229,10 @@ mod tests {
 
     #[test]
     fn what_does_not_listen_is_killed_after_its_time() {
-        let (mut child, _) = shell("trap '' TERM; echo; sleep 600", Ending::Asked(Duration::from_millis(50)));
+        let (mut child, _) =
+            shell("trap '' TERM; echo; exec sleep 600", Ending::Asked(Duration::from_millis(50)));
         assert!(!child.end().unwrap());
-        let (mut child, _) = shell("trap '' TERM; echo; sleep 600", Ending::AtOnce);
+        let (mut child, _) = shell("trap '' TERM; echo; exec sleep 600", Ending::AtOnce);
         assert!(child.end().unwrap());
         assert!(!alive(&child.pid().to_string()));
     }
@@ -245,7 +246,7 @@ mod tests {
 
     #[test]
     fn it_ends_with_the_thread_that_started_it() {
-        let starter = || shell("echo; sleep 600", Ending::AtOnce).0;
+        let starter = || shell("echo; exec sleep 600", Ending::AtOnce).0;
         let mut child = std::thread::spawn(starter).join().unwrap();
         let status = child.wait_until(Instant::now() + Duration::from_secs(60)).unwrap();
         assert!(status.is_some_and(|status| !status.success()));
