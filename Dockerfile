@@ -10,7 +10,7 @@ COPY xtask xtask
 # xtask alone, so that a change elsewhere does not fetch libtorch again.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     sed -i -e 's/^members = .*/members = ["xtask"]/' -e '/^default-members = /d' Cargo.toml \
- && cargo xtask setup --for demo --only system,libtorch \
+ && cargo xtask setup --for demo --only system,libtorch,openvino \
  && rm -rf target
 
 FROM libtorch AS build
@@ -19,14 +19,14 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     cargo build --locked --release --package broker-worker --package client --bins \
  && mkdir -p /out/bin /out/lib \
  && cp target/release/worker target/release/client xtask/container/healthcheck /out/bin/ \
- && cp .deps/libtorch/lib/* /out/lib/ \
- && cp -r .deps/libtorch/licenses LICENSE-MIT LICENSE-APACHE /out/
+ && cp .deps/libtorch/lib/* .deps/openvino/lib/* /out/lib/ \
+ && cp -r .deps/libtorch/licenses .deps/openvino/licenses LICENSE-MIT LICENSE-APACHE /out/
 
 FROM debian:bookworm-slim
 RUN apt-get update -qq \
  && apt-get install -qq -y --no-install-recommends ca-certificates libssl3 libstdc++6 \
  && rm -rf /var/lib/apt/lists/*
-# The programs look for libtorch in ../lib.
+# The programs look for libtorch and OpenVINO in ../lib.
 COPY --from=build /out /app
 WORKDIR /app
 ENV PATH=/app/bin:$PATH MLAAS_HTTP_LISTEN=0.0.0.0:8080 MLAAS_LOG_FORMAT=json

@@ -5,7 +5,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 RUST := $(shell sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml)
 XTASK := cargo run --quiet --package xtask --
 
-.PHONY: help demo test test-more setup data lint audit coverage bench chaos compose-test clean bootstrap
+.PHONY: help demo test test-more setup data openvino lint audit coverage bench bench-models chaos compose-test clean bootstrap
 .DEFAULT_GOAL := help
 
 help:
@@ -15,15 +15,17 @@ help:
 	@echo 'make test-more     the tests that take too long for that'
 	@echo 'make setup         only install and fetch what is missing'
 	@echo 'make data          fetch the images that the clothes model is trained and measured on'
+	@echo 'make openvino      fetch OpenVINO, with which birds are named faster; the worker takes it from then on'
 	@echo 'make lint          formatting, dependency policy, length of files, clippy, documentation'
 	@echo 'make audit         licences and known vulnerabilities of dependencies; needs the internet'
 	@echo 'make coverage      which lines are tested without libtorch; rustup component add llvm-tools'
 	@echo 'make bench         measure decoding and inference'
+	@echo 'make bench-models  measure the engines against each other'
 	@echo 'make chaos         kill workers under load and count what it costs: KILLS=20; not part of make test'
 	@echo 'make compose-test  try docker-compose.yml: docker or podman, not part of make test'
 	@echo 'make clean         remove what was built; what was fetched (.deps) stays'
 
-demo test test-more setup lint audit coverage compose-test: bootstrap
+demo test test-more setup openvino lint audit coverage compose-test: bootstrap
 	@$(XTASK) $@
 
 data: bootstrap
@@ -33,6 +35,10 @@ bench: bootstrap
 	@$(XTASK) setup --for demo
 	cargo bench --package model-core
 	cargo bench --package model
+
+bench-models: bootstrap
+	@$(XTASK) openvino
+	cargo bench --package broker-worker --bench engines
 
 KILLS ?= 20
 chaos: bootstrap

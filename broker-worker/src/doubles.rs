@@ -76,7 +76,12 @@ pub(crate) fn served_by(
 ) -> Served {
     let id = ModelId { name: name.to_owned(), version, digest: format!("sha256:{version:064}") };
     let label = |index| Class { index, label: format!("value {index}") };
-    let classes = Classes { outputs: VALUES, labels: (0..VALUES).map(label).collect(), none: None };
+    let classes = Classes {
+        outputs: VALUES,
+        labels: (0..VALUES).map(label).collect(),
+        reject: None,
+        calibration: None,
+    };
     Served::new(id, "double".to_owned(), Scorer::of(classes, Fit::Stretch), pixels, load)
 }
 

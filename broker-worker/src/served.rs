@@ -73,7 +73,7 @@ impl Served {
     #[must_use]
     pub fn labels(&self) -> u32 {
         let classes = self.scorer.classes();
-        let labels = classes.labels.len() + usize::from(classes.none.is_some());
+        let labels = classes.labels.len() + usize::from(classes.reject.is_some());
         u32::try_from(labels).unwrap_or(u32::MAX)
     }
 

@@ -13,9 +13,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkId, Criterion, Throughput};
-use model::{Device, ImageLimits, Pixels, Predictor, Preprocessor, nets, weights};
+use model::{Device, ImageLimits, Pixels, Predictor, Preprocessor, weights};
 use registry::{ModelVersion, Registry, Select};
-use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
 const PLAIN_ARM: &str = "--plain-arm";
@@ -194,9 +193,7 @@ impl Drop for PlainArm {
 fn serve_plain_arm() -> Result<()> {
     tch::set_num_threads(1);
     let version = bird()?;
-    let store = VarStore::new(tch::Device::Cpu);
-    let net = nets::build(version.manifest.architecture, &store.root(), 1000)?;
-    weights::load(&store, &version.weights, version.manifest.architecture)?;
+    let (_store, net) = weights::net(&version, tch::Device::Cpu)?;
     let images = Tensor::rand([8, 3, 224, 224], (Kind::Float, tch::Device::Cpu));
     let pass = || tch::no_grad(|| net.forward_t(&images, false));
     for _ in 0..3 {
@@ -232,9 +229,7 @@ fn micro_batches() -> Result<ExitCode> {
     for name in ["bird", "fashion-mnist"] {
         let version = shipped(name)?;
         let manifest = &version.manifest;
-        let store = VarStore::new(tch::Device::Cpu);
-        let mut net = nets::build(manifest.architecture, &store.root(), manifest.classes.outputs.into())?;
-        weights::load(&store, &version.weights, manifest.architecture)?;
+        let (_store, mut net) = weights::net(&version, tch::Device::Cpu)?;
         net.fuse()?;
         let (size, channels) = (i64::from(manifest.input.size), i64::from(manifest.input.channels));
         let largest = BATCHES[BATCHES.len() - 1];

@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 
 use model_core::{EngineError, PreprocessError};
-use registry::Architecture;
+use registry::{Architecture, RegistryError};
+use safetensors::SafeTensorError;
 use tch::TchError;
 
 /// Why a model could not be loaded or asked.
@@ -12,12 +13,12 @@ use tch::TchError;
 #[non_exhaustive]
 pub enum ModelError {
     /// The weights file cannot be read as safetensors.
-    #[error("cannot read the weights {path}: {}", first_line(source))]
+    #[error("cannot read the weights {path}: {source}")]
     Weights {
         /// The weights file.
         path: PathBuf,
-        /// libtorch's or the format's reason.
-        source: TchError,
+        /// The format's reason.
+        source: SafeTensorError,
     },
     /// The weights file lacks a tensor of the net.
     #[error("the weights {path} do not belong to {architecture:?}: they hold no tensor {tensor:?}")]
@@ -31,16 +32,14 @@ pub enum ModelError {
     },
     /// A tensor of the weights file holds other numbers than the net's.
     #[error(
-        "the weights {path} cannot be used: tensor {tensor:?} holds {found}, and the net computes with {expected}"
+        "the weights {path} cannot be used: tensor {tensor:?} holds {found}, and the net computes with F32"
     )]
     WrongKind {
         /// The weights file.
         path: PathBuf,
         /// The tensor's name.
         tensor: String,
-        /// The net's kind of number.
-        expected: String,
-        /// The file's.
+        /// The file's kind of number.
         found: String,
     },
     /// A tensor of the weights file has another shape than the net's.
@@ -59,6 +58,17 @@ pub enum ModelError {
         /// The file's shape.
         found: Vec<i64>,
     },
+    /// The version has nothing that libtorch could compute with.
+    #[error("{model} version {version} has no artifact for libtorch")]
+    NoArtifact {
+        /// The model.
+        model: String,
+        /// Its version.
+        version: u32,
+    },
+    /// A file of the version is not what its manifest says.
+    #[error(transparent)]
+    Registry(#[from] Box<RegistryError>),
     /// The manifest asks for something that this build has no net or filter for.
     #[error("this build cannot serve {what}")]
     Unsupported {
@@ -99,14 +109,8 @@ mod tests {
     #[test]
     fn a_stack_trace_is_left_to_the_source() {
         let torch = || TchError::Torch("out of memory\nException raised from alloc_cpu\nframe #0".into());
-        let weights = |source| ModelError::Weights { path: "w/model.safetensors".into(), source };
-        for error in [ModelError::from(torch()), weights(torch())] {
-            let text = error.to_string();
-            assert!(text.ends_with("out of memory"), "{text}");
-            assert!(
-                error.source().is_some_and(|source| source.to_string().contains("frame #0")),
-                "{error:?}"
-            );
-        }
+        let error = ModelError::from(torch());
+        assert!(error.to_string().ends_with("out of memory"), "{error}");
+        assert!(error.source().is_some_and(|source| source.to_string().contains("frame #0")), "{error:?}");
     }
 }

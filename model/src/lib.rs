@@ -8,6 +8,7 @@
 //!
 //! - [`predictor`]: a version loaded, warmed up and asked: libtorch as an [`Engine`].
 //! - [`nets`]: the nets themselves.
+//! - [`onnx`]: a net as a file for other engines.
 //! - [`dataset`], [`train`] and [`evaluate`]: labelled images, a net learned from them, and how well a version does on them, also
 //!   in other clothes ([`variants`]).
 //! - [`allocator`]: what a process does first, so that its memory stays mapped.
@@ -18,7 +19,7 @@ pub mod device;
 mod error;
 pub mod evaluate;
 pub mod nets;
-mod normalise;
+pub mod onnx;
 pub mod predictor;
 pub mod train;
 pub mod variants;

@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use model_core::normalise::{Normalise, rows};
 use model_core::{Engine, EngineError, Pixels, Scorer, Scores};
-use registry::{Input, ModelVersion};
+use registry::{Architecture, Content, Input, Manifest, ModelVersion};
 use tch::nn::VarStore;
 use tch::{TchError, Tensor};
 
-use crate::nets::{self, Net};
-use crate::normalise::Normalise;
+use crate::nets::Net;
 use crate::{Device, ModelError, allocator, weights};
 
 /// Forward passes for each shape before a model counts as warm: the first ones choose and compile kernels.
@@ -34,12 +34,27 @@ impl Predictor {
     /// # Errors
     /// If this build has no such net, or the weights are not that net's.
     pub fn load(version: &ModelVersion, device: Device) -> Result<Self, ModelError> {
-        let manifest = &version.manifest;
-        let device = tch::Device::from(device);
-        let outputs = manifest.classes.outputs;
-        let mut store = VarStore::new(device);
-        let mut net = nets::build(manifest.architecture, &store.root(), outputs.into())?;
-        weights::load(&store, &version.weights, manifest.architecture)?;
+        Self::serving(&version.manifest, weights::net(version, device.into())?, device)
+    }
+
+    /// As [`load`](Self::load), for weights that are no version yet.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_weights(
+        manifest: &Manifest,
+        architecture: Architecture,
+        weights: &Content,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        Self::serving(manifest, weights::load(manifest, architecture, weights, device.into())?, device)
+    }
+
+    fn serving(
+        manifest: &Manifest,
+        (mut store, mut net): (VarStore, Box<dyn Net>),
+        device: Device,
+    ) -> Result<Self, ModelError> {
         store.freeze();
         net.fuse()?;
         // The variables as they were loaded are not needed beside the fused ones.
@@ -47,12 +62,12 @@ impl Predictor {
         allocator::give_back();
 
         let input = manifest.input.clone();
-        let normalise = Arc::new(Normalise::new(&input.mean, &input.std));
+        let normalise = Arc::new(Normalise::new(&input));
         Ok(Self {
             net,
             input,
-            outputs: outputs as usize,
-            device,
+            outputs: manifest.classes.outputs as usize,
+            device: device.into(),
             normalise,
             values: RefCell::default(),
             scorer: Arc::new(Scorer::new(manifest)),
@@ -107,20 +122,15 @@ impl Predictor {
     /// # Errors
     /// As [`predict`](Self::predict).
     pub fn logits(&self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
-        let mut rows: Vec<Vec<f32>> = Vec::with_capacity(batch.len());
+        let mut all = Vec::with_capacity(batch.len());
         for pixels in batch.chunks(self.net.micro_batch_size()) {
             let mut values = self.values.borrow_mut();
-            self.normalise(pixels, rows.len(), &mut values)?;
+            self.normalise.interleaved(pixels, all.len(), &mut values)?;
             let flat =
                 self.pass(&values, pixels.len()).map_err(|error| EngineError::Compute(Box::new(error)))?;
-            for row in flat.chunks_exact(self.outputs) {
-                if row.iter().any(|value| !value.is_finite()) {
-                    return Err(EngineError::NotANumber { position: rows.len() });
-                }
-                rows.push(row.to_vec());
-            }
+            all.extend(rows(&flat, self.outputs, all.len())?);
         }
-        Ok(rows)
+        Ok(all)
     }
 
     /// One pass of the net over `images` images: their outputs, one after another.
@@ -136,28 +146,6 @@ impl Predictor {
         let count = flat.len();
         outputs.f_contiguous()?.f_copy_data(&mut flat, count)?;
         Ok(flat)
-    }
-
-    /// The images normalised, one after another.
-    fn normalise(&self, pixels: &[&Pixels], first: usize, values: &mut Vec<f32>) -> Result<(), EngineError> {
-        let Input { size, channels, .. } = self.input;
-        let bytes = (size * size * channels) as usize;
-        values.clear();
-        for (position, image) in pixels.iter().enumerate() {
-            let fits = image.width == size && image.height == size && image.channels == channels;
-            if !fits || image.data.len() != bytes {
-                return Err(EngineError::WrongSize {
-                    position: first + position,
-                    size,
-                    channels,
-                    found_width: image.width,
-                    found_height: image.height,
-                    found_channels: image.channels,
-                });
-            }
-            self.normalise.extend(values, &image.data);
-        }
-        Ok(())
     }
 }
 

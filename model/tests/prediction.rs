@@ -9,7 +9,7 @@ use std::fs;
 use common::{bird, inception, other_clothes, pixels, project, shipped};
 use model::{Device, DeviceChoice, ModelError, Predictor};
 use model_core::{EngineError, ImageLimits, Pixels, Prediction, Preprocessor};
-use registry::{Architecture, Manifest};
+use registry::{Architecture, Content, EngineKind, Manifest};
 
 fn ask(predictor: &Predictor, manifest: &Manifest, file: &[u8]) -> Vec<Prediction> {
     let preprocessor = Preprocessor::new(manifest).unwrap();
@@ -129,31 +129,55 @@ fn an_image_of_another_size_is_named_and_refused() {
 
 #[test]
 fn weights_of_another_net_are_refused_by_name() {
-    let mut version = bird();
-    version.manifest.architecture = Architecture::InceptionV3;
-    let error = Predictor::load(&version, Device::Cpu).unwrap_err();
+    let version = bird();
+    let content = version.read(EngineKind::Libtorch).unwrap().unwrap().1;
+    let refusal = |architecture, content: &Content| {
+        Predictor::from_weights(&version.manifest, architecture, content, Device::Cpu).unwrap_err()
+    };
+    let error = refusal(Architecture::InceptionV3, &content);
     assert!(matches!(error, ModelError::MissingTensor { .. }), "{error}");
 
-    let mut version = bird();
-    version.manifest.classes.outputs = 10;
-    let error = Predictor::load(&version, Device::Cpu).unwrap_err();
-    assert!(error.to_string().contains("\"_fc."), "{error}");
+    // Found before a net of so many outputs is made.
+    for outputs in [10, u32::MAX] {
+        let mut version = version.clone();
+        version.manifest.classes.outputs = outputs;
+        let error = Predictor::load(&version, Device::Cpu).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("\"_fc.bias\" has shape [1000], the net's is [{outputs}]")),
+            "{error}"
+        );
+    }
 
     let folder = tempfile::tempdir().unwrap();
-    let mut version = bird();
-    let mut tensors = tch::Tensor::read_safetensors(&version.weights).unwrap();
-    let bias = tensors.iter_mut().find(|(name, _)| name == "_fc.bias").unwrap();
-    bias.1 = bias.1.to_kind(tch::Kind::Int64);
-    version.weights = folder.path().join("integers.safetensors");
-    tch::Tensor::write_safetensors(&tensors, &version.weights).unwrap();
-    let error = Predictor::load(&version, Device::Cpu).unwrap_err();
-    assert!(error.to_string().contains("\"_fc.bias\" holds Int64"), "{error}");
+    let path = folder.path().join("other.safetensors");
+    let rewritten = |change: &dyn Fn(&tch::Tensor) -> tch::Tensor| {
+        let mut tensors =
+            tch::Tensor::read_safetensors(version.path(&version.manifest.artifacts[0])).unwrap();
+        let last = tensors.iter_mut().find(|(name, _)| name == "_blocks.3._bn0.bias").unwrap();
+        last.1 = change(&last.1);
+        tch::Tensor::write_safetensors(&tensors, &path).unwrap();
+        refusal(Architecture::EfficientnetLite0, &Content::unchecked(&path).unwrap()).to_string()
+    };
+    let error = rewritten(&|tensor| tensor.to_kind(tch::Kind::Int64));
+    assert!(error.contains("\"_blocks.3._bn0.bias\" holds I64"), "{error}");
+    let error = rewritten(&|tensor| tensor.narrow(0, 0, 3).copy());
+    assert!(error.contains("\"_blocks.3._bn0.bias\" has shape [3]"), "{error}");
 
-    let mut version = inception(folder.path());
-    fs::write(&version.weights, b"not a safetensors file").unwrap();
-    assert!(matches!(Predictor::load(&version, Device::Cpu), Err(ModelError::Weights { .. })));
-    version.weights = folder.path().join("absent.safetensors");
-    assert!(matches!(Predictor::load(&version, Device::Cpu), Err(ModelError::Weights { .. })));
+    let damaged = Content { bytes: b"not a safetensors file".to_vec(), ..content };
+    let error = refusal(Architecture::EfficientnetLite0, &damaged);
+    assert!(matches!(error, ModelError::Weights { .. }), "{error}");
+}
+
+#[test]
+fn a_file_that_changes_after_its_version_was_opened_is_refused_when_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let version = inception(folder.path());
+    let path = version.path(&version.manifest.artifacts[0]);
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let error = Predictor::load(&version, Device::Cpu).unwrap_err().to_string();
+    assert!(error.contains("model.safetensors was tampered with"), "{error}");
 }
 
 #[test]

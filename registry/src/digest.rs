@@ -19,3 +19,8 @@ impl FileEntry {
         format!("sha256:{}", self.sha256)
     }
 }
+
+/// Whether `text` is a SHA-256 as it is written here.
+pub(crate) fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}

@@ -89,11 +89,47 @@ pub enum RegistryError {
         /// The field and what is wrong with it.
         message: String,
     },
-    /// A file that the manifest names is not there.
-    #[error("{path} is missing: its manifest names it, so fetch or publish this version again")]
+    /// The manifest has a shape that a later release brought.
+    #[error(
+        "the manifest {path} is of schema {found}, and this release reads up to {}: a newer release is needed",
+        crate::manifest::SCHEMA
+    )]
+    NewerSchema {
+        /// The manifest file.
+        path: PathBuf,
+        /// Its number.
+        found: u64,
+    },
+    /// The version's folder holds something that its manifest does not name.
+    #[error("{path} is not named by the manifest beside it: take it out of the version's folder")]
+    StrayFile {
+        /// What is too many.
+        path: PathBuf,
+    },
+    /// An artifact is listed, and its file is not in the folder.
+    #[error("{path} is not fetched: {}", fetch.as_ref().map_or_else(
+        || "its manifest names it, so fetch or publish this version again".to_owned(),
+        |command| format!("`{command}` gets it"),
+    ))]
+    NotFetched {
+        /// The absent file.
+        path: PathBuf,
+        /// The command that gets it, where the manifest says one.
+        fetch: Option<String>,
+    },
+    /// A file that must be there is not.
+    #[error("{path} is missing: fetch or publish this version again")]
     MissingFile {
         /// The absent file.
         path: PathBuf,
+    },
+    /// A manifest that no program wrote.
+    #[error("the manifest {path} is larger than {limit} bytes")]
+    LargeManifest {
+        /// The manifest file.
+        path: PathBuf,
+        /// The most that is read.
+        limit: u64,
     },
     /// A file is shorter than the manifest says.
     #[error("{path} is truncated: it holds {found} bytes where its manifest says {expected}; fetch it again")]
@@ -115,6 +151,16 @@ pub enum RegistryError {
         /// What the manifest says: SHA-256, or a size where the file is too long.
         expected: String,
         /// What the file has.
+        found: String,
+    },
+    /// What was made for an artifact is not the file that the manifest names.
+    #[error("what was made for {path} is {found}, and its manifest says {expected}: nothing was written")]
+    OtherContent {
+        /// The file that would have been written.
+        path: PathBuf,
+        /// What the manifest says.
+        expected: String,
+        /// What was made.
         found: String,
     },
     /// The version to be published exists.

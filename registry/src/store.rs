@@ -6,25 +6,15 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::FileEntry;
 use crate::error::RegistryError;
-use crate::manifest::{MANIFEST_FILE, Manifest, WEIGHTS_FILE};
+use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::name::is_plain_name;
 use crate::select::Select;
+use crate::version::{ModelVersion, write_whole};
 
 /// A folder of model versions.
 #[derive(Clone, Debug)]
 pub struct Registry {
     root: PathBuf,
-}
-
-/// A version whose files have been checked against its manifest.
-#[derive(Clone, Debug)]
-pub struct ModelVersion {
-    /// What the version says about itself.
-    pub manifest: Manifest,
-    /// Its weights file.
-    pub weights: PathBuf,
-    /// The weights file's digest, as checked: `sha256:<64 hexadecimal digits>`.
-    pub digest: String,
 }
 
 impl Registry {
@@ -87,44 +77,39 @@ impl Registry {
         Ok(version)
     }
 
-    /// Finds a version and checks each of its files. The files are read once, in constant memory.
+    /// Finds a version, reads its manifest and looks at its folder: each file is there in its size or not fetched, and nothing else
+    /// is. What the files hold is checked when they are read, [`ModelVersion::read`].
     ///
     /// # Errors
-    /// If there is no such version, its manifest is wrong, or a file is missing, truncated or tampered with.
+    /// If there is no such version, its manifest is wrong, none of its files is fetched, one is of another size, or there is
+    /// one too many.
     pub fn load(&self, name: &str, select: &Select) -> Result<ModelVersion, RegistryError> {
         let version = self.resolve(name, select)?;
         let folder = self.root.join(name).join(version.to_string());
-        let path = folder.join(MANIFEST_FILE);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(RegistryError::MissingFile { path });
-            }
-            Err(error) => return Err(RegistryError::io("read", path)(error)),
-        };
-        let manifest = Manifest::from_yaml(&text, &path)?;
+        let loaded = ModelVersion::open(&folder)?;
+        let manifest = &loaded.manifest;
         if manifest.name != name || manifest.version != version {
             return Err(RegistryError::InvalidManifest {
-                path,
+                path: folder.join(MANIFEST_FILE),
                 message: format!(
                     "it describes {} version {}, and lies in the folder of {name} version {version}",
                     manifest.name, manifest.version
                 ),
             });
         }
-        for (file, entry) in &manifest.files {
-            entry.verify(&folder.join(file))?;
-        }
-        let digest = manifest.files.get(WEIGHTS_FILE).map(FileEntry::digest).unwrap_or_default();
-        Ok(ModelVersion { weights: folder.join(WEIGHTS_FILE), manifest, digest })
+        Ok(loaded)
     }
 
-    /// Publishes a version: the weights are copied, the manifest's `files` is filled in, and the folder appears whole or not
-    /// at all.
+    /// Publishes a version: `files` (an artifact's file, and where it lies now) are copied, the manifest's `files` is filled in,
+    /// and the folder appears whole or not at all.
     ///
     /// # Errors
     /// If the version exists, the manifest says something that cannot be, or writing fails.
-    pub fn publish(&self, mut manifest: Manifest, weights: &Path) -> Result<ModelVersion, RegistryError> {
+    pub fn publish(
+        &self,
+        mut manifest: Manifest,
+        files: &[(&str, &Path)],
+    ) -> Result<ModelVersion, RegistryError> {
         if !is_plain_name(&manifest.name) {
             return Err(RegistryError::BadName { name: manifest.name });
         }
@@ -136,7 +121,7 @@ impl Registry {
         // The name begins with a dot, so that no reader takes a half-written folder for a version.
         let draft = model.join(format!(".{}.{}", manifest.version, std::process::id()));
         fs::create_dir_all(&draft).map_err(RegistryError::io("create", &draft))?;
-        let written = write_draft(&draft, &mut manifest, weights)
+        let written = write_draft(&draft, &mut manifest, files)
             .and_then(|()| fs::rename(&draft, &folder).map_err(RegistryError::io("create", &folder)));
         if let Err(error) = written {
             // The first error is the one worth telling.
@@ -156,9 +141,7 @@ impl Registry {
         }
         self.resolve(name, &Select::Version(version))?;
         let path = self.root.join(name).join(alias);
-        let draft = self.root.join(name).join(format!(".{alias}.{}", std::process::id()));
-        fs::write(&draft, format!("{version}\n")).map_err(RegistryError::io("write", &draft))?;
-        fs::rename(&draft, &path).map_err(RegistryError::io("write", &path))
+        write_whole(&path, format!("{version}\n").as_bytes())
     }
 
     fn folder(&self, name: &str) -> Result<PathBuf, RegistryError> {
@@ -195,10 +178,16 @@ impl Registry {
     }
 }
 
-fn write_draft(draft: &Path, manifest: &mut Manifest, weights: &Path) -> Result<(), RegistryError> {
-    let copy = draft.join(WEIGHTS_FILE);
-    fs::copy(weights, &copy).map_err(RegistryError::io("copy", weights))?;
-    manifest.files = [(WEIGHTS_FILE.to_owned(), FileEntry::of(&copy)?)].into();
+fn write_draft(draft: &Path, manifest: &mut Manifest, files: &[(&str, &Path)]) -> Result<(), RegistryError> {
+    manifest.files.clear();
+    for (name, from) in files {
+        if !is_plain_name(name) {
+            return Err(RegistryError::BadName { name: (*name).to_owned() });
+        }
+        let copy = draft.join(name);
+        fs::copy(from, &copy).map_err(RegistryError::io("copy", *from))?;
+        manifest.files.insert((*name).to_owned(), FileEntry::of(&copy)?);
+    }
     let path = draft.join(MANIFEST_FILE);
     fs::write(&path, manifest.to_yaml(&path)?).map_err(RegistryError::io("write", &path))
 }

@@ -5,7 +5,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use registry::{Architecture, FileEntry, Manifest, Registry, RegistryError, Select};
+use registry::{
+    Architecture, Artifact, EngineKind, FileEntry, Manifest, ModelVersion, Registry, RegistryError, Select,
+};
 use tempfile::TempDir;
 
 const WEIGHTS: &[u8] = b"eight weights that matter";
@@ -27,7 +29,7 @@ impl House {
     fn add(&self, name: &str, version: u32) {
         let weights = self.path("draft");
         fs::write(&weights, WEIGHTS).unwrap();
-        self.registry().publish(manifest(name, version), &weights).unwrap();
+        publish(&self.registry(), manifest(name, version), &weights).unwrap();
         fs::remove_file(weights).unwrap();
     }
 
@@ -61,13 +63,14 @@ impl House {
 fn manifest(name: &str, version: u32) -> Manifest {
     let text = format!(
         "
+schema: 1
 name: {name}
 version: {version}
-architecture: efficientnet-lite0
+artifacts: [{{ engine: libtorch, file: model.safetensors, architecture: efficientnet-lite0, precision: f32, fetch: make it }}]
 classes:
   outputs: 10
   labels: [{{ index: 7, label: rooster }}, {{ index: 8, label: hen }}]
-  none: {{ label: not a bird, threshold: 0.2 }}
+  reject: {{ label: not a bird, threshold: 0.2 }}
 input:
   size: 224
   channels: 3
@@ -84,6 +87,15 @@ files: {{ model.safetensors: {{ size: 0, sha256: {} }} }}
         "0".repeat(64)
     );
     Manifest::from_yaml(&text, Path::new("manifest.yaml")).unwrap()
+}
+
+fn publish(registry: &Registry, manifest: Manifest, weights: &Path) -> Result<ModelVersion, RegistryError> {
+    registry.publish(manifest, &[("model.safetensors", weights)])
+}
+
+/// What the libtorch artifact holds.
+fn weights_of(version: &ModelVersion) -> Vec<u8> {
+    version.read(EngineKind::Libtorch).unwrap().unwrap().1.bytes
 }
 
 fn assert_says(sentence: &str, words: &[&str]) {
@@ -104,21 +116,27 @@ fn a_published_version_is_found_and_loaded_by_number_alias_and_latest() {
     for (select, version) in [("1", 1), ("production", 2), ("latest", 10)] {
         let loaded = registry.load("bird", &select.parse().unwrap()).unwrap();
         assert_eq!(loaded.manifest.version, version);
-        assert_eq!(fs::read(&loaded.weights).unwrap(), WEIGHTS);
+        assert_eq!(weights_of(&loaded), WEIGHTS);
     }
     registry.set_alias("bird", "production", 1).unwrap();
     assert_eq!(registry.resolve("bird", &Select::default()).unwrap(), 1);
 }
 
 #[test]
-fn the_digest_is_the_sha256_of_the_weights() {
+fn a_version_is_known_by_the_sha256_of_its_manifest_which_holds_those_of_its_files() {
     let house = House::new(&[1]);
-    let loaded = house.registry().load("bird", &Select::Latest).unwrap();
+    let load = || house.registry().load("bird", &Select::Latest).unwrap();
+    let loaded = load();
+    let path = house.path("bird/1/manifest.yaml");
+    assert_eq!(loaded.digest, FileEntry::of(&path).unwrap().digest());
     // printf 'eight weights that matter' | sha256sum
     let expected = "26af6f437821d0a759c3039855ea81fb75ffc4de63643e84be90d7fc8cce707c";
-    assert_eq!(loaded.digest, format!("sha256:{expected}"));
-    let entry = FileEntry::of(&loaded.weights).unwrap();
+    let entry = &loaded.manifest.files["model.safetensors"];
     assert_eq!((entry.size, entry.sha256.as_str()), (WEIGHTS.len() as u64, expected));
+    // Another label is another version, though the weights are the same.
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("rooster", "cock")).unwrap();
+    assert_ne!(load().digest, loaded.digest);
 }
 
 #[test]
@@ -132,11 +150,6 @@ fn a_manifest_survives_being_written_and_read() {
 #[test]
 fn a_tampered_truncated_or_missing_file_is_refused_by_name() {
     let weights = "bird/1/model.safetensors";
-    let mut changed = WEIGHTS.to_vec();
-    changed[3] ^= 1;
-    let sentence = House::refusal(|house| fs::write(house.path(weights), &changed).unwrap());
-    assert_says(&sentence, &[weights, "tampered", "sha256:"]);
-
     let longer = [WEIGHTS, b"!"].concat();
     let sentence = House::refusal(|house| fs::write(house.path(weights), &longer).unwrap());
     assert_says(&sentence, &[weights, "tampered", "26 bytes", "25 bytes"]);
@@ -145,10 +158,130 @@ fn a_tampered_truncated_or_missing_file_is_refused_by_name() {
     assert_says(&sentence, &[weights, "truncated", "20 bytes", "25"]);
 
     let sentence = House::refusal(|house| fs::remove_file(house.path(weights)).unwrap());
-    assert_says(&sentence, &[weights, "missing"]);
+    assert_says(&sentence, &[weights, "not fetched", "`make it` gets it"]);
 
     let sentence = House::refusal(|house| fs::remove_file(house.path("bird/1/manifest.yaml")).unwrap());
     assert_says(&sentence, &["bird/1/manifest.yaml", "missing"]);
+
+    let sentence = House::refusal(|house| fs::write(house.path("bird/1/notes.txt"), "").unwrap());
+    assert_says(&sentence, &["bird/1/notes.txt", "not named"]);
+
+    let sentence = House::refusal(|house| fs::create_dir(house.path("bird/1/more")).unwrap());
+    assert_says(&sentence, &["bird/1/more", "not named"]);
+}
+
+#[test]
+fn what_is_handed_out_is_what_was_hashed() {
+    let weights = "bird/1/model.safetensors";
+    let house = House::new(&[1]);
+    let version = house.registry().load("bird", &Select::Version(1)).unwrap();
+    let read = || version.read(EngineKind::Libtorch).map(|found| found.unwrap().1.bytes);
+    assert_eq!(read().unwrap(), WEIGHTS);
+    assert!(version.read(EngineKind::Openvino).unwrap().is_none(), "there is no such artifact");
+
+    // Changed after the version was loaded, in one byte, and in size.
+    let mut changed = WEIGHTS.to_vec();
+    changed[3] ^= 1;
+    fs::write(house.path(weights), &changed).unwrap();
+    assert_says(&read().unwrap_err().to_string(), &[weights, "tampered", "sha256:26af6f43"]);
+    fs::write(house.path(weights), &WEIGHTS[1..]).unwrap();
+    assert_says(&read().unwrap_err().to_string(), &[weights, "truncated"]);
+    fs::remove_file(house.path(weights)).unwrap();
+    assert_says(&read().unwrap_err().to_string(), &[weights, "not fetched", "`make it`"]);
+}
+
+#[test]
+fn an_artifact_that_is_not_fetched_leaves_the_others_to_serve() {
+    let house = House::new(&[1]);
+    let path = house.path("bird/1/manifest.yaml");
+    let both = with_onnx(&fs::read_to_string(&path).unwrap());
+    fs::write(&path, both).unwrap();
+    let load = || house.registry().load("bird", &Select::Version(1));
+    let engines = |version: &ModelVersion| version.artifacts().map(|a| a.engine).collect::<Vec<_>>();
+
+    let version = load().unwrap();
+    assert_eq!(engines(&version), [EngineKind::Libtorch]);
+    assert_eq!(weights_of(&version), WEIGHTS);
+    let sentence = version.read(EngineKind::Openvino).unwrap_err().to_string();
+    assert_says(&sentence, &["bird/1/model.onnx is not fetched", "`make it better` gets it"]);
+
+    fs::write(house.path("bird/1/model.onnx"), WEIGHTS).unwrap();
+    fs::remove_file(house.path("bird/1/model.safetensors")).unwrap();
+    assert_eq!(engines(&load().unwrap()), [EngineKind::Openvino]);
+
+    // One that is damaged is no reason to serve the other one: somebody has to look.
+    fs::write(house.path("bird/1/model.safetensors"), &WEIGHTS[..7]).unwrap();
+    assert_says(&load().unwrap_err().to_string(), &["model.safetensors is truncated"]);
+}
+
+#[test]
+fn what_was_made_for_an_artifact_is_put_in_its_place_if_it_is_what_the_manifest_says() {
+    let house = House::new(&[1]);
+    let path = house.path("bird/1/manifest.yaml");
+    fs::write(&path, with_onnx(&fs::read_to_string(&path).unwrap())).unwrap();
+    let version = house.registry().load("bird", &Select::Version(1)).unwrap();
+    let artifact = version.manifest.artifact(EngineKind::Openvino).unwrap();
+    let onnx = house.path("bird/1/model.onnx");
+
+    let sentence = version.put(artifact, b"something else").unwrap_err().to_string();
+    assert_says(&sentence, &["model.onnx", "sha256:26af6f43", "nothing was written"]);
+    assert!(!onnx.exists());
+    assert_eq!(version.put(artifact, WEIGHTS).unwrap(), onnx);
+    assert_eq!(fs::read(&onnx).unwrap(), WEIGHTS);
+    // A damaged one is put right, and no draft is left.
+    fs::write(&onnx, "damaged").unwrap();
+    version.put(artifact, WEIGHTS).unwrap();
+    assert_eq!(fs::read(&onnx).unwrap(), WEIGHTS);
+    assert_eq!(fs::read_dir(house.path("bird/1")).unwrap().count(), 3);
+}
+
+/// The manifest with a second artifact, of the same bytes.
+fn with_onnx(text: &str) -> String {
+    let second =
+        "- {engine: openvino, file: model.onnx, precision: f32, tolerance: 1e-4, fetch: make it better}";
+    let sha256 = FileEntry::of_bytes(WEIGHTS).sha256;
+    let file = format!("files:\n  model.onnx: {{size: {}, sha256: {sha256}}}\n", WEIGHTS.len());
+    text.replace("classes:\n", &format!("{second}\nclasses:\n")).replace("files:\n", &file)
+}
+
+/// A manifest as version 0.1 wrote it.
+const OLDEST: &str = "
+name: bird
+version: 1
+architecture: efficientnet-lite0
+classes:
+  outputs: 1000
+  labels: [{ index: 88, label: macaw }]
+  none: { label: not a bird, threshold: 0.2 }
+input: { size: 224, channels: 3, fit: stretch, mean: [127, 127, 127], std: [128, 128, 128] }
+license: Apache-2.0
+origin: a test
+files:
+  model.safetensors:
+    size: 25
+    sha256: 26af6f437821d0a759c3039855ea81fb75ffc4de63643e84be90d7fc8cce707c
+";
+
+#[test]
+fn a_version_of_schema_0_is_read_on() {
+    let house = House::new(&[1]);
+    let path = house.path("bird/1/manifest.yaml");
+    fs::write(&path, OLDEST).unwrap();
+    let version = house.registry().load("bird", &Select::Version(1)).unwrap();
+    let expected = Artifact::libtorch("model.safetensors", Architecture::EfficientnetLite0);
+    assert_eq!(version.manifest.artifacts, [expected]);
+    assert_eq!(version.manifest.classes.reject.as_ref().unwrap().label, "not a bird");
+    assert_eq!(weights_of(&version), WEIGHTS);
+    assert_eq!(version.digest, FileEntry::of(&path).unwrap().digest());
+
+    // Written again it is of the newest schema, and says the same.
+    let written = version.manifest.to_yaml(&path).unwrap();
+    assert!(written.starts_with("schema: 1\n"), "{written}");
+    assert_eq!(Manifest::from_yaml(&written, &path).unwrap(), version.manifest);
+
+    let words = |text: String| Manifest::from_yaml(&text, &path).unwrap_err().to_string();
+    assert_says(&words(OLDEST.replace("none:", "reject:")), &["reject", "line"]);
+    assert_says(&words(OLDEST.replace("license:", "parents: []\nlicense:")), &["parents"]);
 }
 
 #[test]
@@ -156,6 +289,30 @@ fn a_manifest_is_read_strictly() {
     for (from, to, words) in [
         ("license:", "licence:", &["manifest.yaml", "licence", "line"][..]),
         ("efficientnet-lite0", "resnet", &["manifest.yaml", "resnet"]),
+        ("schema: 1", "schema: 2", &["schema 2", "reads up to 1", "newer release"]),
+        ("schema: 1", "schema: 2\nweather: fine", &["schema 2", "reads up to 1"]),
+        ("schema: 1", "schema: 0", &["schema must be 1"]),
+        ("schema: 1", "schema: one", &["manifest.yaml", "schema"]),
+        ("schema: 1\n", "", &["artifacts"]),
+        ("license:", "license: MIT\nlicense:", &["manifest.yaml", "duplicate", "license"]),
+        ("engine: libtorch", "engine: tensorrt", &["\"tensorrt\" is unknown", "libtorch, openvino"]),
+        ("precision: f32", "precision: f8", &["f8", "f32"]),
+        ("engine: libtorch", "engine: openvino", &["architecture goes with engine libtorch"]),
+        (
+            "  architecture: efficientnet-lite0\n",
+            "",
+            &["model.safetensors: engine libtorch needs architecture"],
+        ),
+        ("  precision: f32\n", "  precision: f32\n  tolerance: 0.1\n", &["all artifacts but the first"]),
+        ("fetch: make it", "fetch: \"make\\e[2Jit\"", &["fetch must be one line"]),
+        (
+            "metrics:\n- name: accuracy\n",
+            "metrics:\n- artifact: x.onnx\n  name: accuracy\n",
+            &["no artifact x.onnx"],
+        ),
+        ("license:", "parents: [{name: bird, version: 1, sha256: f}]\nlicense:", &["parents: bird: sha256"]),
+        ("license:", "data: [{name: images, sha256: ''}]\nlicense:", &["data: images: sha256"]),
+        ("  reject:", "  calibration: {temperature: 0}\n  reject:", &["temperature must be above 0"]),
         ("version: 1", "version: 2", &["bird version 2", "bird version 1"]),
         ("name: bird", "name: cat", &["cat version 1"]),
         ("index: 8", "index: 7", &["index 7 is given twice"]),
@@ -172,8 +329,10 @@ fn a_manifest_is_read_strictly() {
             "files:\n  model.safetensors: {size: 1, sha256: f}\n",
             &["model.safetensors is given twice"],
         ),
+        ("files:\n", "files:\n  more.bin: {size: 1, sha256: f}\n", &["more.bin: sha256 must be 64"]),
         ("size: 25", "size: 24", &["tampered"]),
-        ("model.safetensors", "../model.safetensors", &["does not name the weights"]),
+        ("file: model.safetensors", "file: model.bin", &["model.bin: files does not name it"]),
+        ("files:\n  model", "files:\n  ../model", &["../model.safetensors", "no file name"]),
         ("sha256: ", "sha256: f", &["sha256"]),
         ("value: 0.75", "value: .nan", &["accuracy"]),
     ] {
@@ -182,9 +341,45 @@ fn a_manifest_is_read_strictly() {
 }
 
 #[test]
+fn artifacts_are_told_apart_and_each_file_belongs_to_one() {
+    let house = House::new(&[1]);
+    let path = house.path("bird/1/manifest.yaml");
+    let both = with_onnx(&fs::read_to_string(&path).unwrap());
+    assert_eq!(Manifest::from_yaml(&both, &path).unwrap().artifacts.len(), 2);
+    for (from, to, words) in [
+        (", tolerance: 1e-4", "", "model.onnx: tolerance is missing"),
+        ("tolerance: 1e-4", "tolerance: .inf", "tolerance must be above 0"),
+        (
+            "engine: openvino",
+            "engine: libtorch, architecture: efficientnet-lite0",
+            "there are two for engine libtorch of one precision",
+        ),
+        ("file: model.onnx", "file: model.safetensors", "model.safetensors is given twice"),
+        (
+            "files:\n",
+            &format!("files:\n  a: {{size: 1, sha256: {}}}\n", "0".repeat(64)),
+            "a belongs to no artifact",
+        ),
+    ] {
+        assert!(both.contains(from), "{from:?} is not in {both}");
+        let error = Manifest::from_yaml(&both.replacen(from, to, 1), &path).unwrap_err().to_string();
+        assert_says(&error, &["manifest.yaml", words]);
+    }
+}
+
+#[test]
+fn a_manifest_that_no_program_wrote_is_not_read_whole() {
+    let sentence = House::refusal(|house| {
+        let file = fs::File::options().write(true).open(house.path("bird/1/manifest.yaml")).unwrap();
+        file.set_len(1 << 40).unwrap();
+    });
+    assert_says(&sentence, &["manifest.yaml", "larger than 16777216 bytes"]);
+}
+
+#[test]
 fn channels_are_those_of_the_net() {
     let mut manifest = manifest("bird", 1);
-    manifest.architecture = Architecture::FashionCnn;
+    manifest.artifacts = vec![Artifact::libtorch("model.safetensors", Architecture::FashionCnn)];
     manifest.input.size = 28;
     let error = manifest.to_yaml(Path::new("manifest.yaml")).unwrap_err().to_string();
     assert_says(&error, &["manifest.yaml", "channels must be 1", "is 3"]);
@@ -236,14 +431,15 @@ fn a_published_version_never_changes_and_a_failed_one_leaves_nothing() {
     let registry = house.registry();
     let weights = house.path("new");
     fs::write(&weights, b"other weights").unwrap();
-    let again = registry.publish(manifest("bird", 1), &weights).unwrap_err();
+    let again = publish(&registry, manifest("bird", 1), &weights).unwrap_err();
     assert!(matches!(again, RegistryError::VersionExists { .. }));
     assert!(registry.load("bird", &Select::Version(1)).is_ok());
 
-    assert!(registry.publish(manifest("bird", 2), &house.path("absent")).is_err());
+    assert!(publish(&registry, manifest("bird", 2), &house.path("absent")).is_err());
     let mut senseless = manifest("bird", 2);
     senseless.classes.labels.clear();
-    assert!(registry.publish(senseless, &weights).is_err());
+    assert!(publish(&registry, senseless, &weights).is_err());
+    assert!(registry.publish(manifest("bird", 2), &[]).is_err(), "its artifact is not among the files");
     assert_eq!(fs::read_dir(house.path("bird")).unwrap().count(), 1);
     assert!(registry.set_alias("bird", "production", 2).is_err());
     assert!(registry.set_alias("bird", "3", 1).is_err());

@@ -17,7 +17,7 @@ pub struct Announcement {
     pub model: String,
     /// The version.
     pub version: u32,
-    /// The digest of its weights, `sha256:` and 64 hexadecimal digits.
+    /// The digest of its manifest, which holds those of all its files: `sha256:` and 64 hexadecimal digits.
     pub digest: String,
     /// The net's architecture, as `efficientnet-lite0`.
     pub architecture: String,

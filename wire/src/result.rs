@@ -52,7 +52,7 @@ pub struct ModelId {
     pub name: String,
     /// Its version.
     pub version: u32,
-    /// The digest of its weights, `sha256:` and 64 hexadecimal digits.
+    /// The digest of its manifest, which holds those of all its files: `sha256:` and 64 hexadecimal digits.
     #[serde(deserialize_with = "codec::fields::text::deserialize")]
     pub digest: String,
 }

@@ -10,6 +10,7 @@ mod earlier;
 mod fetch;
 mod length;
 mod libtorch;
+mod openvino;
 mod policy;
 mod process;
 mod progress;
@@ -59,6 +60,8 @@ enum Task {
     Coverage,
     /// Formatting, dependency policy, length of files, clippy and documentation, warnings denied.
     Lint,
+    /// Fetch OpenVINO and make the files that it computes; the worker takes it from then on.
+    Openvino,
     /// Who may depend on whom.
     Policy,
     /// Bring docker-compose.yml up, ask it for two images, from the host and from a container, and take it down.
@@ -98,6 +101,7 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Audit => audit::run(&workspace),
         Task::Coverage => coverage::run(&workspace),
         Task::Lint => suite::lint(&workspace),
+        Task::Openvino => openvino::run(&workspace),
         Task::Policy => policy::check(&workspace),
         Task::ComposeTest => compose::run(&workspace),
         Task::Watch { line } => return watch::run(line),

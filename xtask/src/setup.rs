@@ -6,7 +6,7 @@ use std::fs::File;
 use anyhow::{Context, Result};
 
 use crate::{
-    libtorch,
+    libtorch, openvino,
     system::{self, Purpose},
     test_tools, weights,
     workspace::Workspace,
@@ -19,19 +19,22 @@ pub(crate) enum Part {
     System,
     /// libtorch for the CPU, in .deps/libtorch.
     Libtorch,
+    /// OpenVINO for the CPU, in .deps/openvino.
+    Openvino,
     /// The bird net's weights, in weights/bird/1.
     Weights,
     /// Apache Kafka's jars, in .deps/kafka (tests).
     Kafka,
     /// The jars of Spring for Apache Kafka, in .deps/spring (tests).
     Spring,
-    /// A Python with a Kafka client, in .deps/python (tests).
+    /// A Python with a Kafka client and what checks ONNX files, in .deps/python (tests).
     Python,
 }
 
 const DEMO: &[Part] = &[Part::System, Part::Libtorch, Part::Weights];
 const DATA: &[Part] = &[Part::System];
-const TEST: &[Part] = &[Part::System, Part::Libtorch, Part::Weights, Part::Kafka, Part::Spring, Part::Python];
+const TEST: &[Part] =
+    &[Part::System, Part::Libtorch, Part::Openvino, Part::Weights, Part::Kafka, Part::Spring, Part::Python];
 
 /// Makes what is missing of the parts named, or of all that the purpose needs.
 pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> Result<()> {
@@ -46,6 +49,7 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> 
         match part {
             Part::System => system::ensure(purpose),
             Part::Libtorch => libtorch::ensure(workspace),
+            Part::Openvino => openvino::ensure(workspace),
             Part::Weights => weights::ensure(workspace),
             Part::Kafka => test_tools::ensure_kafka(workspace),
             Part::Spring => test_tools::ensure_spring(workspace),

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    earlier, length, policy, process,
+    earlier, length, openvino, policy, process,
     progress::{seconds, step},
     setup,
     system::Purpose,
@@ -47,6 +47,7 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     lint_steps(workspace)?;
     // Programs and tests in one call: apart they would get different features of some dependencies, and be built twice.
     step("build", || cargo(workspace, &["build", "--locked", "--workspace", "--bins", "--tests"]))?;
+    openvino::export(workspace, &workspace.target().join("debug/model"))?;
     let report = report_path(workspace);
     forget(&report)?;
     let watched = watch::cargo_option(workspace)?;

@@ -1,5 +1,5 @@
 //! What only the tests need: the jars of Apache Kafka and of Spring (`.deps/kafka/libs`, `.deps/spring/libs`) and a Python with a
-//! Kafka client (`.deps/python`).
+//! Kafka client and what checks ONNX files (`.deps/python`).
 
 use std::{path::Path, process::Command};
 
@@ -57,17 +57,27 @@ pub(crate) fn ensure_python(workspace: &Workspace) -> Result<()> {
     let python = folder.join("bin/python");
     // A new Python of the system's breaks an environment that was made with the old one.
     if same(&stamp, &requirements)?
-        && process::succeeds(Command::new(&python).args(["-c", "import confluent_kafka"]))
+        && process::succeeds(
+            Command::new(&python).args(["-c", "import confluent_kafka, onnx, onnxruntime, openvino"]),
+        )
     {
         return Ok(());
     }
-    step("Python client for the tests", || {
+    step("Python for the tests: a download of 110 MB, once", || {
         // In place: an environment can't be moved.
         process::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
         let mut pip = Command::new(&python);
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"])
-            .arg("--requirement")
-            .arg(&requirements);
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--only-binary=:all:",
+            "--no-deps",
+        ])
+        .arg("--requirement")
+        .arg(&requirements);
         process::run(&mut pip)?;
         std::fs::copy(&requirements, &stamp)?;
         Ok(())

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use registry::Select;
 use serde::{Deserialize, Serialize};
 
+use crate::engines::Choice;
+
 /// What is served.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -13,13 +15,20 @@ pub struct Models {
     pub root: PathBuf,
     /// The model that a request without a name means.
     pub default: String,
+    /// Which engine computes those that name none themselves.
+    pub engine: Choice,
     /// What to serve; each model of the folder where it is empty.
     pub serve: Vec<Serve>,
 }
 
 impl Default for Models {
     fn default() -> Self {
-        Self { root: PathBuf::from("weights"), default: "fashion-mnist".to_owned(), serve: Vec::new() }
+        Self {
+            root: PathBuf::from("weights"),
+            default: "fashion-mnist".to_owned(),
+            engine: Choice::default(),
+            serve: Vec::new(),
+        }
     }
 }
 
@@ -32,6 +41,9 @@ pub struct Serve {
     /// A number, an alias, or `latest`.
     #[serde(default)]
     pub version: Version,
+    /// Which engine computes it; none is that of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Choice>,
 }
 
 /// [`Select`], as text or as a number.
@@ -75,5 +87,7 @@ mod tests {
         assert_eq!(read("{name: bird, version: 3}").unwrap(), Select::Version(3));
         assert_eq!(read("{name: bird, version: latest}").unwrap(), Select::Latest);
         assert!(read("{name: bird, version: ../x}").is_err());
+        assert!(read("{name: bird, engine: openvino}").is_ok());
+        assert!(read("{name: bird, engine: tensorrt}").is_err());
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use registry::{Registry, Select};
 use wire::{ErrorCode, ErrorReply};
 
-use crate::engines::Engines;
+use crate::engines::{Choice, Engines};
 use crate::served::{LoadError, NotLoaded, Served};
 
 /// All that are served, and those that would be if their files were whole.
@@ -132,24 +132,25 @@ impl Models {
         }
     }
 
-    /// Those of that section, from its folder: each file is checked against its digest, nothing is loaded yet. Of
+    /// Those of that section, from its folder: each file is there in its size, and is read and checked by [`Models::load`]. Of
     /// models that are not named but found there, those that are not whole are skipped: somebody may be copying them.
     ///
     /// # Errors
     /// [`ModelsError`] where one that is named is missing or damaged, or where none is left.
     pub(crate) fn open(config: &config::Models, engines: Engines) -> Result<Self, ModelsError> {
         let registry = Registry::open(&config.root)?;
-        let open = |name: &str, select: &Select| -> Result<Served, ModelsError> {
-            Ok(engines.open(registry.load(name, select)?)?)
+        let open = |name: &str, select: &Select, engine: Choice| -> Result<Served, ModelsError> {
+            Ok(engines.open(registry.load(name, select)?, engine)?)
         };
+        let general = config.engine;
         let (mut served, mut skipped) = (Vec::new(), Vec::new());
         for named in &config.serve {
-            served.push(open(&named.name, &named.version.0)?);
+            served.push(open(&named.name, &named.version.0, named.engine.unwrap_or(general))?);
         }
         if config.serve.is_empty() {
             for name in registry.models()? {
                 match found(&registry, &name).map_err(Into::into).and_then(|found| match found {
-                    Some(select) => open(&name, &select).map(Some),
+                    Some(select) => open(&name, &select, general).map(Some),
                     None => Ok(None),
                 }) {
                     Ok(found) => served.extend(found),

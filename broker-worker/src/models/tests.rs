@@ -71,6 +71,23 @@ fn a_half_copied_model_is_skipped_and_those_beside_it_are_served() {
 }
 
 #[test]
+fn weights_that_differ_in_one_byte_are_found_when_they_are_read_and_skipped() {
+    let dir = half_copied();
+    let path = dir.path().join("half/1/model.safetensors");
+    let mut weights = std::fs::read(dir.path().join("fashion-mnist/1/model.safetensors")).unwrap();
+    *weights.last_mut().unwrap() ^= 1;
+    std::fs::write(path, weights).unwrap();
+    let config = config::Models { root: dir.path().to_owned(), ..config::Models::default() };
+    let models = open(&config).unwrap().load().unwrap();
+    assert_eq!(models.list(), "fashion-mnist 1");
+    let reason = &models.skipped()[0].reason;
+    assert!(
+        reason.starts_with("half is not served: half 1 can't be loaded: ") && reason.contains("tampered"),
+        "{reason}"
+    );
+}
+
+#[test]
 fn a_damaged_model_that_is_named_or_alone_is_fatal() {
     let dir = half_copied();
     let serve = serde_yaml::from_str("[{name: fashion-mnist}, {name: half}]").unwrap();

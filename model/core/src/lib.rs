@@ -11,6 +11,7 @@
 //! - [`preprocess`]: that image to the pixels that a version's manifest asks for; `background` is its rule for things on a plain
 //!   background, `cutout` for things on a transparent one.
 //! - [`engine`]: what a net is to everybody else.
+//! - [`normalise`]: what the engines do alike: pixels to a net's numbers, its numbers to outputs.
 //! - [`scores`]: its answer; [`scorer`] makes it of the outputs.
 //! - [`LargePiecesMapped`]: the allocator of the programs, so that a decoded photograph leaves nothing behind.
 
@@ -19,6 +20,7 @@ mod cutout;
 pub mod decode;
 pub mod engine;
 mod large;
+pub mod normalise;
 mod pixels;
 pub mod preprocess;
 pub mod scorer;

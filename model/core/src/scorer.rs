@@ -22,7 +22,7 @@ impl Scorer {
     /// For images that were made the net's input by `fit`.
     #[must_use]
     pub fn of(classes: Classes, fit: Fit) -> Self {
-        let knows_nothing = fit == Fit::TrimAndPad && classes.none.is_some();
+        let knows_nothing = fit == Fit::TrimAndPad && classes.reject.is_some();
         Self { classes, knows_nothing }
     }
 
@@ -39,7 +39,7 @@ impl Scorer {
     #[must_use]
     pub fn scores(&self, pixels: &Pixels, logits: Vec<f32>) -> Scores {
         let nothing = self.knows_nothing && pixels.data.iter().all(|&value| value == 0);
-        if nothing { Scores::new(vec![0.0; logits.len()]) } else { Scores::softmax(logits) }
+        if nothing { Scores::new(vec![0.0; logits.len()]) } else { Scores::calibrated(logits, &self.classes) }
     }
 
     /// The `k` most likely answers to an image, the likeliest first, of the net's outputs for it.
@@ -51,14 +51,14 @@ impl Scorer {
 
 #[cfg(test)]
 mod tests {
-    use registry::{Class, NoneOfThese};
+    use registry::{Class, Reject};
 
     use super::*;
 
-    fn shoes(none: Option<&str>) -> Classes {
+    fn shoes(reject: Option<&str>) -> Classes {
         let labels = vec![Class { index: 0, label: "shoe".into() }];
-        let none = none.map(|label| NoneOfThese { label: label.into(), threshold: 0.5 });
-        Classes { outputs: 1, labels, none }
+        let reject = reject.map(|label| Reject { label: label.into(), threshold: 0.5 });
+        Classes { outputs: 1, labels, reject, calibration: None }
     }
 
     fn first(fit: Fit, none: Option<&str>, value: u8) -> String {

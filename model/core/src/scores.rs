@@ -38,6 +38,16 @@ impl Scores {
         Self(logits)
     }
 
+    /// What the net's outputs mean for these classes: [`softmax`](Self::softmax), after the outputs are divided by the temperature
+    /// of `classes.calibration`.
+    #[must_use]
+    pub fn calibrated(mut logits: Vec<f32>, classes: &Classes) -> Self {
+        if let Some(calibration) = classes.calibration {
+            logits.iter_mut().for_each(|value| *value /= calibration.temperature);
+        }
+        Self::softmax(logits)
+    }
+
     /// The probability of each output.
     #[must_use]
     pub fn probabilities(&self) -> &[f32] {
@@ -45,7 +55,7 @@ impl Scores {
     }
 
     /// The `k` most likely classes, the likeliest first. Where their probabilities sum to less than the threshold of
-    /// `classes.none`, that answer comes first, with the rest of the probability.
+    /// `classes.reject`, that answer comes first, with the rest of the probability.
     #[must_use]
     pub fn top_k(&self, classes: &Classes, k: usize) -> Vec<Prediction> {
         let probability = |index: u32| self.0.get(index as usize).copied().unwrap_or(0.0);
@@ -54,9 +64,9 @@ impl Scores {
         let mass: f32 = ranked.iter().map(|(_, probability)| probability).sum();
         ranked.sort_by(|(a, p), (b, q)| q.total_cmp(p).then(a.index.cmp(&b.index)));
 
-        let none = classes.none.as_ref().filter(|none| mass < none.threshold);
-        let none = none.map(|none| Prediction {
-            label: none.label.clone(),
+        let reject = classes.reject.as_ref().filter(|reject| mass < reject.threshold);
+        let reject = reject.map(|reject| Prediction {
+            label: reject.label.clone(),
             index: None,
             probability: (1.0 - mass).clamp(0.0, 1.0),
         });
@@ -65,20 +75,21 @@ impl Scores {
             index: Some(class.index),
             probability,
         });
-        none.into_iter().chain(named).take(k).collect()
+        reject.into_iter().chain(named).take(k).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use registry::{Class, NoneOfThese};
+    use registry::{Calibration, Class, Reject};
 
     fn birds() -> Classes {
         Classes {
             outputs: 4,
             labels: vec![Class { index: 1, label: "hen".into() }, Class { index: 3, label: "macaw".into() }],
-            none: Some(NoneOfThese { label: "not a bird".into(), threshold: 0.2 }),
+            reject: Some(Reject { label: "not a bird".into(), threshold: 0.2 }),
+            calibration: None,
         }
     }
 
@@ -112,6 +123,14 @@ mod tests {
         // Far beyond what e to the power of it would hold.
         assert_eq!(Scores::softmax(vec![0.0, 1e4]).probabilities(), [0.0, 1.0]);
         assert!(Scores::softmax(vec![]).probabilities().is_empty());
+    }
+
+    #[test]
+    fn a_temperature_makes_answers_less_sure_and_changes_no_order() {
+        let logits = vec![1.0, 2.0, 3.0];
+        assert_eq!(Scores::calibrated(logits.clone(), &birds()), Scores::softmax(logits.clone()));
+        let classes = Classes { calibration: Some(Calibration { temperature: 2.0 }), ..birds() };
+        assert_eq!(Scores::calibrated(logits, &classes), Scores::softmax(vec![0.5, 1.0, 1.5]));
     }
 
     #[test]

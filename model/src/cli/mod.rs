@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and which file answers it.
 
 mod evaluate;
+mod export;
 mod output;
 mod predict;
 mod progress;
@@ -40,6 +41,8 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     /// Name what images show.
     Predict(predict::Predict),
+    /// Write a model version's net as a file for other engines.
+    Export(export::Export),
     /// Print the completion script of a shell.
     Completions {
         /// The shell.
@@ -87,6 +90,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Train(train) => train.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
         Command::Predict(predict) => predict.run(),
+        Command::Export(export) => export.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "model", &mut script);
@@ -120,6 +124,7 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
 pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
     let usage = error.chain().any(|cause| {
         cause.is::<ConfigError>()
+            || cause.is::<export::NoPlace>()
             || matches!(cause.downcast_ref(), Some(ModelError::NoCuda))
             || matches!(
                 cause.downcast_ref(),

@@ -8,6 +8,7 @@ use tch::{TchError, Tensor};
 
 use super::Net;
 use super::layers::{Activation, ConvBn, ConvBnConfig, Linear, Padding, conv_bn, global_average, linear};
+use crate::onnx::{Graph, Op, Value};
 
 /// One stage of the net: `(repeats, kernel, stride, expansion, c_in, c_out)`.
 type Stage = (usize, i64, i64, i64, i64, i64);
@@ -112,6 +113,18 @@ impl Block {
     }
 }
 
+impl Block {
+    fn export(&self, graph: &mut Graph, xs: &Value) -> Result<Value, TchError> {
+        let wide = match &self.expand {
+            Some(expand) => expand.export(graph, xs)?,
+            None => xs.clone(),
+        };
+        let wide = self.depthwise.export(graph, &wide)?;
+        let ys = self.project.export(graph, &wide)?;
+        Ok(if self.residual { graph.add(&ys, Op::Add(xs)) } else { ys })
+    }
+}
+
 impl Net for EfficientNetLite {
     fn forward_t(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
         // Turning is done once, and not undone: the mean over each channel does not mind.
@@ -130,6 +143,16 @@ impl Net for EfficientNetLite {
         self.head.fuse()?;
         self.turned = true;
         Ok(())
+    }
+
+    fn export(&self, graph: &mut Graph, images: &Value) -> Result<Value, TchError> {
+        let mut xs = self.stem.export(graph, images)?;
+        for block in &self.blocks {
+            xs = block.export(graph, &xs)?;
+        }
+        let features = self.head.export(graph, &xs)?;
+        let features = graph.add(&features, Op::GlobalAverage);
+        self.fc.export(graph, &features)
     }
 
     fn share(&self) -> Box<dyn Net> {

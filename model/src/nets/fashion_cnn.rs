@@ -8,6 +8,7 @@ use super::Net;
 use super::layers::{
     Activation, ConvBn, ConvBnConfig, Linear, LinearBn, Padding, conv_bn, linear, linear_bn,
 };
+use crate::onnx::{Graph, Op, Value};
 
 /// The side of the square input, in pixels.
 pub const SIZE: i64 = 28;
@@ -55,6 +56,19 @@ impl Net for FashionCnn {
     fn fuse(&mut self) -> Result<(), TchError> {
         self.convs.iter_mut().try_for_each(ConvBn::fuse)?;
         self.hidden.fuse()
+    }
+
+    fn export(&self, graph: &mut Graph, images: &Value) -> Result<Value, TchError> {
+        let mut xs = images.clone();
+        for (conv, place) in self.convs.iter().zip(1..) {
+            xs = conv.export(graph, &xs)?;
+            if place % 2 == 0 {
+                xs = graph.add(&xs, Op::MaxPool { side: 2, stride: 2 });
+            }
+        }
+        let flat = graph.add(&xs, Op::Flatten);
+        let hidden = self.hidden.export(graph, &flat)?;
+        self.output.export(graph, &hidden)
     }
 
     fn share(&self) -> Box<dyn Net> {

@@ -8,6 +8,7 @@ use tch::{TchError, Tensor};
 
 use super::Net;
 use super::layers::{ConvBn, ConvBnConfig, Linear, Padding, conv_bn, global_average, linear};
+use crate::onnx::{Graph, Op, Value};
 
 /// Inception v3: images of `[n, 3, 299, 299]`.
 #[derive(Clone, Debug)]
@@ -187,6 +188,8 @@ fn inception_e(p: &Path, c_in: i64) -> Layer {
     ])
 }
 
+const MAX_POOL: Op<'static> = Op::MaxPool { side: 3, stride: 2 };
+
 fn max_pool(xs: &Tensor) -> Result<Tensor, TchError> {
     xs.f_max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], false)
 }
@@ -224,6 +227,28 @@ impl Branch {
     }
 }
 
+impl Branch {
+    fn export(&self, graph: &mut Graph, xs: &Value, outputs: &mut Vec<Value>) -> Result<(), TchError> {
+        match self {
+            Self::Chain(pool, convs) => {
+                let xs = match pool {
+                    Pool::None => xs.clone(),
+                    Pool::Average => graph.add(xs, Op::AveragePool),
+                    Pool::Max => graph.add(xs, MAX_POOL),
+                };
+                outputs.push(convs.iter().try_fold(xs, |xs, conv| conv.export(graph, &xs))?);
+            }
+            Self::Fork(convs, both) => {
+                let xs = convs.iter().try_fold(xs.clone(), |xs, conv| conv.export(graph, &xs))?;
+                for conv in both.iter() {
+                    outputs.push(conv.export(graph, &xs)?);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Net for InceptionV3 {
     fn forward_t(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
         let mut xs = images.shallow_clone();
@@ -249,6 +274,26 @@ impl Net for InceptionV3 {
             Layer::MaxPool => Ok(()),
             Layer::Mixed(branches) => branches.iter_mut().try_for_each(Branch::fuse),
         })
+    }
+
+    fn export(&self, graph: &mut Graph, images: &Value) -> Result<Value, TchError> {
+        let mut xs = images.clone();
+        for layer in &self.layers {
+            xs = match layer {
+                Layer::Conv(conv) => conv.export(graph, &xs)?,
+                Layer::MaxPool => graph.add(&xs, MAX_POOL),
+                Layer::Mixed(branches) => {
+                    let mut outputs = Vec::new();
+                    for branch in branches {
+                        branch.export(graph, &xs, &mut outputs)?;
+                    }
+                    let first = outputs.remove(0);
+                    graph.add(&first, Op::Concat(&outputs))
+                }
+            };
+        }
+        let features = graph.add(&xs, Op::GlobalAverage);
+        self.fc.export(graph, &features)
     }
 
     fn share(&self) -> Box<dyn Net> {

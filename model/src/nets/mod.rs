@@ -12,6 +12,7 @@ use tch::nn::Path;
 use tch::{TchError, Tensor};
 
 use crate::ModelError;
+use crate::onnx::{Graph, Value};
 
 /// A classifier of images.
 pub trait Net: fmt::Debug + Send {
@@ -28,12 +29,35 @@ pub trait Net: fmt::Debug + Send {
     /// If libtorch runs out of memory.
     fn fuse(&mut self) -> Result<(), TchError>;
 
+    /// Adds the net, which is not fused, to a graph: from normalised images to logits.
+    ///
+    /// # Errors
+    /// If it is fused, or libtorch runs out of memory.
+    fn export(&self, graph: &mut Graph, images: &Value) -> Result<Value, TchError>;
+
     /// One more of this net, on the same weights in memory.
     fn share(&self) -> Box<dyn Net>;
 
     /// How many images go through the net at once. A larger batch is cut into micro-batches: its activations would not stay in the
     /// processor's cache, and would need that much more memory.
     fn micro_batch_size(&self) -> usize;
+}
+
+/// The name of the tensor with one number for each output of that architecture.
+///
+/// # Errors
+/// If this build has no such net.
+pub fn output_bias(architecture: Architecture) -> Result<&'static str, ModelError> {
+    match architecture {
+        Architecture::EfficientnetLite0 => Ok("_fc.bias"),
+        Architecture::InceptionV3 => Ok("fc.bias"),
+        Architecture::FashionCnn => Ok("fc2.bias"),
+        other => Err(unsupported(other)),
+    }
+}
+
+fn unsupported(architecture: Architecture) -> ModelError {
+    ModelError::Unsupported { what: format!("the architecture {architecture:?}") }
 }
 
 /// The net of that architecture with fresh variables under `root`.
@@ -45,6 +69,6 @@ pub fn build(architecture: Architecture, root: &Path, outputs: i64) -> Result<Bo
         Architecture::EfficientnetLite0 => Ok(Box::new(efficientnet_lite::lite0(root, outputs))),
         Architecture::InceptionV3 => Ok(Box::new(inception_v3::inception_v3(root, outputs))),
         Architecture::FashionCnn => Ok(Box::new(fashion_cnn::fashion_cnn(root, outputs, 0.0))),
-        other => Err(ModelError::Unsupported { what: format!("the architecture {other:?}") }),
+        other => Err(unsupported(other)),
     }
 }

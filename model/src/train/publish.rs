@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use registry::manifest::WEIGHTS_FILE;
 use registry::{
-    Architecture, Class, Classes, FileEntry, Fit, Input, Interpolation, Manifest, Metric, ModelVersion,
-    NoneOfThese, Polarity, Registry,
+    Architecture, Artifact, Class, Classes, Content, FileEntry, Fit, Input, Interpolation, Manifest, Metric,
+    ModelVersion, Polarity, Registry, Reject, Schema,
 };
 
 use super::checkpoint::write_tensors;
@@ -16,6 +17,9 @@ use crate::evaluate::{self, Evaluation, evaluate};
 use crate::nets::fashion_cnn::SIZE;
 use crate::variants::Variant;
 use crate::{Device, Predictor};
+
+/// The net that is trained.
+const ARCHITECTURE: Architecture = Architecture::FashionCnn;
 
 /// Where a version is to stand: `<root>/<model>/<version>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,17 +77,18 @@ pub fn publish(
     force: bool,
 ) -> Result<(ModelVersion, Evaluation), TrainError> {
     write_tensors(staging, output.best.iter().map(|(name, tensor)| (name.clone(), tensor)), None)?;
-    let mut manifest = manifest(config, output, place.version, FileEntry::of(staging)?);
+    let content = Content::unchecked(staging)?;
+    let mut manifest = manifest(config, output, place.version, FileEntry::of_bytes(&content.bytes));
     // Measured by the predictor that will serve it, from the file that will be shipped.
-    let draft =
-        ModelVersion { manifest: manifest.clone(), weights: staging.to_owned(), digest: String::new() };
-    let predictor = Predictor::load(&draft, Device::Cpu)?;
+    let predictor = Predictor::from_weights(&manifest, ARCHITECTURE, &content, Device::Cpu)?;
+    drop(content);
     // Training computes on all cores within an operation.
     let how = evaluate::Options { variant: Variant::Raw, seed: 0, instances: 1 };
     let evaluation = evaluate(&predictor, &manifest, test, &how, &mut |_| {})?;
     manifest.metrics = vec![Metric {
         name: "accuracy".into(),
         value: evaluation.accuracy,
+        artifact: None,
         data: format!("the {} test images (t10k) of {}", evaluation.images, config.origin),
         command: format!("model evaluate --model {} --model-version {}", config.model, place.version),
     }];
@@ -101,7 +106,7 @@ pub fn publish(
     if replacing {
         std::fs::rename(&folder, &replaced).map_err(write(&folder))?;
     }
-    match registry.publish(manifest, staging) {
+    match registry.publish(manifest, &[(WEIGHTS_FILE, staging)]) {
         Ok(version) => {
             if replacing {
                 std::fs::remove_dir_all(&replaced).map_err(write(&replaced))?;
@@ -122,14 +127,16 @@ fn manifest(config: &TrainConfig, output: &TrainOutput, version: u32, weights: F
     let best = output.epochs.iter().rev().find(|epoch| epoch.best).map_or(0, |epoch| epoch.epoch);
     let labels = config.labels.iter().zip(0..).map(|(label, index)| Class { index, label: label.clone() });
     Manifest {
+        schema: Schema,
         name: config.model.clone(),
         version,
-        architecture: Architecture::FashionCnn,
+        artifacts: vec![Artifact::libtorch(WEIGHTS_FILE, ARCHITECTURE)],
         classes: Classes {
             outputs: config.labels.len() as u32,
             labels: labels.collect(),
             // The probabilities always sum to 1, but for an image in which there is nothing.
-            none: Some(NoneOfThese { label: "nothing".into(), threshold: 0.5 }),
+            reject: Some(Reject { label: "nothing".into(), threshold: 0.5 }),
+            calibration: None,
         },
         input: Input {
             size: SIZE as u32,
@@ -142,12 +149,14 @@ fn manifest(config: &TrainConfig, output: &TrainOutput, version: u32, weights: F
             std: vec![(config.normalize.std * 255.0) as f32],
         },
         metrics: Vec::new(),
+        parents: Vec::new(),
+        data: Vec::new(),
         license: config.license.clone(),
         origin: format!(
             "{}; trained by `model train` with seed {}, the weights of epoch {best} of {}",
             config.origin, config.seed, config.epochs
         ),
-        files: BTreeMap::from([("model.safetensors".to_owned(), weights)]),
+        files: BTreeMap::from([(WEIGHTS_FILE.to_owned(), weights)]),
     }
 }
 

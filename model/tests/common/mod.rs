@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use model_core::Pixels;
-use registry::{Architecture, Registry};
+use registry::{Architecture, Artifact, Registry, Schema};
 use registry::{Class, Classes, FileEntry, Fit, Input, Interpolation, Manifest, ModelVersion, Polarity};
 
 #[path = "../../core/tests/pictures/mod.rs"]
@@ -87,13 +87,15 @@ pub(crate) fn made_up(name: &str, shape: &[usize]) -> Vec<f32> {
 /// Inception v3 with the weights of the reference script, written into `folder` and published there.
 pub(crate) fn inception(folder: &Path) -> ModelVersion {
     let manifest = Manifest {
+        schema: Schema,
         name: "inception".into(),
         version: 1,
-        architecture: Architecture::InceptionV3,
+        artifacts: vec![Artifact::libtorch("model.safetensors", Architecture::InceptionV3)],
         classes: Classes {
             outputs: 1000,
             labels: vec![Class { index: 88, label: "macaw".into() }],
-            none: None,
+            reject: None,
+            calibration: None,
         },
         input: Input {
             size: 299,
@@ -106,6 +108,8 @@ pub(crate) fn inception(folder: &Path) -> ModelVersion {
             std: vec![127.5; 3],
         },
         metrics: vec![],
+        parents: vec![],
+        data: vec![],
         license: "CC0-1.0".into(),
         origin: "made up".into(),
         files: [("model.safetensors".to_owned(), FileEntry { size: 0, sha256: "0".repeat(64) })].into(),
@@ -123,5 +127,5 @@ pub(crate) fn inception(folder: &Path) -> ModelVersion {
     tensors.push(("Mixed_5b.branch1x1.bn.num_batches_tracked".into(), tch::Tensor::from(7_i64)));
     let file = folder.join("made-up.safetensors");
     tch::Tensor::write_safetensors(&tensors, &file).unwrap();
-    Registry::open(folder).unwrap().publish(manifest, &file).unwrap()
+    Registry::open(folder).unwrap().publish(manifest, &[("model.safetensors", &file)]).unwrap()
 }

@@ -3,7 +3,9 @@
 
 use model_core::Preprocessor;
 use mozjpeg::{ColorSpace, Compress};
-use registry::{Architecture, Class, Classes, FileEntry, Fit, Input, Interpolation, Manifest, Polarity};
+use registry::{
+    Architecture, Artifact, Class, Classes, FileEntry, Fit, Input, Interpolation, Manifest, Polarity, Schema,
+};
 
 /// A JPEG to be made: a landscape of soft colours with fine detail in it.
 #[derive(Clone, Copy, Debug)]
@@ -78,12 +80,20 @@ fn exif(orientation: u8) -> Vec<u8> {
 /// What prepares images as a manifest with that input asks.
 pub(crate) fn preprocessor(input: Input) -> Preprocessor {
     let manifest = Manifest {
+        schema: Schema,
         name: "test".into(),
         version: 1,
-        architecture: Architecture::FashionCnn,
-        classes: Classes { outputs: 1, labels: vec![Class { index: 0, label: "thing".into() }], none: None },
+        artifacts: vec![Artifact::libtorch("model.safetensors", Architecture::FashionCnn)],
+        classes: Classes {
+            outputs: 1,
+            labels: vec![Class { index: 0, label: "thing".into() }],
+            reject: None,
+            calibration: None,
+        },
         input,
         metrics: vec![],
+        parents: vec![],
+        data: vec![],
         license: "CC0-1.0".into(),
         origin: "made up".into(),
         files: [("model.safetensors".to_owned(), FileEntry { size: 0, sha256: "0".repeat(64) })].into(),

@@ -54,7 +54,7 @@ impl Default for ConvBnConfig {
 pub struct ConvBn {
     pub(super) weight: Weights,
     pub(super) norm: BatchNorm,
-    config: ConvBnConfig,
+    pub(super) config: ConvBnConfig,
     /// Whether oneDNN is called by name, see [`fuse`](Self::fuse).
     pub(super) onednn: bool,
 }

@@ -9,8 +9,8 @@ use super::{Activation, ConvBnConfig, Weights, activate};
 /// A fully connected layer with bias; its variables are `<path>.weight` (`[c_out, c_in]`) and `<path>.bias`.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Weights,
-    bias: Weights,
+    pub(super) weight: Weights,
+    pub(super) bias: Weights,
 }
 
 /// A [`Linear`] of that path.
@@ -36,9 +36,9 @@ impl Linear {
 /// A fully connected layer without bias, batch normalisation and an activation; [`fuse`](Self::fuse) makes it one layer.
 #[derive(Clone, Debug)]
 pub struct LinearBn {
-    weight: Weights,
-    norm: BatchNorm,
-    activation: Activation,
+    pub(super) weight: Weights,
+    pub(super) norm: BatchNorm,
+    pub(super) activation: Activation,
 }
 
 /// A [`LinearBn`] whose variables are `<linear>.weight` (`[c_out, c_in]`) and those of `<bn>`, as in [`super::conv_bn`]. PyTorch's eps and

@@ -3,6 +3,7 @@
 
 mod batch_norm;
 mod conv;
+mod export;
 mod linear;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,92 @@
+//! `model export`: a version's net as a file for other engines.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, ValueEnum};
+use model::onnx;
+use registry::{Artifact, EngineKind, FileEntry, Registry, Select};
+use serde::Serialize;
+
+use super::output::{json, line};
+
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// The model's name.
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// Its version: a number, an alias, or `latest`.
+    #[arg(default_value = "production", value_name = "VERSION")]
+    version: Select,
+    /// What to write.
+    #[arg(long, env = "MLAAS_FORMAT", value_enum)]
+    format: Format,
+    /// The file to write [default: the one that the version's manifest lists, held to its digest].
+    #[arg(long, env = "MLAAS_OUTPUT", value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The folder of model versions.
+    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER")]
+    weights: PathBuf,
+    /// Print one JSON object.
+    #[arg(long, env = "MLAAS_JSON", value_parser = FalseyValueParser::new())]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// ONNX: what OpenVINO, ONNX Runtime and others compute.
+    Onnx,
+}
+
+/// Nobody says where the file should go.
+#[derive(Debug, thiserror::Error)]
+#[error("{model} version {version} lists no {format} file of its own: say where to write one with --output")]
+pub(super) struct NoPlace {
+    model: String,
+    version: u32,
+    format: &'static str,
+}
+
+enum Place<'a> {
+    File(&'a PathBuf),
+    Listed(&'a Artifact),
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    file: &'a Path,
+    size: u64,
+    sha256: &'a str,
+}
+
+impl Export {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let version = Registry::open(&self.weights)?.load(&self.model, &self.version)?;
+        let Format::Onnx = self.format;
+        // Before the work, not after.
+        let place = match (&self.output, version.manifest.artifact(EngineKind::Openvino)) {
+            (Some(output), _) => Place::File(output),
+            (None, Some(artifact)) => Place::Listed(artifact),
+            (None, None) => {
+                let (model, version) = (self.model, version.manifest.version);
+                return Err(NoPlace { model, version, format: "ONNX" }.into());
+            }
+        };
+        let bytes = onnx::export(&version)?;
+        let entry = FileEntry::of_bytes(&bytes);
+        let file = match place {
+            Place::File(output) => {
+                registry::write_whole(output, &bytes)?;
+                output.clone()
+            }
+            Place::Listed(artifact) => version.put(artifact, &bytes)?,
+        };
+        if self.json {
+            json(&Written { file: &file, size: entry.size, sha256: &entry.sha256 })?;
+        } else {
+            line(&format!("{}: {} bytes, {}", file.display(), entry.size, entry.digest()))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,123 @@
+//! A file's bytes, read once: what is hashed is what is computed with, whatever becomes of the file meanwhile.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::{FileEntry, RegistryError};
+
+/// A file's bytes, and where they came from.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// The file; for messages, not for reading it again.
+    pub path: PathBuf,
+    /// What it held.
+    pub bytes: Vec<u8>,
+}
+
+impl Content {
+    /// The file at `path`, of any content. For files that no manifest describes yet.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn unchecked(path: &Path) -> Result<Self, RegistryError> {
+        let bytes = std::fs::read(path).map_err(RegistryError::io("read", path))?;
+        Ok(Self { path: path.to_owned(), bytes })
+    }
+
+    /// The file at `path`, which is the one described. Never takes more memory than `entry` says.
+    ///
+    /// # Errors
+    /// Missing, truncated or tampered, each its own variant.
+    pub(crate) fn checked(path: &Path, entry: &FileEntry) -> Result<Self, RegistryError> {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(RegistryError::MissingFile { path: path.into() });
+            }
+            Err(error) => return Err(RegistryError::io("open", path)(error)),
+        };
+        let metadata = file.metadata().map_err(RegistryError::io("read", path))?;
+        entry.check_size(path, &metadata)?;
+        // The length is the file's own by now, so a manifest cannot ask for memory that no file fills.
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        file.by_ref()
+            .take(entry.size + 1)
+            .read_to_end(&mut bytes)
+            .map_err(RegistryError::io("read", path))?;
+        let found = FileEntry::of_bytes(&bytes);
+        if found.size < entry.size {
+            return Err(truncated(path, entry, found.size));
+        }
+        if found != *entry {
+            return Err(tampered(path, found.digest(), entry.digest()));
+        }
+        Ok(Self { path: path.to_owned(), bytes })
+    }
+}
+
+impl FileEntry {
+    /// The entry that describes the file at `path` as it is now.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn of(path: &Path) -> Result<Self, RegistryError> {
+        let mut file = File::open(path).map_err(RegistryError::io("open", path))?;
+        let (size, sha256) = hash(&mut file).map_err(RegistryError::io("read", path))?;
+        Ok(Self { size, sha256 })
+    }
+
+    /// The entry that describes these bytes.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self { size: bytes.len() as u64, sha256: sha256(bytes) }
+    }
+
+    /// Checks that the file at `path` can be the one described, by what a look at it shows.
+    pub(crate) fn check_size(&self, path: &Path, found: &Metadata) -> Result<(), RegistryError> {
+        if !found.is_file() {
+            return Err(RegistryError::MissingFile { path: path.into() });
+        }
+        let size = found.len();
+        if size < self.size {
+            return Err(truncated(path, self, size));
+        }
+        if size > self.size {
+            return Err(tampered(path, format!("{size} bytes"), format!("{} bytes", self.size)));
+        }
+        Ok(())
+    }
+}
+
+fn truncated(path: &Path, entry: &FileEntry, found: u64) -> RegistryError {
+    RegistryError::TruncatedFile { path: path.into(), expected: entry.size, found }
+}
+
+fn tampered(path: &Path, found: String, expected: String) -> RegistryError {
+    RegistryError::TamperedFile { path: path.into(), expected, found }
+}
+
+/// SHA-256 in lower-case hexadecimal digits.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
+/// Length and SHA-256 of all that `reader` gives, in constant memory.
+fn hash(reader: &mut impl Read) -> io::Result<(u64, String)> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    let mut size = 0;
+    loop {
+        let read = match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        size += read as u64;
+        hasher.update(&buffer[..read]);
+    }
+    Ok((size, format!("{:x}", hasher.finalize())))
+}

@@ -1,0 +1,156 @@
+//! OpenVINO for the CPU, cut out of its wheel: `.deps/openvino`, where the worker finds it. And the ONNX files that it computes, which
+//! `model export` makes of the weights.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    fetch::{self, Wheel},
+    process,
+    progress::step,
+    setup::{self, Part},
+    system::Purpose,
+    workspace::Workspace,
+};
+
+const VERSION: &str = "2026.4.1";
+
+const WHEEL: Wheel = Wheel {
+    requirement: "openvino==2026.4.1",
+    file: "openvino-2026.4.1-22982-cp311-cp311-manylinux_2_28_x86_64.whl",
+    platform: "manylinux_2_28_x86_64",
+    sha256: "2d22b1da03f7caf74df30e9f6417d0ab2f637e4a38e08e1dcd294d2c37407aaf",
+};
+
+/// What reads ONNX and computes on a CPU; the wheel's other 70 MB are for other formats and devices.
+const LIBRARIES: [&str; 5] = [
+    "libopenvino.so.2641",
+    "libopenvino_c.so.2641",
+    "libopenvino_intel_cpu_plugin.so",
+    "libopenvino_onnx_frontend.so.2641",
+    "libtbb.so.12",
+];
+
+/// The versions that ship without the ONNX file that their manifest lists.
+const MODELS: [&str; 2] = ["bird", "fashion-mnist"];
+
+/// `make openvino`: the library, and the files for it.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    setup::ensure(workspace, Purpose::Demo, &[])?;
+    setup::ensure(workspace, Purpose::Demo, &[Part::Openvino])?;
+    step("build in release (some minutes the first time)", || {
+        process::run(process::cargo(workspace.root()).args([
+            "build",
+            "--locked",
+            "--release",
+            "--bins",
+            "--package=model",
+            "--package=broker-worker",
+            "--package=client",
+            "--package=e2e",
+        ]))
+    })?;
+    export(workspace, &workspace.target().join("release/model"))
+}
+
+/// Makes the ONNX files that are not there, by the program `model`.
+pub(crate) fn export(workspace: &Workspace, program: &Path) -> Result<()> {
+    for name in MODELS {
+        step(&format!("{name} as ONNX"), || {
+            let mut model = Command::new(program);
+            // Where the manifest lists it, and nowhere else.
+            model.env_remove("MLAAS_OUTPUT").env_remove("MLAAS_WEIGHTS");
+            model.args(["export", name, "1", "--format", "onnx"]).current_dir(workspace.root());
+            process::run(&mut model)
+        })?;
+    }
+    Ok(())
+}
+
+/// Fetches the library unless it is there.
+pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
+    let folder = workspace.deps().join("openvino");
+    if is_whole(&folder) {
+        return Ok(());
+    }
+    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        bail!("OpenVINO can be fetched for x86-64 Linux only: name the folder of one in MLAAS_OPENVINO");
+    }
+    step(&format!("OpenVINO {VERSION}: a download of 59 MB, once"), || {
+        let wheel = fetch::wheel(workspace, &WHEEL)?;
+        let scratch = workspace.scratch("openvino")?;
+        fetch::unpack(&wheel, &scratch, place)?;
+        std::fs::write(scratch.join("version"), format!("{VERSION}\n"))?;
+        if !is_whole(&scratch) {
+            bail!("the wheel of OpenVINO {VERSION} lacks a file; {} shows what came", scratch.display());
+        }
+        workspace.publish(&scratch, &folder)?;
+        fetch::forget(&wheel)
+    })
+}
+
+fn is_whole(folder: &Path) -> bool {
+    let version = std::fs::read_to_string(folder.join("version")).unwrap_or_default();
+    version.trim() == VERSION && LIBRARIES.iter().all(|name| folder.join("lib").join(name).is_file())
+}
+
+/// Where a member of the wheel goes, if it is wanted.
+fn place(member: &str) -> Option<PathBuf> {
+    let (folder, name) = member.rsplit_once('/')?;
+    match folder {
+        "openvino/libs" if LIBRARIES.contains(&name) => Some(Path::new("lib").join(name)),
+        _ if folder.starts_with("openvino-") && folder.contains(".dist-info/licenses") => {
+            Some(Path::new("licenses/openvino").join(name))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_computes_and_its_licences_are_taken_and_nothing_else() {
+        assert_eq!(place("openvino/libs/libtbb.so.12"), Some("lib/libtbb.so.12".into()));
+        let licences = "openvino-2026.4.1.dist-info/licenses";
+        assert_eq!(place(&format!("{licences}/LICENSE")), Some("licenses/openvino/LICENSE".into()));
+        let third = format!("{licences}/licensing/onednn_third-party-programs.txt");
+        assert_eq!(place(&third), Some("licenses/openvino/onednn_third-party-programs.txt".into()));
+        for member in
+            ["openvino/libs/libopenvino_intel_gpu_plugin.so", "openvino/__init__.py", "../libtbb.so.12"]
+        {
+            assert_eq!(place(member), None, "{member}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_another_version_is_fetched_again() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("lib")).unwrap();
+        for name in LIBRARIES {
+            std::fs::write(folder.path().join("lib").join(name), "").unwrap();
+        }
+        assert!(!is_whole(folder.path()));
+        std::fs::write(folder.path().join("version"), "2026.4.1\n").unwrap();
+        assert!(is_whole(folder.path()));
+        std::fs::remove_file(folder.path().join("lib/libtbb.so.12")).unwrap();
+        assert!(!is_whole(folder.path()));
+    }
+
+    #[test]
+    fn each_manifest_lists_an_onnx_file_and_how_to_get_it() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        for name in MODELS {
+            let manifest =
+                std::fs::read_to_string(root.join(format!("weights/{name}/1/manifest.yaml"))).unwrap();
+            for line in ["engine: openvino", "file: model.onnx", "fetch: make openvino"] {
+                assert!(manifest.contains(line), "weights/{name}/1/manifest.yaml does not say {line:?}");
+            }
+        }
+    }
+}
