@@ -1,7 +1,7 @@
 //! The second engine: a net as an ONNX file, computed on the processor by OpenVINO. The only crate of the project that sees OpenVINO,
 //! which is opened at run time: nothing needs it to build, and a machine without it lacks this engine and nothing else.
 //!
-//! - [`library`]: where OpenVINO lies.
+//! - [`mod@library`]: where OpenVINO lies.
 //! - [`engine`]: a file loaded and asked, as an [`Engine`](model_core::Engine).
 
 pub mod engine;
