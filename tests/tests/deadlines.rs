@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use e2e::PATIENCE;
 use e2e::images::clothes;
 use e2e::layout::Layout;
+use e2e::process::Process;
 use e2e::scene::{Kind, Scene};
 use e2e::traffic::Record;
 use wire::{ErrorCode, Outcome, Response};
@@ -88,7 +89,7 @@ fn a_worker_that_comes_late_answers_what_nobody_waits_for() {
 #[test]
 #[ignore = "a worker has seconds of work: make test-more"]
 fn a_worker_that_is_slow_lets_nothing_expire() {
-    const IMAGES: usize = 400;
+    const IMAGES: usize = 1000;
     let scene = Scene::on(Kind::Kafka);
     let _worker = scene.worker("slow", &[BIRD_ONLY, &["--max-batch-size=1"]].concat());
     let folder = scene.folder.join("hens");
@@ -97,7 +98,8 @@ fn a_worker_that_is_slow_lets_nothing_expire() {
         std::fs::copy(e2e::paths::sample("hen.webp"), folder.join(format!("{i}.webp"))).unwrap();
     }
     let folder = folder.display().to_string();
-    let sent = scene.client(&["send", "--wait", "--timeout", "2s", "--json", "--model", "bird", &folder]);
+    let arguments = ["send", "--wait", "--timeout", "5s", "--json", "--model", "bird", &folder];
+    let sent = Process::run("client", scene.client_command(&arguments), Duration::from_secs(240));
     assert_eq!(sent.code, Some(0), "{}", sent.stderr);
     assert_eq!(sent.stdout.lines().filter(|line| line.contains("\"hen\"")).count(), IMAGES);
 }
