@@ -69,6 +69,9 @@ fn three_terminals_without_a_flag_and_what_comes_next() {
 #[test]
 #[ignore = "takes minutes: make test-more"]
 fn the_clothes_model_is_trained_and_measured() {
+    // An epoch takes a minute and a half of one core.
+    const LIMIT: Duration = Duration::from_secs(900);
+    e2e::current_test::limit(LIMIT);
     let scene = Scene::without_broker();
     let (_, next) = page::readme();
     let rows = [&["data"][..], &["train", "configs/fashion-mnist.yaml"], &["data"], &["evaluate"]];
@@ -92,7 +95,7 @@ fn the_clothes_model_is_trained_and_measured() {
                 .env("MLAAS_RUNS", own("runs"))
                 .env("MLAAS_WEIGHTS", own("weights"));
         }
-        let done = Process::run(&command.program, typed, Duration::from_secs(240));
+        let done = Process::run(&command.program, typed, LIMIT);
         assert_eq!(done.code, Some(0), "{command:?}: {done:?}");
         if training {
             assert!(done.stdout.contains("stopped after epoch 1 of 10"), "{done:?}");
