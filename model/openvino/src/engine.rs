@@ -17,7 +17,7 @@ use crate::library::{Missing, library};
 const WARM_UP_PASSES: usize = 2;
 
 /// So many of an image's values go through the net at once: images of 224 x 224 one by one, those of 28 x 28 by 32. Of larger
-/// batches the activations would not stay in the processor's cache (docs/models.md has the figures).
+/// batches the activations would not stay in the processor's cache.
 const VALUES_AT_ONCE: usize = 200_000;
 const MOST_AT_ONCE: usize = 32;
 
