@@ -33,6 +33,10 @@ pub enum Variant {
     DarkOnGrey,
     /// Light on grey: `g (1 - v) + 255 v`, g from 32 to 160.
     LightOnGrey,
+    /// Its own colour on grey, blended by its own light: `g (1 - v) + x v`, g from 96 to 160.
+    OnGrey,
+    /// [`OnGrey`](Self::OnGrey) times r from 0.8 at one side to 1.2 at the other, g from 96 to 160.
+    OnGreyLit,
     /// Dark on grey that is lit from one side: `g (1 - v) r`, g from 160 to 208, r from 0.8 at one side to 1.2 at the other.
     Lit,
     /// Colour `x`, opacity `x`.
@@ -55,11 +59,13 @@ pub enum Variant {
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Raw,
         Self::Negative,
         Self::DarkOnGrey,
         Self::LightOnGrey,
+        Self::OnGrey,
+        Self::OnGreyLit,
         Self::Lit,
         Self::TransparentSoft,
         Self::TransparentWhite,
@@ -93,7 +99,20 @@ impl Variant {
                 let g = draw.between(32.0, 160.0);
                 write_png(&grey(&|x| g * (1.0 - x / 255.0) + x), width, height, ExtendedColorType::L8)
             }
-            Self::Lit => write_png(&lit(image, &mut draw), width, height, ExtendedColorType::L8),
+            Self::OnGrey => {
+                let g = draw.between(96.0, 160.0);
+                write_png(&grey(&|x| blended(g, x)), width, height, ExtendedColorType::L8)
+            }
+            Self::OnGreyLit => {
+                let g = draw.between(96.0, 160.0);
+                let light = lit(image, &mut draw, |x| blended(g, x));
+                write_png(&light, width, height, ExtendedColorType::L8)
+            }
+            Self::Lit => {
+                let g = draw.between(160.0, 208.0);
+                let light = lit(image, &mut draw, |x| g * (1.0 - x / 255.0));
+                write_png(&light, width, height, ExtendedColorType::L8)
+            }
             Self::TransparentSoft => write_cutout(image, |x| [x, x]),
             Self::TransparentWhite => write_cutout(image, |x| [255, x]),
             Self::TransparentLight => write_cutout(image, |x| [x, if x > 0 { 255 } else { 0 }]),
@@ -102,7 +121,9 @@ impl Variant {
             Self::EnlargedBilinear => write_enlarged(pixels, width, height, FilterType::Triangle),
             Self::EnlargedBicubic => write_enlarged(pixels, width, height, FilterType::CatmullRom),
             Self::EnlargedLitJpeg => {
-                let large = enlarged(&lit(image, &mut draw), width, height, FilterType::CatmullRom);
+                let g = draw.between(160.0, 208.0);
+                let light = lit(image, &mut draw, |x| g * (1.0 - x / 255.0));
+                let large = enlarged(&light, width, height, FilterType::CatmullRom);
                 let mut file = Cursor::new(Vec::new());
                 jpeg::JpegEncoder::new_with_quality(&mut file, 85).encode(
                     large.as_raw(),
@@ -123,6 +144,8 @@ impl fmt::Display for Variant {
             Self::Negative => "negative",
             Self::DarkOnGrey => "dark on grey",
             Self::LightOnGrey => "light on grey",
+            Self::OnGrey => "on grey, blended by its own light",
+            Self::OnGreyLit => "on grey, blended by its own light, lit from one side",
             Self::Lit => "dark on grey, lit from one side",
             Self::TransparentSoft => "transparent, its light as opacity",
             Self::TransparentWhite => "transparent, white, its light as opacity",
@@ -136,19 +159,25 @@ impl fmt::Display for Variant {
     }
 }
 
-fn lit(Grey { pixels, width, height }: Grey<'_>, draw: &mut Draw) -> Vec<u8> {
-    let g = draw.between(160.0, 208.0);
+/// The thing's own colour over grey, as opaque as it is light.
+fn blended(g: f32, x: f32) -> f32 {
+    let v = x / 255.0;
+    g * (1.0 - v) + x * v
+}
+
+/// Each value made another one, then times 0.8 at one side of the picture to 1.2 at the other.
+fn lit(Grey { pixels, width, height }: Grey<'_>, draw: &mut Draw, value: impl Fn(f32) -> f32) -> Vec<u8> {
     let (sin, cos) = draw.between(0.0, TAU).sin_cos();
     let from_middle = |at: u32, side: u32| 2.0 * at as f32 / (side.max(2) - 1) as f32 - 1.0;
-    let value = |(at, &x): (usize, &u8)| {
+    let lit = |(at, &x): (usize, &u8)| {
         let (column, row) = (at as u32 % width, at as u32 / width);
         // 1 at the side that the light comes from, -1 at the opposite one.
         let towards =
             (cos * from_middle(column, width) + sin * from_middle(row, height)) / (cos.abs() + sin.abs());
         let ramp = 1.0 + 0.2 * towards;
-        (g * (1.0 - f32::from(x) / 255.0) * ramp).round().clamp(0.0, 255.0) as u8
+        (value(f32::from(x)) * ramp).round().clamp(0.0, 255.0) as u8
     };
-    pixels.iter().enumerate().map(value).collect()
+    pixels.iter().enumerate().map(lit).collect()
 }
 
 fn enlarged(pixels: &[u8], width: u32, height: u32, filter: FilterType) -> GrayImage {
@@ -219,6 +248,13 @@ mod tests {
         assert!((96..=224).contains(&at(Variant::DarkOnGrey, 0)[0]));
         assert_eq!(at(Variant::LightOnGrey, 255), [255, 255]);
         assert!((32..=160).contains(&at(Variant::LightOnGrey, 0)[0]));
+        assert_eq!(at(Variant::OnGrey, 255), [255, 255]);
+        assert!((96..=160).contains(&at(Variant::OnGrey, 0)[0]));
+        // As the background where it is as light as that: half of 128 is taken away by half, and half given back.
+        assert_eq!(
+            (blended(128.0, 0.0), blended(127.5, 127.5), blended(100.0, 255.0)),
+            (128.0, 127.5, 255.0)
+        );
         assert_eq!((at(Variant::TransparentSoft, 0), at(Variant::TransparentSoft, 9)), ([0, 0], [9, 9]));
         assert_eq!(at(Variant::TransparentDark, 9), [246, 255]);
     }

@@ -22,6 +22,10 @@ const NOISE: f32 = 4.0;
 const ECHO: f32 = 0.1;
 /// A picture of which fewer than one pixel in so many differs from its background shows nothing.
 const SPECK: usize = 10_000;
+/// Nor does one with fewer pixels than this that do.
+const LEAST: usize = 4;
+/// A pixel differs only if so many of the eight around it do so too, in the same direction: noise has no shape.
+const NEIGHBOURS: usize = 2;
 /// A picture in which the thing fills at least this share of the side, in the middle but for the rest, is framed already.
 const FRAMED: f64 = 25.0 / 28.0;
 
@@ -58,19 +62,20 @@ pub(crate) fn light_on_black(pixels: &Pixels) -> Option<(Pixels, Frame)> {
     let width = pixels.width as usize;
     let (plane, noise) = plane::fit(pixels);
     let tolerance = f32::from(TOLERANCE).max(NOISE * noise);
+    let sides = Sides::of(pixels, &plane, tolerance);
 
     let (mut lighter, mut darker, mut greatest, mut differ) = (0.0_f64, 0.0_f64, 0.0_f32, 0_usize);
     for (y, row) in pixels.data.chunks_exact(width).enumerate() {
-        for (level, &value) in plane.row(y).zip(row) {
+        for ((x, &value), level) in row.iter().enumerate().zip(plane.row(y)) {
             let difference = f32::from(value) - level;
-            if difference.abs() > tolerance {
+            if sides.differs(x, y) {
                 differ += 1;
                 greatest = greatest.max(difference.abs());
                 *(if difference > 0.0 { &mut lighter } else { &mut darker }) += f64::from(difference.abs());
             }
         }
     }
-    if differ == 0 || differ < pixels.data.len() / SPECK {
+    if differ < LEAST.max(pixels.data.len() / SPECK) {
         return None;
     }
 
@@ -81,7 +86,7 @@ pub(crate) fn light_on_black(pixels: &Pixels) -> Option<(Pixels, Frame)> {
     for (y, row) in pixels.data.chunks_exact(width).enumerate() {
         for ((x, &value), level) in row.iter().enumerate().zip(plane.row(y)) {
             let difference = f32::from(value) - level;
-            if difference.abs() > edge {
+            if difference.abs() > edge && sides.differs(x, y) {
                 bounds.add(x, y);
             }
             let share =
@@ -92,6 +97,40 @@ pub(crate) fn light_on_black(pixels: &Pixels) -> Option<(Pixels, Frame)> {
     }
     let frame = bounds.frame()?.unless_framed(pixels);
     Some((Pixels { data: light, ..*pixels }, frame))
+}
+
+/// For each pixel whether it is lighter than the background by more than the tolerance, darker, or neither: 1, -1, 0.
+struct Sides {
+    signs: Vec<i8>,
+    width: usize,
+}
+
+impl Sides {
+    fn of(pixels: &Pixels, plane: &plane::Plane, tolerance: f32) -> Self {
+        let width = pixels.width as usize;
+        let sign = |(&value, level): (&u8, f32)| {
+            let difference = f32::from(value) - level;
+            i8::from(difference > tolerance) - i8::from(difference < -tolerance)
+        };
+        let mut signs = Vec::with_capacity(pixels.data.len());
+        for (y, row) in pixels.data.chunks_exact(width).enumerate() {
+            signs.extend(row.iter().zip(plane.row(y)).map(sign));
+        }
+        Self { signs, width }
+    }
+
+    /// Whether the pixel is part of something that differs.
+    fn differs(&self, x: usize, y: usize) -> bool {
+        let sign = self.signs[y * self.width + x];
+        if sign == 0 {
+            return false;
+        }
+        let columns = x.saturating_sub(1)..(x + 2).min(self.width);
+        let rows = y.saturating_sub(1)..(y + 2).min(self.signs.len() / self.width);
+        let around = rows.flat_map(|row| &self.signs[row * self.width..][columns.clone()]);
+        // The pixel itself is among them.
+        around.filter(|&&other| other == sign).count() > NEIGHBOURS
+    }
 }
 
 /// The place of what is at least a little opaque; nothing where all is transparent.

@@ -153,7 +153,7 @@ impl Preprocessor {
         let exact = (pixels.width, pixels.height) == (size, size);
         let light_on_dark = self.input.polarity == Polarity::LightOnDark;
         if exact && (!light_on_dark || background::is_light_on_black(&pixels)) {
-            let nothing = pixels.data.iter().all(|&value| value <= background::TOLERANCE);
+            let nothing = background::light_on_black(&pixels).is_none();
             return Ok(if nothing { Pixels::black(size, 1) } else { pixels });
         }
         let Some((light, frame)) = background::light_on_black(&pixels) else {

@@ -1,6 +1,6 @@
 //! The background's light as a plane over the picture, fitted to the outermost pixels though things may touch them.
 
-use super::{TOLERANCE, border};
+use super::{NOISE, TOLERANCE, border};
 use crate::Pixels;
 
 /// So many of the outermost pixels are looked at, at most; they are spread over all of them.
@@ -48,7 +48,7 @@ fn fits(plane: Coefficients, sample: &Sample) -> bool {
     (at(plane, sample) - sample.value).abs() <= f64::from(TOLERANCE)
 }
 
-/// The plane that most of the outermost pixels of a grey picture fit, and the standard deviation of those around it.
+/// The plane that most of the outermost pixels of a grey picture fit, and the standard deviation of the noise around it.
 ///
 /// Tried are the middle one of all their values everywhere, and the planes through three or two of the corners: things touch the
 /// border often, corners hardly ever. The one that most pixels fit is then fitted to these by least squares.
@@ -76,9 +76,7 @@ pub(super) fn fit(pixels: &Pixels) -> (Plane, f32) {
         (best, most) = (plane, count);
     }
 
-    let residuals = samples.iter().filter(|sample| fits(best, sample));
-    // Of a normal distribution half lies within 0.6745 standard deviations.
-    let noise = median(residuals.map(|sample| (at(best, sample) - sample.value).abs()).collect()) / 0.6745;
+    let noise = deviation(samples.iter().map(|sample| (at(best, sample) - sample.value).abs()));
     let [level, across, down] = best;
     let plane = Plane {
         start: (level - across - down) as f32,
@@ -87,6 +85,22 @@ pub(super) fn fit(pixels: &Pixels) -> (Plane, f32) {
         width,
     };
     (plane, noise as f32)
+}
+
+/// The standard deviation of the noise in differences from the background, some of which are no noise but a thing: by the middle one
+/// of those that it explains itself, which are looked for again with each better guess.
+fn deviation(differences: impl Iterator<Item = f64> + Clone) -> f64 {
+    let mut deviation = 0.0;
+    for _ in 0..REFINEMENTS {
+        let tolerance = f64::from(TOLERANCE).max(f64::from(NOISE) * deviation);
+        // Of a normal distribution half lies within 0.6745 standard deviations.
+        let next = median(differences.clone().filter(|&it| it <= tolerance).collect()) / 0.6745;
+        if next <= deviation {
+            break;
+        }
+        deviation = next;
+    }
+    deviation
 }
 
 fn samples(pixels: &Pixels, middle_x: f64, middle_y: f64) -> Vec<Sample> {

@@ -53,6 +53,49 @@ fn a_thing_that_covers_nearly_half_of_the_border_is_not_taken_for_the_background
     assert!((0.4..0.5).contains(&share), "{share}");
 }
 
+/// Noise of a normal distribution around 0, by Box and Muller from SplitMix64.
+fn noise(seed: u64) -> impl FnMut() -> f32 {
+    let mut state = seed;
+    let mut share = move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (((z ^ (z >> 31)) >> 40) as f32 + 0.5) / (1 << 24) as f32
+    };
+    move || (-2.0 * share().ln()).sqrt() * (std::f32::consts::TAU * share()).cos()
+}
+
+/// A picture of that level and noise, with a square that is so much darker in its middle.
+fn noisy(side: usize, level: f32, deviation: f32, darker: f32, seed: u64) -> Pixels {
+    let mut noise = noise(seed);
+    let margin = side / 4;
+    let inside = |at: usize| (margin..side - margin).contains(&at);
+    let value = |at: usize| {
+        let thing = if inside(at % side) && inside(at / side) { darker } else { 0.0 };
+        (level - thing + deviation * noise()).round().clamp(0.0, 255.0) as u8
+    };
+    let data = (0..side * side).map(value).collect();
+    Pixels { width: side as u32, height: side as u32, channels: 1, data }
+}
+
+#[test]
+fn noise_shows_nothing_and_hides_no_thing() {
+    for side in [28, 90, 300] {
+        for (deviation, seed) in [2.0, 4.0, 8.0, 16.0, 24.0].into_iter().zip(1..) {
+            for level in [100.0, 150.0] {
+                let blank = noisy(side, level, deviation, 0.0, seed + side as u64);
+                let found = light_on_black(&blank).map(|(_, frame)| frame);
+                assert_eq!(found, None, "noise of {deviation} around {level}, {side} pixels");
+            }
+            let found = light_on_black(&noisy(side, 200.0, deviation, 160.0, seed + side as u64));
+            let (_, frame) =
+                found.unwrap_or_else(|| panic!("a thing in noise of {deviation}, {side} pixels"));
+            let (margin, length) = ((side / 4) as u32, (side - side / 4 * 2) as u32);
+            assert_eq!(frame, Frame { left: margin, top: margin, width: length, height: length });
+        }
+    }
+}
+
 proptest! {
     /// Grey or lit from one side, the thing comes back as it was.
     #[test]

@@ -122,7 +122,7 @@ pub(crate) fn grey(size: u32) -> Preprocessor {
         channels: 1,
         fit: Fit::TrimAndPad,
         crop: None,
-        interpolation: Interpolation::Bicubic,
+        interpolation: Interpolation::Lanczos,
         polarity: Polarity::LightOnDark,
         mean: vec![0.0],
         std: vec![255.0],
