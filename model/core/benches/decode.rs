@@ -37,9 +37,12 @@ fn main() -> ExitCode {
         ("100 megapixels", 11_600, 8_700),
     ] {
         let file = Photograph { width, height, noise: 24, ..Photograph::default() }.file();
-        let decoded = |arm: &dyn Fn()| median((0..ROUNDS).map(|_| cpu_time_of(arm)).collect());
-        let ours = decoded(&|| drop(black_box(net.decode(&file, &limits))));
-        let whole = decoded(&|| drop(black_box(image::load_from_memory(&file))));
+        let round = |_| {
+            let ours = cpu_time_of(&|| drop(black_box(net.decode(&file, &limits))));
+            (ours, cpu_time_of(&|| drop(black_box(image::load_from_memory(&file)))))
+        };
+        let (ours, whole): (Vec<_>, Vec<_>) = (0..ROUNDS).map(round).unzip();
+        let (ours, whole) = (median(ours), median(whole));
         let ratio = whole.as_secs_f64() / ours.as_secs_f64();
         println!(
             "{name}, {} kB: {ours:.1?} to the net's input, {whole:.1?} decoded whole by image: {ratio:.2}",

@@ -73,6 +73,16 @@ pub fn conv_bn(conv: &Path, bn: &Path, c_in: i64, c_out: i64, config: ConvBnConf
     }
 }
 
+/// Whether a 1 x 1 convolution of so many pixels, those of all images together, is faster by oneDNN's name than as `conv2d`.
+///
+/// With one thread and fewer than 16 images libtorch makes `conv2d` of it a product of matrices, which is slow where few channels
+/// become many. oneDNN has a cost in each call that goes with the number of weights, so it pays only where many pixels go through them
+/// (`cargo bench -p model --bench pointwise`, docs/performance.md).
+#[must_use]
+pub fn onednn_is_faster(c_in: i64, c_out: i64, pixels: i64) -> bool {
+    c_out > c_in && pixels >= 512
+}
+
 impl ConvBn {
     /// `[n, c_in, h, w]` to `[n, c_out, h', w']`. In training the batch's own statistics normalise, and the running ones follow.
     ///
@@ -84,7 +94,9 @@ impl ConvBn {
         let xs = padded.as_ref().unwrap_or(xs);
         let stride = [config.stride, config.stride];
         let bias = self.norm.bias();
-        let ys = if self.onednn {
+        let (images, c_in, rows, columns) = xs.size4()?;
+        let by_name = self.onednn && onednn_is_faster(c_in, self.weight.size()[0], images * rows * columns);
+        let ys = if by_name {
             xs.f_mkldnn_convolution(&self.weight, bias, padding, stride, [1, 1], config.groups)?
         } else {
             xs.f_conv2d(&self.weight, bias, stride, padding, [1, 1], config.groups)?
@@ -98,8 +110,7 @@ impl ConvBn {
     /// are then at the left and the top, where the convolution's own padding does for them. Unturned, each stride of two would copy
     /// its whole input to extend it.
     ///
-    /// A 1 x 1 convolution on the processor goes to oneDNN by name from then on: libtorch's own choice, for one thread and fewer than
-    /// 16 images, is an older kernel at two thirds of the speed (`docs/performance.md`).
+    /// A 1 x 1 convolution on the processor goes to oneDNN by name from then on, where [`onednn_is_faster`].
     ///
     /// # Errors
     /// If libtorch runs out of memory.

@@ -71,9 +71,9 @@ fn a_fused_1_x_1_convolution_calls_onednn_and_gives_what_conv2d_gives() {
     assert!(!layer.onednn, "training needs what conv2d keeps for the way back");
     layer.fuse().unwrap();
     assert!(layer.onednn);
-    // One image, a micro-batch, and more than libtorch's own threshold.
-    for images in [1, 4, 17] {
-        let images = channels_last(&Tensor::randn([images, 24, 7, 9], tch::kind::FLOAT_CPU)).unwrap();
+    // One image, a micro-batch, and more than libtorch's own threshold; of too few pixels for oneDNN, and of enough.
+    for (images, rows) in [(1, 7), (1, 70), (4, 70), (17, 7)] {
+        let images = channels_last(&Tensor::randn([images, 24, rows, 9], tch::kind::FLOAT_CPU)).unwrap();
         let bias = layer.norm.bias();
         let expected = images.f_conv2d(&layer.weight, bias, [1, 1], [0, 0], [1, 1], 1).unwrap();
         let found = layer.forward_t(&images, false).unwrap();
