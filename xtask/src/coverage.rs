@@ -51,7 +51,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
             "report",
             "--summary-only",
             "--ignore-filename-regex",
-            r"/(registry|rustc|tests|target)/",
+            r"/(registry/src/index[^/]*|rustc|tests|target)/",
         ]);
         report.arg("--instr-profile").arg(&merged);
         for executable in &executables {
