@@ -26,9 +26,10 @@ pub(crate) fn defaults(role: Role, embedded: bool) -> &'static [(&'static str, &
             ("partition.assignment.strategy", "cooperative-sticky"),
             // Half a second of waiting costs no latency: Kafka answers a fetch as soon as one byte is there.
             ("fetch.wait.max.ms", "500"),
-            ("fetch.queue.backoff.ms", "20"),
-            // Images, not log lines: at librdkafka's defaults it would hold 64 MiB of them ready.
-            ("queued.min.messages", "2000"),
+            ("fetch.queue.backoff.ms", "5"),
+            // Images, not log lines: at librdkafka's defaults it would hold 64 MiB of them ready. That limit is on the values
+            // alone, so that keys and headers are bounded by the number of records.
+            ("queued.min.messages", "16"),
             ("queued.max.messages.kbytes", "16384"),
         ],
         (Role::Consumer, true) => &[
@@ -43,7 +44,7 @@ pub(crate) fn defaults(role: Role, embedded: bool) -> &'static [(&'static str, &
             ("fetch.wait.max.ms", "5"),
             ("fetch.queue.backoff.ms", "5"),
             ("fetch.error.backoff.ms", "50"),
-            ("queued.min.messages", "2000"),
+            ("queued.min.messages", "16"),
             ("queued.max.messages.kbytes", "16384"),
         ],
         (Role::Producer, false) => &[

@@ -50,18 +50,19 @@ fn under_steady_load_a_worker_grows_no_further() {
     assert!(held[2..].iter().all(|bytes| *bytes < held[1] + SLACK), "after each hundred: {held:?}");
 }
 
-/// What a request's key holds counts, too, and its reply's, which has the same: 200 MB of keys are not held all at once.
+/// What a request's key holds counts, too, and its reply's, which has the same; librdkafka, which reads ahead and counts values
+/// alone, holds few of them. 400 MB of keys are not held all at once.
 #[test]
-fn forty_large_keys_are_not_held_all_at_once() {
+fn eighty_large_keys_are_not_held_all_at_once() {
     const KEY: usize = 5_000_000;
-    const REQUESTS: usize = 40;
+    const REQUESTS: usize = 80;
     const MARK: u64 = 64 << 20;
     let large = &[("max.message.bytes", "16000000")];
     let layout = Layout { partitions: 1, requests: large, results: large, ..Layout::default() };
     let scene = Scene::laid_out(Kind::Kafka, &layout);
     // All that is taken is held for a while, so that it could be all that there is.
     let mark = format!("--set=queue.backpressure.high_bytes={MARK}");
-    let flags = ["--set=batching.max_queue_delay_microseconds=3000000", "--max-batch-size=100", &mark];
+    let flags = ["--set=batching.max_queue_delay_microseconds=1000000", "--max-batch-size=100", &mark];
     let worker = scene.worker("w1", &[FASHION_ONLY, &flags].concat());
     worker.process.forget_peak();
     let before = worker.process.resident_bytes();
