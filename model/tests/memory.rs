@@ -54,10 +54,11 @@ fn instances_of_both_models_hold_less_than_400_mb_and_stay_there() {
         serve([&birds, &clothes], instances, rounds);
         resident()
     };
-    let warm = serve(2, 1);
+    // Which images of the two nets are under way at once is luck: three pairs of instances have met most of it.
+    let warm = [serve(2, 2), serve(2, 2), serve(2, 2)][2];
     let later = serve(2, 4);
     assert!(later < 400_000_000, "{} MiB", later / MIB);
-    // The second pair of instances found the first pair's pages.
+    // The last pair of instances found the others' pages.
     assert!(later < warm + 40 * MIB, "it grew from {} to {} MiB", warm / MIB, later / MIB);
 
     // A net's weights are 18 MiB. What twenty at rest add is not weights.
