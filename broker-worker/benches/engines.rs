@@ -2,9 +2,16 @@
 //! run; the median of the rounds. `make bench-models`.
 #![allow(missing_docs, clippy::print_stdout, reason = "a program whose output is its result")]
 
+#[path = "../../model/benches/cpu_time/mod.rs"]
+mod cpu_time;
+#[path = "../../model/benches/instruction_set/mod.rs"]
+mod instruction_set;
+
 use std::path::Path;
 use std::time::Duration;
 
+use cpu_time::cpu_time;
+use instruction_set::instruction_set;
 use model::Predictor;
 use model_core::{Engine, Pixels};
 use model_openvino::OpenVino;
@@ -69,28 +76,4 @@ fn compare(version: &ModelVersion, arms: &mut [Box<dyn Engine>; 2], batch: usize
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-/// The widest vector instructions of this processor.
-fn instruction_set() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512vl") {
-            return "AVX-512";
-        }
-        if std::is_x86_feature_detected!("avx2") {
-            return "AVX2";
-        }
-    }
-    "neither AVX2 nor AVX-512"
-}
-
-/// What this process has computed so far.
-fn cpu_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock exists on Linux, and the pointer is to a timespec that outlives the call.
-    #[allow(unsafe_code, reason = "the standard library has no CPU clock")]
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    assert_eq!(result, 0, "this system has no CPU clock of a process");
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

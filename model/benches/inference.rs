@@ -4,15 +4,19 @@
 //!
 //! Times are the CPU time of the process that computes, so that other work on the machine disturbs them little. The plain side is a
 //! child process: glibc's allocator cannot be set back once it is told to keep its pages.
-#![allow(unsafe_code, reason = "clock_gettime")]
+
+mod cpu_time;
+mod instruction_set;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use cpu_time::cpu_time;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkId, Criterion, Throughput};
+use instruction_set::instruction_set;
 use model::{Device, ImageLimits, Pixels, Predictor, Preprocessor, weights};
 use registry::{ModelVersion, Registry, Select};
 use tch::{Kind, Tensor};
@@ -210,20 +214,6 @@ fn serve_plain_arm() -> Result<()> {
     Ok(())
 }
 
-/// The widest vector instructions of this processor that libtorch has kernels for.
-fn instruction_set() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512vl") {
-            return "AVX-512";
-        }
-        if std::is_x86_feature_detected!("avx2") {
-            return "AVX2";
-        }
-    }
-    "neither AVX2 nor AVX-512"
-}
-
 /// Both nets as they are served, with so many images at once: all sizes in turn, several rounds of them, the medians.
 fn micro_batches() -> Result<ExitCode> {
     for name in ["bird", "fashion-mnist"] {
@@ -276,15 +266,6 @@ fn project(path: &str) -> std::path::PathBuf {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-/// What this process has computed so far.
-fn cpu_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock exists on Linux, and the pointer is to a timespec that outlives the call.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    assert_eq!(result, 0, "this system has no CPU clock of a process");
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Criterion's wall clock, with CPU time for wall time.

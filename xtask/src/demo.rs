@@ -8,6 +8,15 @@ use crate::{process, progress::step, setup, suite, system::Purpose, workspace::W
 /// Leaves nothing running.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     setup::ensure(workspace, Purpose::Demo, &[])?;
+    build(workspace)?;
+    step("two workers name images", || {
+        let mut demo = std::process::Command::new(workspace.target().join("release/demo"));
+        process::run(demo.current_dir(workspace.root()).env(suite::BUILT, "1"))
+    })
+}
+
+/// The programs as users run them. All at once, so that whoever builds them first has built them for the others.
+pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     step("build in release (some minutes the first time)", || {
         let mut cargo = process::cargo(workspace.root());
         // `model` too: the README's next steps call it.
@@ -15,9 +24,5 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
             ["broker-worker", "client", "model", "e2e"].into_iter().flat_map(|name| ["--package", name]);
         let what = ["build", "--locked", "--release", "--bins"];
         process::run(cargo.args(what).args(programs))
-    })?;
-    step("two workers name images", || {
-        let mut demo = std::process::Command::new(workspace.target().join("release/demo"));
-        process::run(demo.current_dir(workspace.root()).env(suite::BUILT, "1"))
     })
 }

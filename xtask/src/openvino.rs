@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
+    demo,
     fetch::{self, Wheel},
     process,
     progress::step,
@@ -42,18 +43,7 @@ const MODELS: [&str; 2] = ["bird", "fashion-mnist"];
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     setup::ensure(workspace, Purpose::Demo, &[])?;
     setup::ensure(workspace, Purpose::Demo, &[Part::Openvino])?;
-    step("build in release (some minutes the first time)", || {
-        process::run(process::cargo(workspace.root()).args([
-            "build",
-            "--locked",
-            "--release",
-            "--bins",
-            "--package=model",
-            "--package=broker-worker",
-            "--package=client",
-            "--package=e2e",
-        ]))
-    })?;
+    demo::build(workspace)?;
     export(workspace, &workspace.target().join("release/model"))
 }
 
