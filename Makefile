@@ -5,7 +5,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 RUST := $(shell sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml)
 XTASK := cargo run --quiet --package xtask --
 
-.PHONY: help demo test test-more setup data openvino lint audit coverage bench bench-models chaos compose-test clean bootstrap
+.PHONY: help demo test test-more setup data openvino weights lint audit coverage bench bench-models chaos compose-test clean bootstrap
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo 'make setup         only install and fetch what is missing'
 	@echo 'make data          fetch the images that the clothes model is trained and measured on'
 	@echo 'make openvino      fetch OpenVINO, with which birds are named faster; the worker takes it from then on'
+	@echo 'make weights       fetch the weights of a version of the bird model: BIRD=2 is slower and more often right'
 	@echo 'make lint          formatting, dependency policy, length of files, clippy, documentation'
 	@echo 'make audit         licences and known vulnerabilities of dependencies; needs the internet'
 	@echo 'make coverage      which lines are tested without libtorch; rustup component add llvm-tools'
@@ -30,6 +31,10 @@ demo test test-more setup openvino lint audit coverage compose-test: bootstrap
 
 data: bootstrap
 	@$(XTASK) setup --for data
+
+BIRD ?= 1
+weights: bootstrap
+	@$(XTASK) weights --bird $(BIRD)
 
 bench: bootstrap
 	@$(XTASK) setup --for demo

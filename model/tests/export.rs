@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::{bird, inception, pixels, project, shipped};
+use common::{bird, inception, lite1, lite2, pixels, project, shipped};
 use model::{Device, Pixels, Predictor, onnx};
 use registry::{EngineKind, FileEntry, ModelVersion};
 use serde_json::json;
@@ -35,6 +35,8 @@ fn other_runtimes_answer_as_libtorch_does_for_every_architecture_and_any_batch()
     write_case(folder.path(), &bird(), 3);
     let made_up = tempfile::tempdir().unwrap();
     write_case(folder.path(), &inception(made_up.path()), 2);
+    write_case(folder.path(), &lite1(made_up.path()), 2);
+    write_case(folder.path(), &lite2(made_up.path()), 2);
 
     let python = project(".deps/python/bin/python3");
     assert!(python.is_file(), "{} is missing: `make test` or `cargo xtask setup` makes it", python.display());
@@ -43,8 +45,8 @@ fn other_runtimes_answer_as_libtorch_does_for_every_architecture_and_any_batch()
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}");
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    // Three files, two runtimes, two ways.
-    assert_eq!(said.lines().count(), 12);
+    // Five files, two runtimes, two ways.
+    assert_eq!(said.lines().count(), 20);
 }
 
 #[test]

@@ -62,6 +62,12 @@ enum Task {
     Lint,
     /// Fetch OpenVINO and make the files that it computes; the worker takes it from then on.
     Openvino,
+    /// Fetch the weights of a version of the bird model.
+    Weights {
+        /// The version.
+        #[arg(long, default_value_t = 1)]
+        bird: u32,
+    },
     /// Who may depend on whom.
     Policy,
     /// Bring docker-compose.yml up, ask it for two images, from the host and from a container, and take it down.
@@ -102,6 +108,7 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Coverage => coverage::run(&workspace),
         Task::Lint => suite::lint(&workspace),
         Task::Openvino => openvino::run(&workspace),
+        Task::Weights { bird } => weights::run(&workspace, *bird),
         Task::Policy => policy::check(&workspace),
         Task::ComposeTest => compose::run(&workspace),
         Task::Watch { line } => return watch::run(line),

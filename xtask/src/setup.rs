@@ -50,7 +50,7 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> 
             Part::System => system::ensure(purpose),
             Part::Libtorch => libtorch::ensure(workspace),
             Part::Openvino => openvino::ensure(workspace),
-            Part::Weights => weights::ensure(workspace),
+            Part::Weights => weights::ensure(workspace, 1),
             Part::Kafka => test_tools::ensure_kafka(workspace),
             Part::Spring => test_tools::ensure_spring(workspace),
             Part::Python => test_tools::ensure_python(workspace),
@@ -66,7 +66,7 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> 
 }
 
 /// Two set-ups of one checkout wait for each other. The lock goes with the file handle.
-fn lock(workspace: &Workspace) -> Result<File> {
+pub(crate) fn lock(workspace: &Workspace) -> Result<File> {
     let folder = workspace.deps();
     std::fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
     let path = folder.join("lock");

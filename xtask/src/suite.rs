@@ -13,7 +13,7 @@ use crate::{
     progress::{seconds, step},
     setup,
     system::Purpose,
-    watch,
+    watch, weights,
     workspace::Workspace,
 };
 
@@ -64,17 +64,19 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// What takes longer than `make test` may: the end-to-end tests that are marked `ignore`.
+/// What takes longer than `make test` may, or more downloads: the tests that are marked `ignore`.
 pub(crate) fn test_more(workspace: &Workspace) -> Result<()> {
     setup::ensure(workspace, Purpose::Test, &[])?;
+    weights::run(workspace, 2)?;
     earlier::ensure(workspace)?;
     step("build", || cargo(workspace, &["build", "--locked", "--workspace", "--bins", "--tests"]))?;
     let watched = watch::cargo_option(workspace)?;
     step("long tests", || {
-        let test =
-            ["test", "--config", &watched, "--locked", "--workspace", "--test", "e2e", "--", "--ignored"];
+        let test = ["test", "--config", &watched, "--locked", "--workspace"];
+        let which = ["--test", "e2e", "--test", "parity", "--", "--ignored"];
         // These only another test starts.
-        cargo(workspace, &[&test[..], &["--skip", "brokers::sleeper", "--skip", "harness::hangs"]].concat())
+        let but = ["--skip", "brokers::sleeper", "--skip", "harness::hangs"];
+        cargo(workspace, &[&test[..], &which, &but].concat())
     })
 }
 

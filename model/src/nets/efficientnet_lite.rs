@@ -10,29 +10,55 @@ use super::Net;
 use super::layers::{Activation, ConvBn, ConvBnConfig, Linear, Padding, conv_bn, global_average, linear};
 use crate::onnx::{Graph, Op, Value};
 
-/// One stage of the net: `(repeats, kernel, stride, expansion, c_in, c_out)`.
-type Stage = (usize, i64, i64, i64, i64, i64);
+/// One stage of the net: `(repeats, kernel, stride, expansion, c_out)`.
+type Stage = (i64, i64, i64, i64, i64);
 
-const LITE0: [Stage; 7] = [
-    (1, 3, 1, 1, 32, 16),
-    (2, 3, 2, 6, 16, 24),
-    (2, 5, 2, 6, 24, 40),
-    (3, 3, 2, 6, 40, 80),
-    (3, 5, 1, 6, 80, 112),
-    (4, 5, 2, 6, 112, 192),
-    (1, 3, 1, 6, 192, 320),
+/// Lite0's stages, of which the others are multiples.
+const STAGES: [Stage; 7] = [
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
 ];
+
+/// How a form of the net differs from Lite0.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    /// Channels of the stages, in tenths of Lite0's.
+    width: i64,
+    /// Repeats of all stages but the first and the last, in tenths of Lite0's.
+    depth: i64,
+    /// The share of features that training leaves out.
+    dropout: f64,
+}
+
+impl Form {
+    /// To the nearest multiple of 8, but not down by more than a tenth.
+    fn channels(self, lite0: i64) -> i64 {
+        let tenths = lite0 * self.width;
+        let nearest = ((tenths + 40) / 80 * 8).max(8);
+        if 100 * nearest < 9 * tenths { nearest + 8 } else { nearest }
+    }
+
+    fn repeats(self, stage: usize, lite0: i64) -> i64 {
+        if stage == 0 || stage == STAGES.len() - 1 { lite0 } else { (lite0 * self.depth + 9) / 10 }
+    }
+}
 
 const STEM: i64 = 32;
 const FEATURES: i64 = 1280;
 
-/// EfficientNet-Lite: images of `[n, 3, 224, 224]` in Lite0's case.
+/// EfficientNet-Lite: images of `[n, 3, size, size]`, 224 in Lite0's case, 240 in Lite1's, 260 in Lite2's.
 #[derive(Clone, Debug)]
 pub struct EfficientNetLite {
     stem: ConvBn,
     blocks: Vec<Block>,
     head: ConvBn,
     fc: Linear,
+    dropout: f64,
     /// Whether the convolutions want the image turned by 180 degrees, as fused ones do.
     turned: bool,
 }
@@ -49,7 +75,19 @@ struct Block {
 /// EfficientNet-Lite0: 4.7 million parameters, 407 million multiply-adds an image of 224 x 224.
 #[must_use]
 pub fn lite0(p: &Path, outputs: i64) -> EfficientNetLite {
-    efficientnet_lite(p, &LITE0, outputs)
+    efficientnet_lite(p, Form { width: 10, depth: 10, dropout: 0.2 }, outputs)
+}
+
+/// EfficientNet-Lite1: 5.4 million parameters, 631 million multiply-adds an image of 240 x 240.
+#[must_use]
+pub fn lite1(p: &Path, outputs: i64) -> EfficientNetLite {
+    efficientnet_lite(p, Form { width: 10, depth: 11, dropout: 0.2 }, outputs)
+}
+
+/// EfficientNet-Lite2: 6.1 million parameters, 899 million multiply-adds an image of 260 x 260.
+#[must_use]
+pub fn lite2(p: &Path, outputs: i64) -> EfficientNetLite {
+    efficientnet_lite(p, Form { width: 11, depth: 12, dropout: 0.3 }, outputs)
 }
 
 fn same(kernel: i64, stride: i64, groups: i64) -> ConvBnConfig {
@@ -64,22 +102,24 @@ fn same(kernel: i64, stride: i64, groups: i64) -> ConvBnConfig {
     }
 }
 
-fn efficientnet_lite(p: &Path, stages: &[Stage], outputs: i64) -> EfficientNetLite {
+fn efficientnet_lite(p: &Path, form: Form, outputs: i64) -> EfficientNetLite {
     let mut blocks = Vec::new();
     let mut last = STEM;
-    for &(repeats, kernel, stride, expansion, c_in, c_out) in stages {
-        for repeat in 0..repeats {
-            let (c_in, stride) = if repeat == 0 { (c_in, stride) } else { (c_out, 1) };
+    for (stage, (repeats, kernel, stride, expansion, c_out)) in STAGES.into_iter().enumerate() {
+        let c_out = form.channels(c_out);
+        for repeat in 0..form.repeats(stage, repeats) {
+            let stride = if repeat == 0 { stride } else { 1 };
             let p = p / "_blocks" / blocks.len();
-            blocks.push(block(&p, kernel, stride, expansion, c_in, c_out));
+            blocks.push(block(&p, kernel, stride, expansion, last, c_out));
+            last = c_out;
         }
-        last = c_out;
     }
     EfficientNetLite {
         stem: conv_bn(&(p / "_conv_stem"), &(p / "_bn0"), 3, STEM, same(3, 2, 1)),
         blocks,
         head: conv_bn(&(p / "_conv_head"), &(p / "_bn1"), last, FEATURES, same(1, 1, 1)),
         fc: linear(&(p / "_fc"), FEATURES, outputs),
+        dropout: form.dropout,
         turned: false,
     }
 }
@@ -134,7 +174,7 @@ impl Net for EfficientNetLite {
             xs = block.forward_t(&xs, train)?;
         }
         let features = global_average(&self.head.forward_t(&xs, train)?)?;
-        self.fc.forward(&features.f_dropout(0.2, train)?)
+        self.fc.forward(&features.f_dropout(self.dropout, train)?)
     }
 
     fn fuse(&mut self) -> Result<(), TchError> {

@@ -49,7 +49,9 @@ pub trait Net: fmt::Debug + Send {
 /// If this build has no such net.
 pub fn output_bias(architecture: Architecture) -> Result<&'static str, ModelError> {
     match architecture {
-        Architecture::EfficientnetLite0 => Ok("_fc.bias"),
+        Architecture::EfficientnetLite0
+        | Architecture::EfficientnetLite1
+        | Architecture::EfficientnetLite2 => Ok("_fc.bias"),
         Architecture::InceptionV3 => Ok("fc.bias"),
         Architecture::FashionCnn => Ok("fc2.bias"),
         other => Err(unsupported(other)),
@@ -67,6 +69,8 @@ fn unsupported(architecture: Architecture) -> ModelError {
 pub fn build(architecture: Architecture, root: &Path, outputs: i64) -> Result<Box<dyn Net>, ModelError> {
     match architecture {
         Architecture::EfficientnetLite0 => Ok(Box::new(efficientnet_lite::lite0(root, outputs))),
+        Architecture::EfficientnetLite1 => Ok(Box::new(efficientnet_lite::lite1(root, outputs))),
+        Architecture::EfficientnetLite2 => Ok(Box::new(efficientnet_lite::lite2(root, outputs))),
         Architecture::InceptionV3 => Ok(Box::new(inception_v3::inception_v3(root, outputs))),
         Architecture::FashionCnn => Ok(Box::new(fashion_cnn::fashion_cnn(root, outputs, 0.0))),
         other => Err(unsupported(other)),

@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use model_core::Pixels;
-use registry::{Architecture, Artifact, Registry, Schema};
+use registry::{Architecture, Artifact, Registry, Schema, Select};
 use registry::{Class, Classes, FileEntry, Fit, Input, Interpolation, Manifest, ModelVersion, Polarity};
 
 #[path = "../../core/tests/pictures/mod.rs"]
@@ -29,9 +29,14 @@ pub(crate) fn bird() -> ModelVersion {
 
 /// Version 1 of a model of the project.
 pub(crate) fn shipped(name: &str) -> ModelVersion {
+    version(name, 1)
+}
+
+/// A version of a model of the project.
+pub(crate) fn version(name: &str, number: u32) -> ModelVersion {
     Registry::open(project("weights"))
-        .and_then(|registry| registry.load(name, &"1".parse()?))
-        .unwrap_or_else(|error| panic!("{error}\n(make setup fetches the weights)"))
+        .and_then(|registry| registry.load(name, &Select::Version(number)))
+        .unwrap_or_else(|error| panic!("{error}\n(make setup fetches the weights of version 1)"))
 }
 
 /// A golden file of logits, one row an image.
@@ -63,7 +68,7 @@ pub(crate) fn made_up(name: &str, shape: &[usize]) -> Vec<f32> {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     let count: usize = shape.iter().product();
-    let bound = (6.0 / (count / shape[0]) as f64).sqrt();
+    let bound = (6.0 / (count / shape[0]) as f64).sqrt() / if name == "_fc.weight" { 10.0 } else { 1.0 };
     let value = |at: u64| {
         let mut z = seed.wrapping_add(at.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -86,26 +91,52 @@ pub(crate) fn made_up(name: &str, shape: &[usize]) -> Vec<f32> {
 
 /// Inception v3 with the weights of the reference script, written into `folder` and published there.
 pub(crate) fn inception(folder: &Path) -> ModelVersion {
+    // Such a file from torchvision holds the auxiliary head and counters too.
+    let other = vec![
+        ("AuxLogits.fc.bias".to_owned(), tch::Tensor::zeros([1000], tch::kind::FLOAT_CPU)),
+        ("Mixed_5b.branch1x1.bn.num_batches_tracked".to_owned(), tch::Tensor::from(7_i64)),
+    ];
+    made_up_version(folder, "inception", Architecture::InceptionV3, (299, 1000, 127.5, 127.5), other)
+}
+
+/// EfficientNet-Lite1 with ten outputs and the weights of the reference script, as [`inception`].
+pub(crate) fn lite1(folder: &Path) -> ModelVersion {
+    made_up_version(folder, "lite1", Architecture::EfficientnetLite1, (240, 10, 127.0, 128.0), vec![])
+}
+
+/// EfficientNet-Lite2 with ten outputs and the weights of the reference script, as [`inception`].
+pub(crate) fn lite2(folder: &Path) -> ModelVersion {
+    made_up_version(folder, "lite2", Architecture::EfficientnetLite2, (260, 10, 127.0, 128.0), vec![])
+}
+
+/// A net for images of `size`, with `outputs`, `mean` and `std`, whose weights are [`made_up`], and `tensors` beside them.
+fn made_up_version(
+    folder: &Path,
+    name: &str,
+    architecture: Architecture,
+    (size, outputs, mean, std): (u32, u32, f32, f32),
+    mut tensors: Vec<(String, tch::Tensor)>,
+) -> ModelVersion {
     let manifest = Manifest {
         schema: Schema,
-        name: "inception".into(),
+        name: name.into(),
         version: 1,
-        artifacts: vec![Artifact::libtorch("model.safetensors", Architecture::InceptionV3)],
+        artifacts: vec![Artifact::libtorch("model.safetensors", architecture)],
         classes: Classes {
-            outputs: 1000,
-            labels: vec![Class { index: 88, label: "macaw".into() }],
+            outputs,
+            labels: vec![Class { index: 8, label: "hen".into() }],
             reject: None,
             calibration: None,
         },
         input: Input {
-            size: 299,
+            size,
             channels: 3,
             fit: Fit::CentreCrop,
             crop: Some(0.875),
             interpolation: Interpolation::Bicubic,
             polarity: Polarity::AsIs,
-            mean: vec![127.5; 3],
-            std: vec![127.5; 3],
+            mean: vec![mean; 3],
+            std: vec![std; 3],
         },
         metrics: vec![],
         parents: vec![],
@@ -115,17 +146,13 @@ pub(crate) fn inception(folder: &Path) -> ModelVersion {
         files: [("model.safetensors".to_owned(), FileEntry { size: 0, sha256: "0".repeat(64) })].into(),
     };
     let store = tch::nn::VarStore::new(tch::Device::Cpu);
-    model::nets::build(Architecture::InceptionV3, &store.root(), 1000).unwrap();
-    let mut tensors: Vec<(String, tch::Tensor)> = Vec::new();
+    model::nets::build(architecture, &store.root(), outputs.into()).unwrap();
     for (name, variable) in store.variables() {
         let shape: Vec<usize> = variable.size().iter().map(|&side| side as usize).collect();
         let values = made_up(&name, &shape);
         tensors.push((name, tch::Tensor::from_slice(&values).view(variable.size().as_slice())));
     }
-    // Such a file from torchvision holds the auxiliary head and counters too.
-    tensors.push(("AuxLogits.fc.bias".into(), tch::Tensor::zeros([1000], tch::kind::FLOAT_CPU)));
-    tensors.push(("Mixed_5b.branch1x1.bn.num_batches_tracked".into(), tch::Tensor::from(7_i64)));
-    let file = folder.join("made-up.safetensors");
+    let file = folder.join(format!("{name}.safetensors"));
     tch::Tensor::write_safetensors(&tensors, &file).unwrap();
     Registry::open(folder).unwrap().publish(manifest, &[("model.safetensors", &file)]).unwrap()
 }

@@ -93,6 +93,10 @@ pub enum Precision {
 pub enum Architecture {
     /// EfficientNet-Lite0 (<https://arxiv.org/abs/1905.11946>).
     EfficientnetLite0,
+    /// EfficientNet-Lite1: deeper.
+    EfficientnetLite1,
+    /// EfficientNet-Lite2: deeper and wider.
+    EfficientnetLite2,
     /// Inception v3 (<https://arxiv.org/abs/1512.00567>).
     InceptionV3,
     /// The project's own small net for Fashion-MNIST.
@@ -104,7 +108,7 @@ impl Architecture {
     /// memory grow with the square.
     fn sizes(self) -> RangeInclusive<u32> {
         match self {
-            Self::EfficientnetLite0 => 32..=512,
+            Self::EfficientnetLite0 | Self::EfficientnetLite1 | Self::EfficientnetLite2 => 32..=512,
             Self::InceptionV3 => 75..=640,
             // Its last layers know each place of the picture.
             Self::FashionCnn => 28..=28,
@@ -114,7 +118,10 @@ impl Architecture {
     /// The channels that its first layer takes.
     fn channels(self) -> u32 {
         match self {
-            Self::EfficientnetLite0 | Self::InceptionV3 => 3,
+            Self::EfficientnetLite0
+            | Self::EfficientnetLite1
+            | Self::EfficientnetLite2
+            | Self::InceptionV3 => 3,
             Self::FashionCnn => 1,
         }
     }
