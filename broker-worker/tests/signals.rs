@@ -5,19 +5,19 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{ChildStderr, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use supervisor::{Child, Ending};
 
 /// Far longer than it takes, so that a busy machine fails nothing.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How often a worker that loads is told to end.
 const TRIES: u32 = 12;
 
-/// A worker that has no broker to reach, and many instances to load. It dies with its handle.
+/// A worker that has no broker to reach, and many instances to load.
 struct Worker {
     child: Child,
     stderr: BufReader<ChildStderr>,
@@ -30,16 +30,15 @@ impl Worker {
         for name in inherited.filter(|name| name.starts_with("MLAAS_") || name.starts_with("KAFKA_")) {
             command.env_remove(name);
         }
-        let mut child = command
+        command
             .args(["--weights", concat!(env!("CARGO_MANIFEST_DIR"), "/../weights")])
             .args(["--set", "models.serve=[{name: fashion-mnist}]"])
             .args(["--bootstrap-servers", "127.0.0.1:1", "--instances", "8"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
+            .stderr(Stdio::piped());
+        let mut child = Child::start(&mut command, Ending::AtOnce).unwrap();
+        let stderr = BufReader::new(child.stderr().unwrap());
         Self { child, stderr }
     }
 
@@ -54,28 +53,14 @@ impl Worker {
 
     /// Waits for its end, and says what it said meanwhile.
     fn end(&mut self) -> (ExitStatus, String) {
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "it does not end");
-            thread::sleep(Duration::from_millis(5));
-        };
+        let status = self.child.wait_until(Instant::now() + PATIENCE).unwrap().expect("it does not end");
         let mut said = String::new();
         self.stderr.read_to_string(&mut said).unwrap();
         (status, said)
     }
 
     fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+        kill(self.child.pid(), signal).unwrap();
     }
 }
 

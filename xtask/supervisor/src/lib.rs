@@ -7,7 +7,7 @@ use std::process::{ChildStderr, ChildStdout, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
@@ -57,7 +57,7 @@ pub fn signal_all(signal: Signal) {
 }
 
 impl Child {
-    /// Starts it, with no signal blocked. It ends with the calling *thread*, so that this should be one that lasts.
+    /// Starts it, with no signal blocked and none that asks for its end ignored. It ends with the calling *thread*, so that this should be one that lasts.
     ///
     /// # Errors
     /// The system's, where it can't be started.
@@ -171,7 +171,8 @@ impl Drop for Child {
     }
 }
 
-/// Ties a program's life to this thread's, and gives it the signals that this thread may block.
+/// Ties a program's life to this thread's, and gives it the signals that this thread may block, and those that this process
+/// ignores because a shell started it in its background.
 #[allow(unsafe_code)]
 fn tie(command: &mut Command, ending: Ending) {
     if matches!(ending, Ending::Asked(_)) {
@@ -180,11 +181,15 @@ fn tie(command: &mut Command, ending: Ending) {
     let parent = nix::unistd::getpid();
     let hook = move || {
         nix::sys::prctl::set_pdeathsig(ending.signal())?;
+        for asks_to_end in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+            // SAFETY: no function is called at a signal, and none was.
+            unsafe { signal(asks_to_end, SigHandler::SigDfl) }?;
+        }
         SigSet::empty().thread_set_mask()?;
         // Whose parent is another by now has missed its signal.
         if nix::unistd::getppid() == parent { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
     };
-    // SAFETY: the hook makes three system calls, allocates nothing and takes no lock, which is what may be done between fork
+    // SAFETY: the hook makes system calls only, allocates nothing and takes no lock, which is what may be done between fork
     // and exec.
     unsafe { command.pre_exec(hook) };
 }
@@ -242,6 +247,26 @@ mod tests {
         SigSet::from(Signal::SIGTERM).thread_block().unwrap();
         let mut sleep = Child::start(Command::new("sleep").arg("600"), POLITE).unwrap();
         assert!(sleep.end().unwrap(), "it had to be killed");
+    }
+
+    #[test]
+    fn a_child_hears_signals_that_its_parent_ignores() {
+        // The parent ignores it as one does that a shell started in its background.
+        let script =
+            "trap '' INT; exec \"$0\" --exact tests::started_by_the_test_of_ignored_signals --ignored";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(std::env::current_exe().unwrap()).stdout(Stdio::null());
+        let status = Child::start(&mut command, Ending::AtOnce).unwrap().wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+
+    #[test]
+    #[ignore = "only another test starts it"]
+    fn started_by_the_test_of_ignored_signals() {
+        let (mut child, _) = shell("echo; exec sleep 600", Ending::AtOnce);
+        kill(child.pid(), Signal::SIGINT).unwrap();
+        let status = child.wait_until(Instant::now() + Duration::from_secs(60)).unwrap();
+        assert!(status.is_some_and(|status| !status.success()), "it went on");
     }
 
     #[test]
