@@ -1,15 +1,14 @@
 //! Several workers of one group: they share, one dies, one joins, one leaves, and nothing is lost.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use e2e::account::Account;
 use e2e::process::Process;
-use e2e::scene::{Kind, Scene};
+use e2e::scene::{Kind, Scene, Worker};
 use e2e::stream::Stream;
 use nix::sys::signal::Signal;
 
 use crate::FASHION_ONLY;
+use crate::http::metric;
 
 on_both_brokers!(
     two_workers_answer_2000_images_once_each,
@@ -44,43 +43,52 @@ const HOLDS: &[&str] = &[
     "--set=batching.max_queue_delay_microseconds=500000",
 ];
 
-/// Two workers, of which one is killed in the middle. Also the requests that it had answered and not committed then.
-fn one_of_two_is_killed(kind: Kind, delivery: &str) -> (Account, BTreeSet<String>) {
-    let scene = Scene::on(kind);
+/// Two workers that hold what they took for a while.
+fn two_that_hold(scene: &Scene, delivery: &str) -> (Worker, Worker) {
     let delivery = format!("--set=group.delivery={delivery}");
     let flags = [FASHION_ONLY, HOLDS, &[&delivery]].concat();
-    let mut dies = scene.worker("w1", &flags);
-    let _stays = scene.worker("w2", &flags);
+    (scene.worker("w1", &flags), scene.worker("w2", &flags))
+}
+
+/// The other gets the dead one's partitions once its session has timed out, and works on meanwhile.
+fn flow_past_the_death_of_one(stream: &mut Stream<'_>) {
+    let from = stream.answered_by("w2");
+    stream.flow_until("500 more answers from the one that is left", |s| s.answered_by("w2") >= from + 500);
+}
+
+fn a_killed_worker_loses_nothing(kind: Kind) {
+    let scene = Scene::on(kind);
+    let (mut dies, _stays) = two_that_hold(&scene, "at-least-once");
     let mut stream = Stream::new(&scene);
     both_take_part(&mut stream);
-    stream.flow_until("300 more answers", {
-        let from = stream.answered();
-        move |s| s.answered() >= from + 300
-    });
+    let from = stream.answered();
+    stream.flow_until("300 more answers", |s| s.answered() >= from + 300);
     dies.process.kill();
     // Its partitions stay as they are until its session has timed out.
     let offsets = scene.offsets();
     let uncommitted = stream.account.uncommitted(&offsets);
     assert!(!uncommitted.is_empty(), "the worker was killed in the middle of nothing");
-    // The other gets the dead one's partitions once its session has timed out, and works on meanwhile.
-    let from = stream.answered_by("w2");
-    stream.flow_until("500 more answers from the one that is left", |s| s.answered_by("w2") >= from + 500);
+    flow_past_the_death_of_one(&mut stream);
     let account = stream.settle();
-    let answered = account.answered_by("w1", &uncommitted);
-    (account, answered)
-}
-
-fn a_killed_worker_loses_nothing(kind: Kind) {
-    let (account, uncommitted) = one_of_two_is_killed(kind, "at-least-once");
     // What the dead one had answered and not committed may be answered again, once, and nothing else.
-    account.assert_whole_but_for(&uncommitted);
+    account.assert_whole_but_for(&account.answered_by("w1", &uncommitted));
 }
 
 /// The negative control: the same death, and a worker that commits on receipt. Were nothing found missing here, the test above
 /// would prove nothing.
 fn a_killed_worker_that_commits_on_receipt_is_seen_to_lose(kind: Kind) {
-    let (account, _) = one_of_two_is_killed(kind, "at-most-once");
-    let faults = account.faults(0);
+    let scene = Scene::on(kind);
+    let (mut dies, _stays) = two_that_hold(&scene, "at-most-once");
+    let http = dies.ready["http"].as_str().unwrap().to_owned();
+    let mut stream = Stream::new(&scene);
+    both_take_part(&mut stream);
+    // All but what it took in the last moments is committed.
+    stream.flow_until("a worker that holds 50 requests", |_| {
+        metric(&http, "mlaas_worker_in_flight_requests") >= 50.0
+    });
+    dies.process.kill();
+    flow_past_the_death_of_one(&mut stream);
+    let faults = stream.settle().faults(0);
     assert!(faults.iter().any(|f| f.starts_with("1. acknowledged but never answered")), "{faults:?}");
 }
 

@@ -15,3 +15,10 @@ pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
     (code, body)
 }
+
+/// The sum over all series of a metric.
+pub(crate) fn metric(address: &str, name: &str) -> f64 {
+    let (_, text) = get(address, "/metrics");
+    let values = text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
+    values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}

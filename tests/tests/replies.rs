@@ -13,7 +13,7 @@ use e2e::{PATIENCE, wait_until};
 use kafka::Topics;
 
 use crate::FASHION_ONLY;
-use crate::http::get;
+use crate::http::{get, metric};
 
 /// Room for a dozen replies.
 const A_DOZEN: TopicSettings = &[("max.message.bytes", "20000")];
@@ -35,13 +35,6 @@ fn send(scene: &Scene, account: &mut Account, (records, expected): &(Vec<Record>
     account.sent(records, acknowledged, |i| expected[i].clone());
 }
 
-/// The sum over all series of a metric.
-fn metric(http: &str, name: &str) -> f64 {
-    let (_, text) = get(http, "/metrics");
-    let values = text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
-    values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-}
-
 fn wait_for_metric(http: &str, name: &str, least: f64) {
     wait_until(&format!("{name} of {least}"), PATIENCE, || match metric(http, name) {
         value if value >= least => Ok(()),
@@ -60,16 +53,14 @@ fn replies_that_pile_up_to_a_batch_too_large_are_delivered_all_the_same() {
     let layout = Layout { partitions: 1, results: A_DOZEN, ..Layout::default() };
     let scene = Scene::laid_out(&cluster, &layout);
     let mut account = Account::default();
+    let flags = ["--max-batch-size=110", "--set=queue.backpressure.low_requests=120"];
+    let worker = scene.worker("w1", &[FASHION_ONLY, &flags].concat());
+    // All are taken before the first is computed, and computed while the broker stands still.
+    let halted = worker.process.halt_thread("infer-0");
     send(&scene, &mut account, &requests(110, "piled", None));
-    // All are taken before the first is computed.
-    let gathers = [
-        "--max-batch-size=128",
-        "--set=batching.max_queue_delay_microseconds=5000000",
-        "--set=queue.backpressure.low_requests=120",
-    ];
-    let worker = scene.worker("w1", &[FASHION_ONLY, &gathers].concat());
     wait_for_metric(&http(&worker), "mlaas_worker_in_flight_requests", 110.0);
     let frozen = cluster.freeze(0);
+    drop(halted);
     wait_for_metric(&http(&worker), "nv_inference_count", 110.0);
     // Nothing to wait for shows that replies stand in the producer's queue: this is the length of the outage.
     std::thread::sleep(Duration::from_secs(3));

@@ -22,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 use wire::{Announcement, ErrorCode, Headers, Outcome, Response, header};
 
 use crate::app::build_with;
-use crate::config::{Config, Delivery};
+use crate::config::Config;
 use crate::doubles::{self, Gate};
+use crate::group::Delivery;
 use crate::models::Models;
 use crate::{Ready, RunError, run};
 
@@ -151,14 +152,25 @@ impl Fixture {
         usize::try_from((0..PARTITIONS).map(held).sum::<i64>()).unwrap()
     }
 
+    /// The partitions that are not committed to their ends, each with what is committed and where its end is.
+    fn uncommitted(&self) -> BTreeMap<i32, (Offset, i64)> {
+        let mut partitions = self.committed();
+        // A worker that ends at once has committed nothing on a partition without records.
+        partitions.retain(|_, (committed, end)| *committed != Offset::Offset(*end) && *end != 0);
+        partitions
+    }
+
     fn assert_all_committed(&self) {
-        for (partition, (committed, end)) in self.committed() {
-            // A worker that ends at once has committed nothing on a partition without records.
-            assert!(
-                committed == Offset::Offset(end) || end == 0,
-                "partition {partition}: {committed:?} of {end}"
-            );
-        }
+        assert_eq!(self.uncommitted(), BTreeMap::new());
+    }
+
+    async fn wait_committed(&self) {
+        let all = async {
+            while !self.uncommitted().is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, all).await.unwrap();
     }
 }
 
