@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::Delivery;
+use crate::group::Delivery;
 use crate::parcels::Ticket;
 use crate::pressure::Pressure;
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use humantime_serde::re::humantime::format_duration;
 use serde::{Deserialize, Serialize};
+
+use crate::invalid::Invalid;
 
 /// The consumer group.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -34,6 +37,31 @@ impl Default for Group {
             drain_timeout: Duration::from_secs(8),
             delivery: Delivery::AtLeastOnce,
         }
+    }
+}
+
+impl Group {
+    /// # Errors
+    /// [`Invalid`], the first of its rules that does not hold.
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        if self.id.trim().is_empty() {
+            return Err(Invalid::rule(
+                "group.id is empty: workers that share the work have one name for their group",
+            ));
+        }
+        if self.protocol == Protocol::Classic && self.session_timeout < Duration::from_secs(1) {
+            return Err(Invalid::rule(
+                "group.session_timeout must be 1s or more; Kafka's own lower bound is 6s",
+            ));
+        }
+        if self.drain_timeout >= self.session_timeout {
+            return Err(Invalid::rule(format!(
+                "group.drain_timeout, {}, must be below group.session_timeout, {}: Kafka gives the partitions away after that",
+                format_duration(self.drain_timeout),
+                format_duration(self.session_timeout)
+            )));
+        }
+        Ok(())
     }
 }
 

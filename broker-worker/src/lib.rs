@@ -33,6 +33,7 @@ mod engines;
 mod group;
 mod health;
 mod http;
+mod invalid;
 mod lane;
 mod metrics;
 mod micros;

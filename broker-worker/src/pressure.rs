@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::invalid::{Invalid, at_least_one};
+
 /// The marks of back-pressure: at a high one no more is taken from Kafka, at both low ones it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -23,6 +25,28 @@ pub struct BackPressure {
 impl Default for BackPressure {
     fn default() -> Self {
         Self { high_requests: 128, low_requests: 64, high_bytes: 64 << 20, low_bytes: 32 << 20 }
+    }
+}
+
+impl BackPressure {
+    /// # Errors
+    /// [`Invalid`], the first of its rules that does not hold.
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        let Self { high_requests, low_requests, high_bytes, low_bytes } = *self;
+        let at = "queue.backpressure";
+        at_least_one("queue.backpressure.high_requests", high_requests)?;
+        at_least_one("queue.backpressure.high_bytes", high_bytes)?;
+        if low_requests >= high_requests {
+            return Err(Invalid::rule(format!(
+                "{at}.low_requests, {low_requests}, must be below {at}.high_requests, {high_requests}"
+            )));
+        }
+        if low_bytes >= high_bytes {
+            return Err(Invalid::rule(format!(
+                "{at}.low_bytes, {low_bytes}, must be below {at}.high_bytes, {high_bytes}"
+            )));
+        }
+        Ok(())
     }
 }
 

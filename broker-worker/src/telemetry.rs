@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
+use crate::invalid::Invalid;
+
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -19,6 +21,15 @@ pub struct Log {
 impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Human, level: "info".to_owned() }
+    }
+}
+
+impl Log {
+    /// # Errors
+    /// [`Invalid`], where the level is not understood.
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        let understood = filter(&self.level).map(drop);
+        understood.map_err(|source| Invalid::LogLevel { level: self.level.clone(), source })
     }
 }
 

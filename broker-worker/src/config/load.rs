@@ -5,7 +5,8 @@ use std::path::Path;
 use cli::LayerError;
 pub use cli::{Setting, Sources};
 
-use super::{Config, Invalid};
+use super::Config;
+use crate::invalid::Invalid;
 
 /// Why a configuration can't be used. One sentence.
 #[derive(Debug, thiserror::Error)]

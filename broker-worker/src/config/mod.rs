@@ -16,16 +16,15 @@ use kafka::Settings;
 use serde::{Deserialize, Serialize};
 
 use crate::engines::Device;
-pub use crate::group::{Delivery, Group, Protocol};
+use crate::group::Group;
 pub use crate::http::Http;
+pub use crate::invalid::Invalid;
 pub use crate::lane::Queue;
 use crate::models::config::Models;
-pub use crate::pressure::BackPressure;
 pub use crate::rooms::batch::Batching;
 use crate::rooms::decode::Limits;
 pub use crate::telemetry::{Log, LogFormat};
 pub use crate::topics::{Pattern, Topics};
-pub use check::Invalid;
 pub use load::{LoadError, Sources, load};
 
 /// All of it. docs/configuration.md tells what each key does.

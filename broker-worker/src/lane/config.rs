@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::invalid::Invalid;
 use crate::pressure::BackPressure;
 
 /// What waits; Triton's words.
@@ -36,6 +37,29 @@ impl Default for Queue {
 }
 
 impl Queue {
+    /// # Errors
+    /// [`Invalid`], the first of its rules that does not hold.
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        self.backpressure.check()?;
+        let high = self.backpressure.high_requests;
+        if self.max_queue_size >= high {
+            return Err(Invalid::rule(format!(
+                "queue.max_queue_size, {}, must be below queue.backpressure.high_requests, {high}: consuming pauses there, so that no request would ever be refused",
+                self.max_queue_size
+            )));
+        }
+        let (levels, default) = (self.priority_levels, self.default_priority_level);
+        if levels > 0 && !(1..=levels).contains(&default) {
+            return Err(Invalid::rule(format!(
+                "queue.default_priority_level, {default}, must be from 1 to queue.priority_levels, {levels}"
+            )));
+        }
+        if levels > 1000 {
+            return Err(Invalid::rule(format!("queue.priority_levels, {levels}, must be 1000 or fewer")));
+        }
+        Ok(())
+    }
+
     /// How many lines the queue has.
     #[must_use]
     pub fn levels(&self) -> usize {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::invalid::{Invalid, at_least_one};
 use crate::lane::{Lane, Waiting};
 use crate::parcels::{Answer, Batch};
 
@@ -29,6 +30,21 @@ pub struct Batching {
 impl Default for Batching {
     fn default() -> Self {
         Self { max_batch_size: 8, preferred_batch_size: Vec::new(), max_queue_delay_microseconds: 0 }
+    }
+}
+
+impl Batching {
+    /// # Errors
+    /// [`Invalid`], the first of its rules that does not hold.
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        let max = self.max_batch_size;
+        at_least_one("batching.max_batch_size", max)?;
+        match self.preferred_batch_size.iter().find(|size| **size == 0 || **size > max) {
+            Some(size) => Err(Invalid::rule(format!(
+                "batching.preferred_batch_size holds {size}: each must be from 1 to batching.max_batch_size, {max}"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 

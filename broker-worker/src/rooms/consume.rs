@@ -29,11 +29,11 @@ use tokio_util::sync::CancellationToken;
 use self::context::Context;
 use self::read::Polled;
 use crate::book::Book;
-use crate::config::{BackPressure, Config};
+use crate::config::Config;
 use crate::health::{Health, Pulse};
 use crate::metrics::Metrics;
 use crate::parcels::Record;
-use crate::pressure::{Flow, Pressure, Step};
+use crate::pressure::{BackPressure, Flow, Pressure, Step};
 
 /// The longest poll: within it the room hears of the end, of answers and of rebalances.
 const POLL: Duration = Duration::from_millis(20);

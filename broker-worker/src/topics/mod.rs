@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 pub use pattern::Pattern;
 
+use crate::invalid::Invalid;
+
 /// The topics, and how those are made that are missing.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(from = "Keys")]
@@ -28,6 +30,20 @@ impl Default for Topics {
 }
 
 impl Topics {
+    /// # Errors
+    /// [`Invalid`], the first of its rules that does not hold.
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        for (key, value) in [("partitions", self.partitions), ("replication_factor", self.replication_factor)]
+        {
+            if value < 1 && value != -1 {
+                return Err(Invalid::rule(format!(
+                    "topics.{key}, {value}, must be at least 1, or -1 for the broker's default"
+                )));
+            }
+        }
+        Ok(self.names.check()?)
+    }
+
     /// How each of the four is made.
     #[must_use]
     pub fn specs(&self) -> [kafka::TopicSpec; 4] {

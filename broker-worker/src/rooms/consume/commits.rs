@@ -84,7 +84,7 @@ impl Commits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Delivery;
+    use crate::group::Delivery;
     use rdkafka::error::KafkaError;
 
     fn answer(commits: &Commits, book: &Book, result: KafkaResult<()>) -> Result<(), RDKafkaErrorCode> {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use wire::{Envelope, ErrorCode, ErrorReply, Request, Timings};
 
 use crate::health::Pulse;
+use crate::invalid::{Invalid, at_least_one};
 use crate::lane::{Lane, Lanes, Queue};
 use crate::micros::micros;
 use crate::parcels::{Answer, Asker, Failure, Job, Original, Record};
@@ -51,6 +52,23 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// # Errors
+    /// [`Invalid`], the first of its rules that does not hold.
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        at_least_one("limits.max_request_bytes", self.max_request_bytes)?;
+        at_least_one("limits.max_image_width", self.max_image_width)?;
+        at_least_one("limits.max_image_height", self.max_image_height)?;
+        at_least_one("limits.max_image_alloc_bytes", self.max_image_alloc_bytes)?;
+        if self.max_request_bytes > wire::MAX_VALUE_BYTES {
+            return Err(Invalid::rule(format!(
+                "limits.max_request_bytes, {}, must be {} or fewer",
+                self.max_request_bytes,
+                wire::MAX_VALUE_BYTES
+            )));
+        }
+        Ok(())
+    }
+
     /// Those of the image.
     #[must_use]
     pub fn image(&self) -> ImageLimits {

@@ -103,7 +103,7 @@ fn a_record_that_could_not_be_read_whole_is_answered_and_a_dead_letter() {
 #[test]
 fn the_key_and_the_headers_weigh_as_long_as_they_are_held() {
     let pressure = Arc::default();
-    let book = crate::book::Book::new(crate::config::Delivery::AtLeastOnce);
+    let book = crate::book::Book::new(crate::group::Delivery::AtLeastOnce);
     let mut heavy = record(&doubles::image(9), &[(header::TRACEPARENT, "00")]);
     heavy.original.key = Some(vec![1; 100_000]);
     heavy.original.headers.push("own", vec![0; 50_000]);
