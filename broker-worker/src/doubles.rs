@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use model_core::{Engine, EngineError, ImageError, Pixels, Scorer};
-use registry::{Class, Classes, Fit};
+use registry::{Activation, Class, Classes, Fit};
 use tokio::time::Instant;
 use wire::{Encoding, ModelId, ReplyTo, TraceContext};
 
@@ -78,6 +78,7 @@ pub(crate) fn served_by(
     let label = |index| Class { index, label: format!("value {index}") };
     let classes = Classes {
         outputs: VALUES,
+        activation: Activation::Softmax,
         labels: (0..VALUES).map(label).collect(),
         reject: None,
         calibration: None,

@@ -23,6 +23,8 @@
 #[cfg(feature = "store")]
 mod content;
 pub mod digest;
+#[cfg(feature = "store")]
+mod draft;
 mod error;
 pub mod manifest;
 mod name;
@@ -37,8 +39,8 @@ pub use content::Content;
 pub use digest::FileEntry;
 pub use error::RegistryError;
 pub use manifest::{
-    Architecture, Artifact, Calibration, Class, Classes, Data, EngineKind, Fit, Input, Interpolation,
-    Manifest, Metric, Parent, Polarity, Precision, Reject, Schema,
+    Activation, Architecture, Artifact, Calibration, Class, Classes, Data, EngineKind, Fit, Input,
+    Interpolation, Layout, Manifest, Metric, Order, Parent, Polarity, Precision, Reject, Schema,
 };
 pub use select::Select;
 #[cfg(feature = "store")]

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::digest::FileEntry;
+use crate::draft::{self, Draft};
 use crate::error::RegistryError;
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::name::is_plain_name;
@@ -28,6 +28,12 @@ impl Registry {
             return Err(RegistryError::NoRoot { path: root });
         }
         Ok(Self { root })
+    }
+
+    /// The model versions under `root`, a folder that need not be there: publishing makes it.
+    #[must_use]
+    pub fn at(root: impl AsRef<Path>) -> Self {
+        Self { root: root.as_ref().to_path_buf() }
     }
 
     /// The names of all models, sorted.
@@ -100,15 +106,29 @@ impl Registry {
         Ok(loaded)
     }
 
-    /// Publishes a version: `files` (an artifact's file, and where it lies now) are copied, the manifest's `files` is filled in,
-    /// and the folder appears whole or not at all.
+    /// The number after a model's last version; 1 where there is no such model.
+    ///
+    /// # Errors
+    /// If that is no name for a model, or its folder cannot be read.
+    pub fn next_version(&self, name: &str) -> Result<u32, RegistryError> {
+        match self.versions(name) {
+            Ok(versions) => Ok(versions.last().map_or(1, |last| last.saturating_add(1))),
+            Err(RegistryError::BadName { name }) => Err(RegistryError::BadName { name }),
+            Err(_) if !self.root.join(name).exists() => Ok(1),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Publishes a version: `files` (an artifact's file, and what it holds) are written, the manifest's `files` is filled in, and the
+    /// folder appears whole or not at all, also after a loss of power. Of one that fails nothing is left, the folders that were made
+    /// for it included.
     ///
     /// # Errors
     /// If the version exists, the manifest says something that cannot be, or writing fails.
     pub fn publish(
         &self,
         mut manifest: Manifest,
-        files: &[(&str, &Path)],
+        files: &[(&str, &[u8])],
     ) -> Result<ModelVersion, RegistryError> {
         if !is_plain_name(&manifest.name) {
             return Err(RegistryError::BadName { name: manifest.name });
@@ -118,16 +138,10 @@ impl Registry {
         if folder.exists() {
             return Err(RegistryError::VersionExists { path: folder });
         }
-        // The name begins with a dot, so that no reader takes a half-written folder for a version.
-        let draft = model.join(format!(".{}.{}", manifest.version, std::process::id()));
-        fs::create_dir_all(&draft).map_err(RegistryError::io("create", &draft))?;
-        let written = write_draft(&draft, &mut manifest, files)
-            .and_then(|()| fs::rename(&draft, &folder).map_err(RegistryError::io("create", &folder)));
-        if let Err(error) = written {
-            // The first error is the one worth telling.
-            drop(fs::remove_dir_all(&draft));
-            return Err(error);
-        }
+        draft::sweep(&model);
+        let draft = Draft::create(&model, manifest.version)?;
+        draft.fill(&mut manifest, files)?;
+        draft.publish(&folder)?;
         self.load(&manifest.name, &Select::Version(manifest.version))
     }
 
@@ -142,6 +156,31 @@ impl Registry {
         self.resolve(name, &Select::Version(version))?;
         let path = self.root.join(name).join(alias);
         write_whole(&path, format!("{version}\n").as_bytes())
+    }
+
+    /// Lets `alias` name a version where it names none yet; whether it does so now. Of several who ask at once one is heard.
+    ///
+    /// # Errors
+    /// As [`set_alias`](Self::set_alias).
+    pub fn set_alias_if_none(&self, name: &str, alias: &str, version: u32) -> Result<bool, RegistryError> {
+        if !matches!(alias.parse(), Ok(Select::Alias(_))) {
+            return Err(RegistryError::BadSelect { text: alias.into() });
+        }
+        self.resolve(name, &Select::Version(version))?;
+        let path = self.root.join(name).join(alias);
+        if path.exists() {
+            return Ok(false);
+        }
+        // A link is made where nothing is, or not at all.
+        let draft = path.with_file_name(format!(".{alias}.{version}"));
+        write_whole(&draft, format!("{version}\n").as_bytes())?;
+        let linked = fs::hard_link(&draft, &path);
+        drop(fs::remove_file(&draft));
+        match linked {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(RegistryError::io("write", path)(error)),
+        }
     }
 
     fn folder(&self, name: &str) -> Result<PathBuf, RegistryError> {
@@ -176,20 +215,6 @@ impl Registry {
             _ => Err(RegistryError::BadAlias { path, content: content.chars().take(40).collect() }),
         }
     }
-}
-
-fn write_draft(draft: &Path, manifest: &mut Manifest, files: &[(&str, &Path)]) -> Result<(), RegistryError> {
-    manifest.files.clear();
-    for (name, from) in files {
-        if !is_plain_name(name) {
-            return Err(RegistryError::BadName { name: (*name).to_owned() });
-        }
-        let copy = draft.join(name);
-        fs::copy(from, &copy).map_err(RegistryError::io("copy", *from))?;
-        manifest.files.insert((*name).to_owned(), FileEntry::of(&copy)?);
-    }
-    let path = draft.join(MANIFEST_FILE);
-    fs::write(&path, manifest.to_yaml(&path)?).map_err(RegistryError::io("write", &path))
 }
 
 fn folders(path: &Path) -> Result<Vec<String>, RegistryError> {

@@ -10,7 +10,7 @@ use crate::error::RegistryError;
 use crate::manifest::{Artifact, EngineKind, MANIFEST_FILE, Manifest};
 
 /// The largest manifest that is read, in bytes: room for some hundred thousand labels.
-const MANIFEST_LIMIT: u64 = 16 << 20;
+pub(crate) const MANIFEST_LIMIT: u64 = 16 << 20;
 
 /// A version whose manifest has been read.
 #[derive(Clone, Debug)]

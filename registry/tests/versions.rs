@@ -27,10 +27,7 @@ impl House {
     }
 
     fn add(&self, name: &str, version: u32) {
-        let weights = self.path("draft");
-        fs::write(&weights, WEIGHTS).unwrap();
-        publish(&self.registry(), manifest(name, version), &weights).unwrap();
-        fs::remove_file(weights).unwrap();
+        publish(&self.registry(), manifest(name, version), WEIGHTS).unwrap();
     }
 
     fn registry(&self) -> Registry {
@@ -89,7 +86,7 @@ files: {{ model.safetensors: {{ size: 0, sha256: {} }} }}
     Manifest::from_yaml(&text, Path::new("manifest.yaml")).unwrap()
 }
 
-fn publish(registry: &Registry, manifest: Manifest, weights: &Path) -> Result<ModelVersion, RegistryError> {
+fn publish(registry: &Registry, manifest: Manifest, weights: &[u8]) -> Result<ModelVersion, RegistryError> {
     registry.publish(manifest, &[("model.safetensors", weights)])
 }
 
@@ -324,6 +321,20 @@ fn a_manifest_is_read_strictly() {
         ("size: 224", "size: 4096", &["size must be 32 to 512", "4096"]),
         ("efficientnet-lite0", "fashion-cnn", &["size must be 28 to 28", "224"]),
         ("fit: centre-crop\n  crop: 0.875", "fit: trim-and-pad", &["trim-and-pad needs 1 channel"]),
+        ("size: 224", "size: 5000", &["size must be 1 to 4096"]),
+        ("size: 224", "size: 224\n  layout: nhwc", &["layout must be nchw for this architecture"]),
+        ("size: 224", "size: 224\n  order: gbr", &["gbr", "rgb", "bgr"]),
+        ("outputs: 10", "outputs: 10\n  activation: relu", &["relu", "softmax"]),
+        (
+            "outputs: 10",
+            "outputs: 1\n  activation: sigmoid",
+            &["index 7", "outputs, 1, which is two classes"],
+        ),
+        (
+            "  reject:",
+            "  activation: none\n  calibration: {temperature: 2}\n  reject:",
+            &["calibration goes with activation softmax"],
+        ),
         (
             "files:\n",
             "files:\n  model.safetensors: {size: 1, sha256: f}\n",
@@ -429,18 +440,92 @@ fn folders_that_are_no_versions_are_passed_over() {
 fn a_published_version_never_changes_and_a_failed_one_leaves_nothing() {
     let house = House::new(&[1]);
     let registry = house.registry();
-    let weights = house.path("new");
-    fs::write(&weights, b"other weights").unwrap();
-    let again = publish(&registry, manifest("bird", 1), &weights).unwrap_err();
+    let again = publish(&registry, manifest("bird", 1), b"other weights").unwrap_err();
     assert!(matches!(again, RegistryError::VersionExists { .. }));
     assert!(registry.load("bird", &Select::Version(1)).is_ok());
 
-    assert!(publish(&registry, manifest("bird", 2), &house.path("absent")).is_err());
     let mut senseless = manifest("bird", 2);
     senseless.classes.labels.clear();
-    assert!(publish(&registry, senseless, &weights).is_err());
+    assert!(publish(&registry, senseless, WEIGHTS).is_err());
     assert!(registry.publish(manifest("bird", 2), &[]).is_err(), "its artifact is not among the files");
     assert_eq!(fs::read_dir(house.path("bird")).unwrap().count(), 1);
     assert!(registry.set_alias("bird", "production", 2).is_err());
     assert!(registry.set_alias("bird", "3", 1).is_err());
+}
+
+#[test]
+fn a_version_that_is_not_published_leaves_no_folder_that_was_made_for_it() {
+    let house = House::new(&[]);
+    let registry = Registry::at(house.path("new/weights"));
+    assert_eq!(registry.next_version("bird").unwrap(), 1);
+    let mut senseless = manifest("bird", 1);
+    senseless.classes.labels.clear();
+    assert!(publish(&registry, senseless, WEIGHTS).is_err());
+    // More than a reader would take.
+    let mut large = manifest("bird", 1);
+    large.origin = "x".repeat(17 << 20);
+    let refused = publish(&registry, large, WEIGHTS).unwrap_err();
+    assert!(matches!(refused, RegistryError::LargeManifest { .. }), "{refused}");
+    assert!(!house.path("new").exists());
+
+    publish(&registry, manifest("bird", 1), WEIGHTS).unwrap();
+    assert_eq!(registry.next_version("bird").unwrap(), 2);
+    assert!(matches!(registry.next_version("..").unwrap_err(), RegistryError::BadName { .. }));
+    assert_eq!(weights_of(&registry.load("bird", &Select::Latest).unwrap()), WEIGHTS);
+}
+
+#[test]
+fn what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not() {
+    let house = House::new(&[1]);
+    let draft = |name: &str, seconds: u64| {
+        let folder = house.path("bird").join(name);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("model.onnx"), "half of it").unwrap();
+        let folder = fs::File::open(folder).unwrap();
+        folder.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(seconds)).unwrap();
+        folder
+    };
+    draft(".2.77.1700000000", 3600);
+    let lives = draft(".2.78.1700000000", 3600);
+    lives.lock().unwrap();
+    draft(".2.79.1700000000", 1);
+    draft(".2.replaced", 3600);
+    house.add("bird", 2);
+    let mut left: Vec<_> =
+        fs::read_dir(house.path("bird")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, [".2.78.1700000000", ".2.79.1700000000", ".2.replaced", "1", "2"]);
+}
+
+#[test]
+fn of_several_who_publish_at_once_each_number_is_one_s_and_one_names_the_alias() {
+    let house = House::new(&[]);
+    let root = house.path("weights");
+    let threads: Vec<_> = (0..4)
+        .map(|n: u8| {
+            let registry = Registry::at(&root);
+            std::thread::spawn(move || {
+                let weights = [n; 1000];
+                loop {
+                    let number = registry.next_version("bird").unwrap();
+                    match publish(&registry, manifest("bird", number), &weights) {
+                        Ok(version) => {
+                            let named = registry.set_alias_if_none("bird", "production", number).unwrap();
+                            break (weights_of(&version) == weights, number, named);
+                        }
+                        Err(RegistryError::VersionExists { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    let done: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert!(done.iter().all(|&(whole, ..)| whole), "{done:?}");
+    let registry = Registry::open(&root).unwrap();
+    assert_eq!(registry.versions("bird").unwrap(), [1, 2, 3, 4]);
+    let named: Vec<_> = done.iter().filter(|&&(.., named)| named).collect();
+    let [(_, production, _)] = named[..] else { panic!("{done:?}") };
+    assert_eq!(registry.resolve("bird", &Select::default()).unwrap(), *production);
+    assert_eq!(fs::read_dir(root.join("bird")).unwrap().count(), 5, "four versions, an alias, and no draft");
 }

@@ -1,6 +1,6 @@
 //! Bytes to a net's numbers while they are copied, and its numbers to outputs: what all engines do alike.
 
-use registry::Input;
+use registry::{Input, Layout};
 
 use crate::{EngineError, Pixels};
 
@@ -9,6 +9,7 @@ use crate::{EngineError, Pixels};
 #[derive(Clone, Debug)]
 pub struct Normalise {
     size: u32,
+    layout: Layout,
     /// For each channel and each value of a byte.
     tables: Vec<[f32; 256]>,
 }
@@ -24,7 +25,8 @@ impl Normalise {
             }
             table
         };
-        Self { size: input.size, tables: input.mean.iter().zip(&input.std).map(table).collect() }
+        let tables = input.mean.iter().zip(&input.std).map(table).collect();
+        Self { size: input.size, layout: input.layout, tables }
     }
 
     /// The side of the images, in pixels.
@@ -83,6 +85,27 @@ impl Normalise {
         Ok(())
     }
 
+    /// Fills `into` with the images as the net wants them, `[n, channels, size, size]` or `[n, size, size, channels]`. `first` as in
+    /// [`interleaved`](Self::interleaved).
+    ///
+    /// # Errors
+    /// As [`planes`](Self::planes).
+    pub fn laid_out(&self, images: &[&Pixels], first: usize, into: &mut [f32]) -> Result<(), EngineError> {
+        match self.layout {
+            Layout::Nchw => self.planes(images, first, into),
+            Layout::Nhwc => {
+                let mut values = Vec::with_capacity(into.len());
+                self.interleaved(images, first, &mut values)?;
+                if values.len() != into.len() {
+                    let text = format!("{} numbers for {} images", into.len(), images.len());
+                    return Err(EngineError::Compute(text.into()));
+                }
+                into.copy_from_slice(&values);
+                Ok(())
+            }
+        }
+    }
+
     fn check(&self, image: &Pixels, position: usize) -> Result<(), EngineError> {
         let (size, channels) = (self.size, self.channels());
         let fits = image.width == size && image.height == size && image.channels == channels;
@@ -137,12 +160,14 @@ pub fn rows(flat: &[f32], outputs: usize, first: usize) -> Result<Vec<Vec<f32>>,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use registry::{Fit, Interpolation, Polarity};
+    use registry::{Fit, Interpolation, Order, Polarity};
 
     fn input(channels: usize, size: u32) -> Input {
         Input {
             size,
             channels: channels as u32,
+            order: Order::Rgb,
+            layout: Layout::Nchw,
             fit: Fit::Stretch,
             crop: None,
             interpolation: Interpolation::Bilinear,
@@ -186,6 +211,14 @@ mod tests {
                 assert_eq!(planes[image * 256 * channels + channel * 256 + pixel], value);
             }
             assert!(normalise.planes(&batch, 0, &mut planes[1..]).is_err(), "too short for two images");
+
+            let mut laid_out = vec![0.0; expected.len()];
+            normalise.laid_out(&batch, 0, &mut laid_out).unwrap();
+            assert_eq!(laid_out, planes);
+            let normalise = Normalise::new(&Input { layout: Layout::Nhwc, ..input.clone() });
+            normalise.laid_out(&batch, 0, &mut laid_out).unwrap();
+            assert_eq!(laid_out, expected);
+            assert!(normalise.laid_out(&batch, 0, &mut laid_out[1..]).is_err(), "too short for two images");
         }
     }
 

@@ -7,7 +7,7 @@ pub struct Pixels {
     pub width: u32,
     /// Pixels down.
     pub height: u32,
-    /// Bytes a pixel: 1 (grey) or 3 (red, green, blue).
+    /// Bytes a pixel: 1 (grey) or 3 (colour, in the order that the net takes).
     pub channels: u32,
     /// `height * width * channels` bytes.
     pub data: Vec<u8>,

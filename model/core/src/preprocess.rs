@@ -3,7 +3,7 @@
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{U8, U8x3};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
-use registry::{Fit, Input, Interpolation, Manifest, Polarity};
+use registry::{Fit, Input, Interpolation, Manifest, Order, Polarity};
 
 use crate::Pixels;
 use crate::background::{self, Frame};
@@ -115,13 +115,19 @@ impl Preprocessor {
         Ok(self.coloured(square))
     }
 
-    /// A grey picture as red, green and blue, where the net wants those.
-    fn coloured(&self, pixels: Pixels) -> Pixels {
-        if self.input.channels != 3 || pixels.channels != 1 {
-            return pixels;
+    /// A picture with the channels that the net wants, in its order: a grey one as red, green and blue.
+    fn coloured(&self, mut pixels: Pixels) -> Pixels {
+        match (self.input.channels, pixels.channels, self.input.order) {
+            (3, 1, _) => {
+                let data = pixels.data.iter().flat_map(|&value| [value; 3]).collect();
+                Pixels { channels: 3, data, ..pixels }
+            }
+            (3, 3, Order::Bgr) => {
+                pixels.data.chunks_exact_mut(3).for_each(|pixel| pixel.swap(0, 2));
+                pixels
+            }
+            _ => pixels,
         }
-        let data = pixels.data.iter().flat_map(|&value| [value; 3]).collect();
-        Pixels { channels: 3, data, ..pixels }
     }
 
     fn oriented_light(&self, mut pixels: Pixels) -> Pixels {

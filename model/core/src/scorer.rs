@@ -51,14 +51,14 @@ impl Scorer {
 
 #[cfg(test)]
 mod tests {
-    use registry::{Class, Reject};
+    use registry::{Activation, Class, Reject};
 
     use super::*;
 
     fn shoes(reject: Option<&str>) -> Classes {
         let labels = vec![Class { index: 0, label: "shoe".into() }];
         let reject = reject.map(|label| Reject { label: label.into(), threshold: 0.5 });
-        Classes { outputs: 1, labels, reject, calibration: None }
+        Classes { outputs: 1, activation: Activation::Softmax, labels, reject, calibration: None }
     }
 
     fn first(fit: Fit, none: Option<&str>, value: u8) -> String {

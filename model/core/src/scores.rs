@@ -1,8 +1,9 @@
 //! A net's answer to one image, and the most likely classes in it.
 
-use registry::Classes;
+use registry::{Activation, Classes};
 
-/// The probability of each of the net's outputs; they sum to 1, or are all 0 where there is nothing to name in the image.
+/// The probability of each class that the net's outputs mean. By softmax they sum to 1, or are all 0 where there is nothing to name in
+/// the image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores(Vec<f32>);
 
@@ -38,17 +39,36 @@ impl Scores {
         Self(logits)
     }
 
-    /// What the net's outputs mean for these classes: [`softmax`](Self::softmax), after the outputs are divided by the temperature
-    /// of `classes.calibration`.
+    /// The probabilities of classes that do not exclude each other: `1 / (1 + exp(-output))` each. One output is two classes that do.
+    #[must_use]
+    pub fn sigmoid(logits: Vec<f32>) -> Self {
+        Self::each(logits.into_iter().map(|value| 1.0 / (1.0 + (-value).exp())).collect())
+    }
+
+    /// Probabilities by themselves; a single one is that of the second of two classes.
+    fn each(probabilities: Vec<f32>) -> Self {
+        match probabilities[..] {
+            [second] => Self(vec![1.0 - second, second]),
+            _ => Self(probabilities),
+        }
+    }
+
+    /// What the net's outputs mean for these classes, by `classes.activation`, after they are divided by the temperature of
+    /// `classes.calibration`.
     #[must_use]
     pub fn calibrated(mut logits: Vec<f32>, classes: &Classes) -> Self {
         if let Some(calibration) = classes.calibration {
             logits.iter_mut().for_each(|value| *value /= calibration.temperature);
         }
-        Self::softmax(logits)
+        match classes.activation {
+            Activation::Softmax => Self::softmax(logits),
+            Activation::Sigmoid => Self::sigmoid(logits),
+            // What is rounded may be a little beyond.
+            Activation::None => Self::each(logits.into_iter().map(|value| value.clamp(0.0, 1.0)).collect()),
+        }
     }
 
-    /// The probability of each output.
+    /// The probability of each class.
     #[must_use]
     pub fn probabilities(&self) -> &[f32] {
         &self.0
@@ -87,6 +107,7 @@ mod tests {
     fn birds() -> Classes {
         Classes {
             outputs: 4,
+            activation: Activation::Softmax,
             labels: vec![Class { index: 1, label: "hen".into() }, Class { index: 3, label: "macaw".into() }],
             reject: Some(Reject { label: "not a bird".into(), threshold: 0.2 }),
             calibration: None,
@@ -131,6 +152,22 @@ mod tests {
         assert_eq!(Scores::calibrated(logits.clone(), &birds()), Scores::softmax(logits.clone()));
         let classes = Classes { calibration: Some(Calibration { temperature: 2.0 }), ..birds() };
         assert_eq!(Scores::calibrated(logits, &classes), Scores::softmax(vec![0.5, 1.0, 1.5]));
+    }
+
+    #[test]
+    fn sigmoid_gives_each_class_its_own_and_one_output_two() {
+        let classes = |activation| Classes { activation, ..birds() };
+        let found = Scores::calibrated(vec![0.0, 2.0, -2.0], &classes(Activation::Sigmoid));
+        for (found, expected) in found.probabilities().iter().zip([0.5, 0.880_797_1, 0.119_202_92]) {
+            assert!((found - expected).abs() < 1e-6, "{found}, not {expected}");
+        }
+        let [no, yes] = Scores::sigmoid(vec![2.0]).probabilities()[..] else {
+            panic!("one output is two classes")
+        };
+        assert!((no - 0.119_202_92).abs() < 1e-6 && (no + yes - 1.0).abs() < 1e-6, "{no}, {yes}");
+        assert_eq!(Scores::sigmoid(vec![-1e4, 1e4, 0.0]).probabilities(), [0.0, 1.0, 0.5]);
+        let as_they_are = Scores::calibrated(vec![0.25, 1.000_001], &classes(Activation::None));
+        assert_eq!(as_they_are.probabilities(), [0.25, 1.0]);
     }
 
     #[test]

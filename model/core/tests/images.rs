@@ -16,7 +16,7 @@ use model_core::{ImageError, ImageLimits, Pixels, Preprocessor};
 use photographs::{grey, preprocessor};
 use pictures::{encoded, other_clothes};
 use proptest::prelude::*;
-use registry::{Fit, Input, Interpolation, Polarity};
+use registry::{Fit, Input, Interpolation, Layout, Order, Polarity};
 
 /// A path of the project.
 fn project(path: &str) -> PathBuf {
@@ -28,6 +28,8 @@ fn thumbnails(size: u32) -> Preprocessor {
     preprocessor(Input {
         size,
         channels: 3,
+        order: Order::Rgb,
+        layout: Layout::Nchw,
         fit: Fit::Stretch,
         crop: None,
         interpolation: Interpolation::Bilinear,

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use registry::manifest::WEIGHTS_FILE;
 use registry::{
-    Architecture, Artifact, Class, Classes, Content, FileEntry, Fit, Input, Interpolation, Manifest, Metric,
-    ModelVersion, Polarity, Registry, Reject, Schema,
+    Activation, Architecture, Artifact, Class, Classes, Content, FileEntry, Fit, Input, Interpolation,
+    Layout, Manifest, Metric, ModelVersion, Order, Polarity, Registry, Reject, Schema,
 };
 
 use super::checkpoint::write_tensors;
@@ -81,7 +81,6 @@ pub fn publish(
     let mut manifest = manifest(config, output, place.version, FileEntry::of_bytes(&content.bytes));
     // Measured by the predictor that will serve it, from the file that will be shipped.
     let predictor = Predictor::from_weights(&manifest, ARCHITECTURE, &content, Device::Cpu)?;
-    drop(content);
     // Training computes on all cores within an operation.
     let how = evaluate::Options { variant: Variant::Raw, seed: 0, instances: 1 };
     let evaluation = evaluate(&predictor, &manifest, test, &how, &mut |_| {})?;
@@ -106,7 +105,7 @@ pub fn publish(
     if replacing {
         std::fs::rename(&folder, &replaced).map_err(write(&folder))?;
     }
-    match registry.publish(manifest, &[(WEIGHTS_FILE, staging)]) {
+    match registry.publish(manifest, &[(WEIGHTS_FILE, &content.bytes)]) {
         Ok(version) => {
             if replacing {
                 std::fs::remove_dir_all(&replaced).map_err(write(&replaced))?;
@@ -133,6 +132,7 @@ fn manifest(config: &TrainConfig, output: &TrainOutput, version: u32, weights: F
         artifacts: vec![Artifact::libtorch(WEIGHTS_FILE, ARCHITECTURE)],
         classes: Classes {
             outputs: config.labels.len() as u32,
+            activation: Activation::Softmax,
             labels: labels.collect(),
             // The probabilities always sum to 1, but for an image in which there is nothing.
             reject: Some(Reject { label: "nothing".into(), threshold: 0.5 }),
@@ -141,6 +141,8 @@ fn manifest(config: &TrainConfig, output: &TrainOutput, version: u32, weights: F
         input: Input {
             size: SIZE as u32,
             channels: 1,
+            order: Order::Rgb,
+            layout: Layout::Nchw,
             fit: Fit::TrimAndPad,
             crop: None,
             interpolation: Interpolation::Lanczos,

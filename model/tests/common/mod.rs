@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use model_core::Pixels;
-use registry::{Architecture, Artifact, Registry, Schema, Select};
+use registry::{Activation, Architecture, Artifact, Layout, Order, Registry, Schema, Select};
 use registry::{Class, Classes, FileEntry, Fit, Input, Interpolation, Manifest, ModelVersion, Polarity};
 
 #[path = "../../core/tests/pictures/mod.rs"]
@@ -124,6 +124,7 @@ fn made_up_version(
         artifacts: vec![Artifact::libtorch("model.safetensors", architecture)],
         classes: Classes {
             outputs,
+            activation: Activation::Softmax,
             labels: vec![Class { index: 8, label: "hen".into() }],
             reject: None,
             calibration: None,
@@ -131,6 +132,8 @@ fn made_up_version(
         input: Input {
             size,
             channels: 3,
+            order: Order::Rgb,
+            layout: Layout::Nchw,
             fit: Fit::CentreCrop,
             crop: Some(0.875),
             interpolation: Interpolation::Bicubic,
@@ -154,5 +157,8 @@ fn made_up_version(
     }
     let file = folder.join(format!("{name}.safetensors"));
     tch::Tensor::write_safetensors(&tensors, &file).unwrap();
-    Registry::open(folder).unwrap().publish(manifest, &[("model.safetensors", &file)]).unwrap()
+    Registry::open(folder)
+        .unwrap()
+        .publish(manifest, &[("model.safetensors", &std::fs::read(&file).unwrap())])
+        .unwrap()
 }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::Manifest;
+use super::{Layout, Manifest};
 
 /// One file that holds the net, for one engine. A version may have several; the first is what the others are held to.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -150,6 +150,9 @@ impl Artifact {
                     sizes.end(),
                     input.size
                 ));
+            }
+            if input.layout != Layout::Nchw {
+                return Err("input: layout must be nchw for this architecture".into());
             }
             if input.channels != channels {
                 return Err(format!(

@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Classes {
-    /// How many outputs the net has; [`Class::index`] counts in them.
+    /// How many outputs the net has; [`Class::index`] counts in the probabilities that they mean.
     pub outputs: u32,
+    /// What makes probabilities of the outputs.
+    #[serde(default, skip_serializing_if = "Activation::is_default")]
+    pub activation: Activation,
     /// The outputs that are answers. Others take part in the softmax and are never named.
     pub labels: Vec<Class>,
     /// What to answer when the image is probably none of the labels.
@@ -18,6 +21,25 @@ pub struct Classes {
     /// How sure the net's answers are to be taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
+}
+
+/// What makes probabilities of a net's outputs.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// One of the classes: the outputs' exponentials as shares of their sum.
+    #[default]
+    Softmax,
+    /// Each class by itself: `1 / (1 + exp(-output))`. One output is two classes: the second's, and the first's is the rest.
+    Sigmoid,
+    /// None: the net gives probabilities. One output is two classes, as by sigmoid.
+    None,
+}
+
+impl Activation {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One answer.
@@ -49,16 +71,24 @@ pub struct Calibration {
 }
 
 impl Classes {
+    /// How many probabilities the outputs mean: as many, and two where there is one that says how probable the second class is.
+    #[must_use]
+    pub fn probabilities(&self) -> u32 {
+        if self.outputs == 1 && self.activation != Activation::Softmax { 2 } else { self.outputs }
+    }
+
     pub(super) fn validate(&self) -> Result<(), String> {
         if self.labels.is_empty() {
             return Err("classes: labels is empty".into());
         }
+        let (outputs, count) = (self.outputs, self.probabilities());
         let mut seen = BTreeSet::new();
         for class in &self.labels {
-            if class.index >= self.outputs {
+            if class.index >= count {
+                let two = if count == outputs { "" } else { ", which is two classes" };
                 return Err(format!(
-                    "classes: index {} ({}) is not below outputs, {}",
-                    class.index, class.label, self.outputs
+                    "classes: index {} ({}) is not below outputs, {outputs}{two}",
+                    class.index, class.label
                 ));
             }
             if !seen.insert(class.index) {
@@ -80,6 +110,9 @@ impl Classes {
             && !(temperature.is_finite() && temperature > 0.0)
         {
             return Err(format!("classes: calibration: temperature must be above 0, and is {temperature}"));
+        }
+        if self.calibration.is_some() && self.activation == Activation::None {
+            return Err("classes: calibration goes with activation softmax and sigmoid only".into());
         }
         Ok(())
     }

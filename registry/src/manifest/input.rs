@@ -8,8 +8,14 @@ use serde::{Deserialize, Serialize};
 pub struct Input {
     /// Width and height in pixels.
     pub size: u32,
-    /// 1 (grey) or 3 (red, green, blue).
+    /// 1 (grey) or 3 (colour).
     pub channels: u32,
+    /// In which order a net takes colours; `mean` and `std` are in this order.
+    #[serde(default, skip_serializing_if = "Order::is_default")]
+    pub order: Order,
+    /// How the values lie that a net takes.
+    #[serde(default, skip_serializing_if = "Layout::is_default")]
+    pub layout: Layout,
     /// How the image's shape becomes a square.
     pub fit: Fit,
     /// The share of the shorter side that `centre-crop` keeps, above 0 and at most 1; only with that fit.
@@ -25,6 +31,43 @@ pub struct Input {
     pub mean: Vec<f32>,
     /// Each channel is then divided by this, in units of 0 to 255.
     pub std: Vec<f32>,
+}
+
+/// The largest side of a net's input, in pixels: time and memory grow with its square.
+const LARGEST: u32 = 4096;
+
+/// The order of a pixel's colours.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// Red, green, blue.
+    #[default]
+    Rgb,
+    /// Blue, green, red, as OpenCV reads images. Needs three channels.
+    Bgr,
+}
+
+/// The order of a net's input's dimensions: images (N), channels, rows (H), columns (W).
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// One channel after another, as PyTorch has it.
+    #[default]
+    Nchw,
+    /// A pixel's channels together, as TensorFlow has it.
+    Nhwc,
+}
+
+impl Order {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Layout {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How an image of any shape becomes a square.
@@ -67,6 +110,9 @@ pub enum Polarity {
 
 impl Input {
     pub(super) fn validate(&self) -> Result<(), String> {
+        if !(1..=LARGEST).contains(&self.size) {
+            return Err(format!("input: size must be 1 to {LARGEST}, and is {}", self.size));
+        }
         if self.channels != 1 && self.channels != 3 {
             return Err(format!("input: channels must be 1 or 3, and is {}", self.channels));
         }
@@ -99,6 +145,9 @@ impl Input {
         }
         if self.fit == Fit::TrimAndPad && self.channels != 1 {
             return Err("input: fit trim-and-pad needs 1 channel".into());
+        }
+        if self.order == Order::Bgr && self.channels != 3 {
+            return Err("input: order bgr needs 3 channels".into());
         }
         if self.polarity == Polarity::LightOnDark && self.channels != 1 {
             return Err("input: polarity light-on-dark needs 1 channel".into());

@@ -13,8 +13,8 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use artifact::{Architecture, Artifact, EngineKind, Precision};
-pub use classes::{Calibration, Class, Classes, Reject};
-pub use input::{Fit, Input, Interpolation, Polarity};
+pub use classes::{Activation, Calibration, Class, Classes, Reject};
+pub use input::{Fit, Input, Interpolation, Layout, Order, Polarity};
 pub use schema::{SCHEMA, Schema};
 
 use crate::digest::{FileEntry, is_sha256};

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Architecture, Artifact, Class, Classes, EngineKind, Input, Manifest, Metric, Precision, Reject};
+use super::{
+    Activation, Architecture, Artifact, Class, Classes, EngineKind, Input, Manifest, Metric, Precision,
+    Reject,
+};
 use super::{WEIGHTS_FILE, each_key_once};
 use crate::digest::FileEntry;
 
@@ -91,7 +94,13 @@ impl From<Oldest> for Manifest {
             name: oldest.name,
             version: oldest.version,
             artifacts: vec![Artifact::libtorch(WEIGHTS_FILE, oldest.architecture)],
-            classes: Classes { outputs, labels, reject: none, calibration: None },
+            classes: Classes {
+                outputs,
+                activation: Activation::Softmax,
+                labels,
+                reject: none,
+                calibration: None,
+            },
             input: oldest.input,
             metrics: oldest.metrics,
             parents: Vec::new(),

@@ -4,7 +4,8 @@
 use model_core::Preprocessor;
 use mozjpeg::{ColorSpace, Compress};
 use registry::{
-    Architecture, Artifact, Class, Classes, FileEntry, Fit, Input, Interpolation, Manifest, Polarity, Schema,
+    Activation, Architecture, Artifact, Class, Classes, FileEntry, Fit, Input, Interpolation, Layout,
+    Manifest, Order, Polarity, Schema,
 };
 
 /// A JPEG to be made: a landscape of soft colours with fine detail in it.
@@ -86,6 +87,7 @@ pub(crate) fn preprocessor(input: Input) -> Preprocessor {
         artifacts: vec![Artifact::libtorch("model.safetensors", Architecture::FashionCnn)],
         classes: Classes {
             outputs: 1,
+            activation: Activation::Softmax,
             labels: vec![Class { index: 0, label: "thing".into() }],
             reject: None,
             calibration: None,
@@ -106,6 +108,8 @@ pub(crate) fn colour(size: u32) -> Preprocessor {
     preprocessor(Input {
         size,
         channels: 3,
+        order: Order::Rgb,
+        layout: Layout::Nchw,
         fit: Fit::CentreCrop,
         crop: Some(0.875),
         interpolation: Interpolation::Bicubic,
@@ -120,6 +124,8 @@ pub(crate) fn grey(size: u32) -> Preprocessor {
     preprocessor(Input {
         size,
         channels: 1,
+        order: Order::Rgb,
+        layout: Layout::Nchw,
         fit: Fit::TrimAndPad,
         crop: None,
         interpolation: Interpolation::Lanczos,
