@@ -113,7 +113,8 @@ fn a_net_that_is_not_the_one_described_is_refused_before_it_is_computed() {
     }
     for damaged in [&b"not ONNX"[..], b"", &content.bytes[..content.bytes.len() / 2]] {
         let error = OpenVino::load("it.onnx", damaged, input, outputs).unwrap_err();
-        assert_eq!(error.to_string(), "it.onnx can't be computed by OpenVINO");
+        let text = error.to_string();
+        assert!(text.starts_with("it.onnx can't be used: it is no ONNX file"), "{text}");
     }
 }
 

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use model_core::normalise::{Normalise, rows};
 use model_core::{Engine, EngineError, Pixels};
 use openvino::{
-    CompiledModel, Core, DeviceType, ElementType, InferRequest, InferenceError, Model, Node, RwPropertyKey,
-    Shape, Tensor,
+    CompiledModel, Core, DeviceType, Dimension, ElementType, InferRequest, InferenceError, Model, Node,
+    PartialShape, RwPropertyKey, Shape, Tensor,
 };
-use registry::Input;
+use registry::{Input, Layout};
 
 use crate::library::{Missing, library};
+use crate::onnx;
 
 /// Passes for each size of batch before the net counts as warm: the first prepares its kernels.
 const WARM_UP_PASSES: usize = 2;
@@ -20,6 +21,8 @@ const WARM_UP_PASSES: usize = 2;
 /// batches the activations would not stay in the processor's cache.
 const VALUES_AT_ONCE: usize = 200_000;
 const MOST_AT_ONCE: usize = 32;
+/// The most images that a net may take at once where it takes so many and no other number.
+const LARGEST_BATCH: i64 = 256;
 
 /// Why an ONNX file can't be computed with.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,14 @@ pub enum LoadError {
         file: String,
         /// What differs.
         what: String,
+    },
+    /// The file is no ONNX, or not all of it.
+    #[error("{file} can't be used: {reason}")]
+    Unread {
+        /// The file.
+        file: String,
+        /// Why.
+        reason: onnx::Unread,
     },
     /// OpenVINO refuses it. Its own words, which may be pages, are the source.
     #[error("{file} can't be computed by OpenVINO")]
@@ -58,8 +69,12 @@ struct Net {
     /// The net was compiled once to see that it can be: for the first instance that computes.
     spare: Mutex<Option<Compiled>>,
     normalise: Normalise,
+    /// An image's dimensions, as the net takes them.
+    image: [i64; 3],
     outputs: usize,
     at_once: usize,
+    /// It takes so many images at once and no other number: what is missing is made up.
+    fixed: bool,
 }
 
 /// A net with kernels and weights of its own.
@@ -86,14 +101,17 @@ impl Net {
 }
 
 impl OpenVino {
-    /// Loads an ONNX file; `file` names it in messages. Its one input takes any number of images as `input` describes them, normalised
-    /// values `[N, channels, size, size]`, and its one output gives `outputs` numbers for each.
+    /// Loads an ONNX file; `file` names it in messages. Its one input takes images as `input` describes them, normalised values
+    /// `[N, channels, size, size]` or `[N, size, size, channels]`, any N or one that the file says; its one output gives `outputs` numbers
+    /// for each.
     ///
     /// # Errors
     /// Where there is no OpenVINO, the file is no ONNX that it takes, or another net than described.
     pub fn load(file: &str, onnx: &[u8], input: &Input, outputs: u32) -> Result<Self, LoadError> {
         library()?;
         let refused = |source| LoadError::Refused { file: file.to_owned(), source };
+        // Before OpenVINO sees it, who would look for what is missing in files beside it.
+        onnx::read(onnx).map_err(|reason| LoadError::Unread { file: file.to_owned(), reason })?;
         let mut core = Core::new().map_err(|error| Missing::Unusable {
             path: "as it was opened".to_owned(),
             reason: error.to_string(),
@@ -107,22 +125,29 @@ impl OpenVino {
             (RwPropertyKey::HintEnableCpuPinning, "NO"),
         ];
         core.set_properties(&DeviceType::CPU, settings).map_err(refused)?;
-        let model = core.read_model_from_buffer(onnx, None).map_err(refused)?;
-        let differs = differs(&model, input, outputs).map_err(refused)?;
-        if let Some(what) = differs {
-            return Err(LoadError::OtherNet { file: file.to_owned(), what });
-        }
+        let mut model = core.read_model_from_buffer(onnx, None).map_err(refused)?;
+        let batch = settle(&mut model, input, outputs)
+            .map_err(refused)?
+            .map_err(|what| LoadError::OtherNet { file: file.to_owned(), what })?;
         let values = (input.size * input.size * input.channels).max(1) as usize;
         let net = Net {
             source: Mutex::new((core, model)),
             spare: Mutex::default(),
             normalise: Normalise::new(input),
+            image: image(input),
             outputs: outputs as usize,
-            at_once: (VALUES_AT_ONCE / values).clamp(1, MOST_AT_ONCE),
+            at_once: batch.unwrap_or((VALUES_AT_ONCE / values).clamp(1, MOST_AT_ONCE)),
+            fixed: batch.is_some(),
         };
         let compiled = net.compiled().map_err(refused)?;
         *net.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(compiled);
         Ok(Self { net: Arc::new(net), compiled: None })
+    }
+
+    /// How many images the net takes at once, where it takes no other number.
+    #[must_use]
+    pub fn fixed_batch(&self) -> Option<usize> {
+        self.net.fixed.then_some(self.net.at_once)
     }
 
     /// One pass over images that go at once; `first` is the place of the first of them in the batch.
@@ -133,24 +158,27 @@ impl OpenVino {
             Some(compiled) => compiled,
             none => none.insert(self.net.compiled().map_err(compute)?),
         };
-        let input = match &mut compiled.inputs[pixels.len() - 1] {
+        let images = if self.net.fixed { self.net.at_once } else { pixels.len() };
+        let input = match &mut compiled.inputs[images - 1] {
             Some(input) => input,
             none => {
-                let [channels, size] = [normalise.channels(), normalise.size()].map(i64::from);
-                let shape = Shape::new(&[pixels.len() as i64, channels, size, size]).map_err(compute)?;
+                let shape = Shape::new(&[&[images as i64][..], &self.net.image].concat()).map_err(compute)?;
                 none.insert(Tensor::new(ElementType::F32, &shape).map_err(compute)?)
             }
         };
-        normalise.planes(pixels, first, input.get_data_mut().map_err(compute)?)?;
+        let values: &mut [f32] = input.get_data_mut().map_err(compute)?;
+        let (given, missing) = values.split_at_mut(values.len() / images * pixels.len());
+        normalise.laid_out(pixels, first, given)?;
+        missing.fill(0.0);
         compiled.request.set_input_tensor(input).map_err(compute)?;
         compiled.request.infer().map_err(compute)?;
         let output = compiled.request.get_output_tensor().map_err(compute)?;
         let flat: &[f32] = output.get_data().map_err(compute)?;
-        if flat.len() != pixels.len() * self.net.outputs {
-            let text = format!("the net gave {} numbers for {} images", flat.len(), pixels.len());
+        if flat.len() != images * self.net.outputs {
+            let text = format!("the net gave {} numbers for {images} images", flat.len());
             return Err(EngineError::Compute(text.into()));
         }
-        rows(flat, self.net.outputs, first)
+        rows(&flat[..pixels.len() * self.net.outputs], self.net.outputs, first)
     }
 }
 
@@ -166,7 +194,8 @@ impl Engine for OpenVino {
     fn warm_up(&mut self, max_batch: usize) -> Result<(), EngineError> {
         let normalise = &self.net.normalise;
         let blank = Pixels::black(normalise.size(), normalise.channels());
-        for images in 1..=max_batch.clamp(1, self.net.at_once) {
+        let largest = if self.net.fixed { 1 } else { max_batch.clamp(1, self.net.at_once) };
+        for images in 1..=largest {
             let batch = vec![&blank; images];
             for _ in 0..WARM_UP_PASSES {
                 self.logits(&batch)?;
@@ -187,39 +216,72 @@ impl fmt::Debug for OpenVino {
     }
 }
 
-/// In what the net differs from its description, before anything of it is computed.
-fn differs(model: &Model, input: &Input, outputs: u32) -> Result<Option<String>, InferenceError> {
-    let (inputs, answers) = (model.get_inputs_len()?, model.get_outputs_len()?);
-    if (inputs, answers) != (1, 1) {
-        return Ok(Some(format!("it has {inputs} inputs and {answers} outputs, not one of each")));
-    }
+/// An image's dimensions, as a net takes it.
+fn image(input: &Input) -> [i64; 3] {
     let [size, channels] = [input.size, input.channels].map(i64::from);
-    let sides = [("input", model.get_input_by_index(0)?, vec![channels, size, size])];
-    for (name, node, expected) in
-        sides.into_iter().chain([("output", model.get_output_by_index(0)?, vec![i64::from(outputs)])])
-    {
-        let kind = node.get_element_type()?;
-        if kind != ElementType::F32 {
-            return Ok(Some(format!("its {name} holds {kind:?}, not 32-bit floats")));
-        }
-        let found = shape(&node)?;
-        let rest: Vec<_> = expected.iter().map(|&side| Some(side)).collect();
-        if found.split_first() != Some((&None, rest.as_slice())) {
-            let (found, expected) = (word(&found), word(&[&[None], rest.as_slice()].concat()));
-            return Ok(Some(format!("its {name} has the shape {found}, not {expected}")));
-        }
+    match input.layout {
+        Layout::Nchw => [channels, size, size],
+        Layout::Nhwc => [size, size, channels],
     }
-    Ok(None)
 }
 
-/// A shape, with nothing for a side that may be of any length.
-fn shape(node: &Node) -> Result<Vec<Option<i64>>, InferenceError> {
+/// Holds the net to its description before anything of it is computed, and settles what it leaves open: how many images it takes at
+/// once, where it takes no other number; in words in what it differs.
+fn settle(
+    model: &mut Model,
+    input: &Input,
+    outputs: u32,
+) -> Result<Result<Option<usize>, String>, InferenceError> {
+    let (inputs, answers) = (model.get_inputs_len()?, model.get_outputs_len()?);
+    if (inputs, answers) != (1, 1) {
+        return Ok(Err(format!("it has {inputs} inputs and {answers} outputs, not one of each")));
+    }
+    let (taken, given) = (model.get_input_by_index(0)?, model.get_output_by_index(0)?);
+    for (name, node) in [("input", &taken), ("output", &given)] {
+        let kind = node.get_element_type()?;
+        if kind != ElementType::F32 {
+            return Ok(Err(format!("its {name} holds {kind:?}, not 32-bit floats")));
+        }
+    }
+    let image = image(input);
+    let found = shape(&taken)?.unwrap_or(vec![None; 4]);
+    // A net whose output is for one image, whatever its input says, takes one image.
+    let batch = found.first().copied().flatten().or(shape(&given)?.and_then(|given| *given.first()?));
+    let wanted: Vec<_> = [batch].into_iter().chain(image.map(Some)).collect();
+    let fits = |(found, wanted): (&Option<i64>, &Option<i64>)| found.is_none() || found == wanted;
+    if found.len() != wanted.len() || !found.iter().zip(&wanted).all(fits) {
+        return Ok(Err(format!("its input has the shape {}, not {}", word(&found), word(&wanted))));
+    }
+    if batch.is_some_and(|batch| !(1..=LARGEST_BATCH).contains(&batch)) {
+        return Ok(Err(format!(
+            "its input has the shape {}: 1 to {LARGEST_BATCH} images can go at once",
+            word(&found)
+        )));
+    }
+    if found != wanted {
+        let side =
+            |side: &Option<i64>| side.map_or(Dimension::new(-1, -1), |side| Dimension::new(side, side));
+        let sides: Vec<_> = wanted.iter().map(side).collect();
+        model.reshape_single_input(&PartialShape::new(4, &sides)?)?;
+    }
+    let found = shape(&model.get_output_by_index(0)?)?.unwrap_or_default();
+    let wanted = [batch, Some(i64::from(outputs))];
+    // What a pooling leaves are sides of 1.
+    let (first, rest) = found.split_at(found.len().min(2));
+    if first.len() < 2 || !first.iter().zip(&wanted).all(fits) || rest.iter().any(|&side| side != Some(1)) {
+        return Ok(Err(format!("its output has the shape {}, not {}", word(&found), word(&wanted))));
+    }
+    Ok(Ok(batch.and_then(|batch| usize::try_from(batch).ok())))
+}
+
+/// A shape, with nothing for a side that may be of any length; nothing where their number may be any.
+fn shape(node: &Node) -> Result<Option<Vec<Option<i64>>>, InferenceError> {
     let shape = node.get_partial_shape()?;
     if shape.get_rank().is_dynamic() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
-    let side = |side: &openvino::Dimension| (side.get_min() == side.get_max()).then(|| side.get_max());
-    Ok(shape.get_dimensions().iter().map(side).collect())
+    let side = |side: &Dimension| (side.get_min() == side.get_max()).then(|| side.get_max());
+    Ok(Some(shape.get_dimensions().iter().map(side).collect()))
 }
 
 /// A shape for people.
