@@ -2,6 +2,7 @@
 
 mod evaluate;
 mod export;
+mod import;
 mod output;
 mod predict;
 mod progress;
@@ -43,6 +44,8 @@ enum Command {
     Predict(predict::Predict),
     /// Write a model version's net as a file for other engines.
     Export(export::Export),
+    /// Make a file that another program wrote a model version, after a trial on sample images.
+    Import(Box<import::Import>),
     /// Print the completion script of a shell.
     Completions {
         /// The shell.
@@ -91,6 +94,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Evaluate(evaluate) => evaluate.run(),
         Command::Predict(predict) => predict.run(),
         Command::Export(export) => export.run(),
+        Command::Import(import) => import.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "model", &mut script);
@@ -125,6 +129,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
     let usage = error.chain().any(|cause| {
         cause.is::<ConfigError>()
             || cause.is::<export::NoPlace>()
+            || cause.downcast_ref().is_some_and(import::Refusal::is_usage)
             || matches!(cause.downcast_ref(), Some(ModelError::NoCuda))
             || matches!(
                 cause.downcast_ref(),

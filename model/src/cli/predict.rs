@@ -57,10 +57,17 @@ struct ModelInfo<'a> {
 }
 
 #[derive(Serialize)]
-struct Named {
+pub(super) struct Named {
     label: String,
     index: Option<u32>,
     probability: f32,
+}
+
+impl From<Prediction> for Named {
+    fn from(prediction: Prediction) -> Self {
+        let Prediction { label, index, probability } = prediction;
+        Self { label, index, probability }
+    }
 }
 
 #[derive(Serialize)]
@@ -70,9 +77,9 @@ struct Refusal {
 }
 
 #[derive(Clone, Serialize)]
-struct Failure {
+pub(super) struct Failure {
     code: &'static str,
-    message: String,
+    pub(super) message: String,
 }
 
 impl Failure {
@@ -95,7 +102,7 @@ impl Failure {
 }
 
 /// A file to answer, or what is wrong with the path that was to give some.
-type Item = (PathBuf, Result<(), Failure>);
+pub(super) type Item = (PathBuf, Result<(), Failure>);
 /// What a file shows, or why it cannot be told.
 type Answered = Result<Scores, Failure>;
 
@@ -182,17 +189,10 @@ impl Predict {
                 version: version.manifest.version,
                 digest: &version.digest,
             };
-            let predictions = predictions
-                .into_iter()
-                .map(|p| Named { label: p.label, index: p.index, probability: p.probability })
-                .collect();
+            let predictions = predictions.into_iter().map(Named::from).collect();
             return json(&Answer { file, model, predictions });
         }
-        let named: Vec<String> = predictions
-            .iter()
-            .map(|p| format!("{} {}", p.label, percent(f64::from(p.probability))))
-            .collect();
-        line(&format!("{file}: {}", named.join(", ")))
+        line(&format!("{file}: {}", words(&predictions)))
     }
 
     fn refuse(&self, file: String, error: Failure) -> anyhow::Result<()> {
@@ -202,6 +202,12 @@ impl Predict {
         eprintln!("model: {file}: {}", error.message);
         Ok(())
     }
+}
+
+/// Predictions for people.
+pub(super) fn words(predictions: &[Prediction]) -> String {
+    let word = |p: &Prediction| format!("{} {}", p.label, percent(f64::from(p.probability)));
+    predictions.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
 /// What a batch of files shows: scores for each that can be used.
@@ -230,7 +236,7 @@ fn predict(
 }
 
 /// The file itself, or the image files of a folder in the order of their names.
-fn files(path: &Path) -> Vec<Item> {
+pub(super) fn files(path: &Path) -> Vec<Item> {
     if !path.is_dir() {
         return vec![(path.to_owned(), Ok(()))];
     }
@@ -255,7 +261,7 @@ fn is_image(file: &Path) -> bool {
 }
 
 /// The file, by what can be read of it: a length may change meanwhile, and devices and pipes have none.
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     File::open(file)
         .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))

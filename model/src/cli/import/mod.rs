@@ -1,0 +1,217 @@
+//! `model import`: a file that another program wrote becomes a model version. It is tried on sample images first, and of one that is
+//! refused, by the program or by whoever is asked, nothing is written.
+
+mod net;
+mod settings;
+mod trial;
+
+use std::fs::File;
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::{process, thread};
+
+use anyhow::Context as _;
+use clap::Args;
+use clap::builder::FalseyValueParser;
+use nix::sys::signal::{SigSet, Signal};
+use registry::{Manifest, ModelVersion, Registry, RegistryError};
+use serde::Serialize;
+
+use super::output::{json, line};
+use net::Net;
+use settings::Settings;
+use trial::Tried;
+
+/// The alias that a model's first version gets.
+const PRODUCTION: &str = "production";
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// The net: an ONNX file (.onnx).
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The model's name. It gets a version after those that it has.
+    #[arg(long, env = "MLAAS_NAME", value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    settings: Settings,
+    /// Images that it is tried on: a file, or a folder.
+    #[arg(long, env = "MLAAS_SAMPLES", default_value = "data/samples", value_name = "IMAGE|FOLDER")]
+    samples: PathBuf,
+    /// The folder of model versions, which is made where it is not there.
+    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER")]
+    weights: PathBuf,
+    /// Do not ask. Nobody is asked either where there is no terminal.
+    #[arg(long, env = "MLAAS_YES", value_parser = FalseyValueParser::new())]
+    yes: bool,
+    /// Print one JSON object, and do not ask.
+    #[arg(long, env = "MLAAS_JSON", value_parser = FalseyValueParser::new())]
+    json: bool,
+}
+
+/// Why a file is not imported.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// What was asked for can't be meant.
+    #[error("{0}")]
+    Usage(String),
+    /// The file, or what it answers, can't be used.
+    #[error("{0}")]
+    Unfit(String),
+    /// Somebody was asked and said no.
+    #[error("it is not imported, and nothing was written")]
+    Declined,
+}
+
+impl Refusal {
+    /// Whether other options would do.
+    pub(super) fn is_usage(&self) -> bool {
+        matches!(self, Self::Usage(_))
+    }
+}
+
+#[derive(Serialize)]
+struct Imported<'a> {
+    model: Model<'a>,
+    engine: &'static str,
+    /// Whether it is the version that is served from now on.
+    production: bool,
+    /// How many images it takes at once, where it takes no other number.
+    batch: Option<usize>,
+    trial: Vec<Tried>,
+}
+
+#[derive(Serialize)]
+struct Model<'a> {
+    name: &'a str,
+    version: u32,
+    digest: &'a str,
+}
+
+impl Import {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        end_between_writes()?;
+        if self.weights.exists() && !self.weights.is_dir() {
+            return Err(RegistryError::NoRoot { path: self.weights }.into());
+        }
+        let registry = Registry::at(&self.weights);
+        // What needs no net is said first.
+        registry.next_version(&self.name)?;
+        let labels = self.settings.labels()?;
+        let samples = trial::samples(&self.samples)?;
+        let engine = net::engine(&self.file)?;
+        let bytes = read(&self.file)?;
+
+        let file = self.file.display().to_string();
+        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
+        let said = net::said(engine, &file, &bytes)?;
+        let mut manifest = self.settings.manifest(&self.name, engine, &name, &said, labels)?;
+        net::describe(&mut manifest, &bytes);
+        // What can't be is said before it is computed.
+        manifest.to_yaml(Path::new("of this import")).map_err(|error| Refusal::Usage(error.to_string()))?;
+        let mut net = Net::load(&manifest, &file, &bytes)?;
+        let batch = net.fixed_batch();
+        if let Some(images) = batch {
+            let s = if images == 1 { "" } else { "s" };
+            eprintln!("model: {file} takes {images} image{s} at once and no other number: it is served so");
+        }
+        let tried = trial::run(&mut net, &manifest, &samples, self.settings.activation)?;
+        drop(net);
+        if !self.json {
+            tried.iter().try_for_each(|tried| line(&tried.to_string()))?;
+        }
+        if !self.accepted()? {
+            return Err(Refusal::Declined.into());
+        }
+        let (version, production) = publish(&registry, manifest, &bytes)?;
+        let manifest = &version.manifest;
+        if self.json {
+            let model = Model { name: &manifest.name, version: manifest.version, digest: &version.digest };
+            json(&Imported { model, engine: engine.word(), production, batch, trial: tried })?;
+        } else {
+            let served = if production { ", its production version" } else { "" };
+            line(&format!("{} version {}{served}: {}", manifest.name, manifest.version, version.digest))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Whether it is wanted. Asked on a terminal only.
+    fn accepted(&self) -> anyhow::Result<bool> {
+        let stdin = io::stdin();
+        if self.yes || self.json || !stdin.is_terminal() || !io::stderr().is_terminal() {
+            return Ok(true);
+        }
+        eprint!("Import it as {}? [y/N] ", self.name);
+        io::stderr().flush().context("cannot ask")?;
+        let mut answer = String::new();
+        stdin.lock().read_line(&mut answer).context("cannot read the answer")?;
+        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+}
+
+/// The whole of a file. What is no file, and what is larger than the format can be, is not read.
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let reading = || format!("cannot read {}", path.display());
+    let found = path.metadata().with_context(reading)?;
+    if !found.is_file() {
+        return Err(Refusal::Usage(format!("{} is no file", path.display())).into());
+    }
+    let largest = model_openvino::onnx::LARGEST;
+    let mut bytes = Vec::new();
+    if found.len() <= largest {
+        bytes.reserve_exact(usize::try_from(found.len()).unwrap_or(0));
+        File::open(path)
+            .and_then(|file| file.take(largest + 1).read_to_end(&mut bytes))
+            .with_context(reading)?;
+    }
+    if found.len() > largest || bytes.len() as u64 > largest {
+        let text = format!("{} is larger than the {largest} bytes that such a file can have", path.display());
+        return Err(Refusal::Unfit(text).into());
+    }
+    Ok(bytes)
+}
+
+/// Held while something is written that must be whole.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Lets signals end the process at any moment but while a version is written. To be called before there are other threads.
+fn end_between_writes() -> anyhow::Result<()> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    signals.thread_block().context("cannot wait for signals")?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            let Ok(signal) = signals.wait() else { return };
+            let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+            eprintln!("model: ended by {signal}");
+            process::exit(128 + signal as i32);
+        })
+        .context("cannot wait for signals")?;
+    Ok(())
+}
+
+/// Writes the version, under the first number that is free; whether it is the model's production version.
+fn publish(
+    registry: &Registry,
+    mut manifest: Manifest,
+    bytes: &[u8],
+) -> anyhow::Result<(ModelVersion, bool)> {
+    let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = manifest.artifacts.first().map(|artifact| artifact.file.clone()).unwrap_or_default();
+    let mut taken = 0;
+    loop {
+        manifest.version = registry.next_version(&manifest.name)?.max(taken + 1);
+        match registry.publish(manifest.clone(), &[(&file, bytes)]) {
+            // Another import was faster, or something else has the name.
+            Err(RegistryError::VersionExists { .. }) => taken = manifest.version,
+            Err(error) => return Err(error.into()),
+            Ok(version) => {
+                let (name, number) = (&version.manifest.name, version.manifest.version);
+                let production = registry.set_alias_if_none(name, PRODUCTION, number)?;
+                return Ok((version, production));
+            }
+        }
+    }
+}

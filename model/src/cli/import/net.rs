@@ -1,0 +1,115 @@
+//! The net that is imported: which engine computes its file, what the file says of itself, and the engine.
+
+use std::path::Path;
+
+use model_core::{Engine, EngineError, Pixels};
+use model_openvino::{OpenVino, onnx};
+use registry::{EngineKind, FileEntry, Layout, Manifest};
+
+use super::Refusal;
+use super::settings::Shape;
+
+/// What a file says of itself, as far as it does.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// The dimensions of its input but the first.
+    image: Option<[u64; 3]>,
+    /// How many numbers it gives for an image.
+    pub(super) outputs: Option<u32>,
+}
+
+impl Said {
+    /// The image that it takes.
+    pub(super) fn shape(&self, layout: Layout) -> Option<Shape> {
+        let (channels, sides) = match (self.image?, layout) {
+            ([channels, height, width], Layout::Nchw) | ([height, width, channels], Layout::Nhwc) => {
+                (channels, [height, width])
+            }
+        };
+        let size = u32::try_from(sides[0]).ok().filter(|_| sides[0] == sides[1])?;
+        Some(Shape { channels: u32::try_from(channels).ok()?, size })
+    }
+
+    /// The image that it takes, in words; none where it does not say.
+    pub(super) fn words(&self) -> Option<String> {
+        self.image.map(|[a, b, c]| format!("{a} x {b} x {c}"))
+    }
+}
+
+/// The engine for a file of that name.
+pub(super) fn engine(file: &Path) -> Result<EngineKind, Refusal> {
+    let extension = file.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+    match extension.as_deref() {
+        Some("onnx") => Ok(EngineKind::Openvino),
+        _ => Err(Refusal::Usage(format!(
+            "{} is no file that can be imported: ONNX files end in .onnx",
+            file.display()
+        ))),
+    }
+}
+
+/// The file's name in the version's folder.
+pub(super) fn file(engine: EngineKind) -> &'static str {
+    match engine {
+        EngineKind::Openvino => "model.onnx",
+        _ => "model.safetensors",
+    }
+}
+
+/// Tells the manifest of the file.
+pub(super) fn describe(manifest: &mut Manifest, bytes: &[u8]) {
+    if let Some(artifact) = manifest.artifacts.first() {
+        manifest.files.insert(artifact.file.clone(), FileEntry::of_bytes(bytes));
+    }
+}
+
+/// What the file says of itself, if it is one that can be used.
+pub(super) fn said(engine: EngineKind, file: &str, bytes: &[u8]) -> Result<Said, Refusal> {
+    if engine != EngineKind::Openvino {
+        return Ok(Said::default());
+    }
+    let unfit = |what: String| Refusal::Unfit(format!("{file} can't be used: {what}"));
+    let summary = onnx::read(bytes).map_err(|error| unfit(error.to_string()))?;
+    let ([input], [output]) = (&summary.inputs[..], &summary.outputs[..]) else {
+        let (inputs, outputs) = (summary.inputs.len(), summary.outputs.len());
+        return Err(unfit(format!("it has {inputs} inputs and {outputs} outputs, not one of each")));
+    };
+    for (name, side) in [("input", input), ("output", output)] {
+        if !side.floats {
+            return Err(unfit(format!("its {name} {:?} is not of 32-bit floats", side.name)));
+        }
+    }
+    let image = match input.shape.as_deref() {
+        Some([_, Some(a), Some(b), Some(c)]) => Some([*a, *b, *c]),
+        Some([_, _, _, _]) | None => None,
+        Some(shape) => {
+            let text =
+                format!("its input {:?} has {} dimensions, and images have four", input.name, shape.len());
+            return Err(unfit(text));
+        }
+    };
+    let outputs = output.shape.as_ref().and_then(|shape| u32::try_from((*shape.get(1)?)?).ok());
+    Ok(Said { image, outputs })
+}
+
+/// A net, loaded.
+pub(super) struct Net {
+    engine: OpenVino,
+}
+
+impl Net {
+    /// By the engine of the manifest's first artifact; `file` names it in messages.
+    pub(super) fn load(manifest: &Manifest, file: &str, bytes: &[u8]) -> anyhow::Result<Self> {
+        Ok(Self { engine: OpenVino::load(file, bytes, &manifest.input, manifest.classes.outputs)? })
+    }
+
+    /// How many images it takes at once, where it takes no other number.
+    pub(super) fn fixed_batch(&self) -> Option<usize> {
+        self.engine.fixed_batch()
+    }
+
+    /// As [`Engine::logits`].
+    pub(super) fn logits(&mut self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
+        self.engine.logits(batch)
+    }
+}
