@@ -5,7 +5,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 RUST := $(shell sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml)
 XTASK := cargo run --quiet --package xtask --
 
-.PHONY: help demo test test-more setup data openvino weights lint audit coverage bench bench-models chaos compose-test clean bootstrap
+.PHONY: help demo test test-more setup data openvino weights lint audit coverage bench bench-models bench-peers chaos compose-test clean bootstrap
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo 'make coverage      which lines are tested without libtorch; rustup component add llvm-tools'
 	@echo 'make bench         measure decoding and inference'
 	@echo 'make bench-models  measure the engines against each other'
+	@echo 'make bench-peers   measure the worker against a Python consumer, on Apache Kafka: ROUNDS=3'
 	@echo 'make chaos         kill workers under load and count what it costs: KILLS=20; not part of make test'
 	@echo 'make compose-test  try docker-compose.yml: docker or podman, not part of make test'
 	@echo 'make clean         remove what was built; what was fetched (.deps) stays'
@@ -44,6 +45,13 @@ bench: bootstrap
 bench-models: bootstrap
 	@$(XTASK) openvino
 	cargo bench --package broker-worker --bench engines
+
+ROUNDS ?= 3
+bench-peers: bootstrap
+	@$(XTASK) openvino
+	@$(XTASK) setup
+	cargo build --locked --release --workspace --bins --example peers
+	MLAAS_E2E_BUILT=1 "$${CARGO_TARGET_DIR:-target}/release/examples/peers" $(ROUNDS)
 
 KILLS ?= 20
 chaos: bootstrap

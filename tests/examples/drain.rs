@@ -35,11 +35,11 @@ fn drain(executable: &Path) -> (f64, f64) {
     let scene = Scene::on(Kind::Kafka);
     let worker = Worker::start("drains", with_program(&scene.worker_command("drains", FLAGS), executable));
     let mut stream = Stream::new(&scene);
-    let (before, start) = (cpu_ms(&worker), Instant::now());
+    let (before, start) = (worker.process.cpu_time(), Instant::now());
     stream.send(REQUESTS);
     stream.wait_answered(REQUESTS);
     let seconds = start.elapsed().as_secs_f64();
-    let spent = cpu_ms(&worker) - before;
+    let spent = (worker.process.cpu_time() - before).as_secs_f64() * 1000.0;
     let requests = REQUESTS as f64;
     (spent / requests, requests / seconds)
 }
@@ -52,14 +52,4 @@ fn with_program(command: &Command, program: &Path) -> Command {
     other.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     other.current_dir(e2e::paths::root());
     other
-}
-
-/// CPU time that it has taken, in milliseconds.
-fn cpu_ms(worker: &Worker) -> f64 {
-    let path = format!("/proc/{}/stat", worker.process.pid());
-    let stat = std::fs::read_to_string(&path).unwrap_or_default();
-    // Behind the name in brackets: user time and system time are the 12th and 13th field, in ticks of 10 ms.
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>();
-    ticks * 10.0
 }

@@ -174,6 +174,21 @@ impl Process {
         std::fs::write(&path, "5").unwrap_or_else(|e| panic!("{path}: {e}"));
     }
 
+    /// The CPU time that it has taken, its own and the system's for it, in steps of 10 ms.
+    ///
+    /// # Panics
+    /// Where the process is gone.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        let path = format!("/proc/{}/stat", self.pid());
+        let stat = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        // Behind the name in brackets: user time and system time are the 12th and 13th field, in ticks of 10 ms.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        Duration::from_millis(
+            10 * fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>(),
+        )
+    }
+
     fn status_bytes(&self, field: &str) -> u64 {
         let path = format!("/proc/{}/status", self.pid());
         let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));

@@ -58,7 +58,7 @@ pub(crate) fn ensure_python(workspace: &Workspace) -> Result<()> {
     // A new Python of the system's breaks an environment that was made with the old one.
     if same(&stamp, &requirements)?
         && process::succeeds(
-            Command::new(&python).args(["-c", "import confluent_kafka, onnx, onnxruntime, openvino"]),
+            Command::new(&python).args(["-c", "import confluent_kafka, onnx, onnxruntime, openvino, PIL"]),
         )
     {
         return Ok(());
