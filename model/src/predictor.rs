@@ -7,7 +7,7 @@ use model_core::normalise::{Normalise, rows};
 use model_core::{Engine, EngineError, Pixels, Scorer, Scores};
 use registry::{Architecture, Content, Input, Manifest, ModelVersion};
 use tch::nn::VarStore;
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use crate::nets::Net;
 use crate::{Device, ModelError, allocator, weights};
@@ -125,7 +125,13 @@ impl Predictor {
         let mut all = Vec::with_capacity(batch.len());
         for pixels in batch.chunks(self.net.micro_batch_size()) {
             let mut values = self.values.borrow_mut();
-            self.normalise.interleaved(pixels, all.len(), &mut values)?;
+            let (normalise, first) = (&self.normalise, all.len());
+            values.resize(pixels.len() * normalise.values(), 0.0);
+            if self.net.is_turned() {
+                normalise.turned(pixels, first, &mut values)?;
+            } else {
+                normalise.interleaved(pixels, first, &mut values)?;
+            }
             let flat =
                 self.pass(&values, pixels.len()).map_err(|error| EngineError::Compute(Box::new(error)))?;
             all.extend(rows(&flat, self.outputs, all.len())?);
@@ -136,10 +142,18 @@ impl Predictor {
     /// One pass of the net over `images` images: their outputs, one after another.
     fn pass(&self, values: &[f32], images: usize) -> Result<Vec<f32>, TchError> {
         let Input { size, channels, .. } = self.input;
-        let shape = [images as i64, size.into(), size.into(), channels.into()];
+        let shape: [i64; 4] = [images as i64, size.into(), size.into(), channels.into()];
+        let strides = [shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1];
+        debug_assert_eq!(values.len() as i64, shape.iter().product::<i64>());
         let outputs = tch::no_grad(|| {
             // Channels last in memory, as the pixels are.
-            let images = Tensor::f_from_slice(values)?.f_view(shape)?.f_permute([0, 3, 1, 2])?;
+            // SAFETY: there are as many values as the shape says; they are read only, and outlive this tensor and what the net makes of
+            // it, since its outputs are memory of their own.
+            #[allow(unsafe_code)]
+            let images = unsafe {
+                Tensor::f_from_blob(values.as_ptr().cast(), &shape, &strides, Kind::Float, tch::Device::Cpu)?
+            };
+            let images = images.f_permute([0, 3, 1, 2])?;
             self.net.forward_t(&images.f_to_device(self.device)?, false)?.f_to_device(tch::Device::Cpu)
         })?;
         let mut flat = vec![0_f32; images * self.outputs];

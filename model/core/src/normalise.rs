@@ -1,6 +1,6 @@
 //! Bytes to a net's numbers while they are copied, and its numbers to outputs: what all engines do alike.
 
-use registry::{Input, Layout};
+use registry::Input;
 
 use crate::{EngineError, Pixels};
 
@@ -9,7 +9,6 @@ use crate::{EngineError, Pixels};
 #[derive(Clone, Debug)]
 pub struct Normalise {
     size: u32,
-    layout: Layout,
     /// For each channel and each value of a byte.
     tables: Vec<[f32; 256]>,
 }
@@ -25,8 +24,7 @@ impl Normalise {
             }
             table
         };
-        let tables = input.mean.iter().zip(&input.std).map(table).collect();
-        Self { size: input.size, layout: input.layout, tables }
+        Self { size: input.size, tables: input.mean.iter().zip(&input.std).map(table).collect() }
     }
 
     /// The side of the images, in pixels.
@@ -41,69 +39,47 @@ impl Normalise {
         self.tables.len() as u32
     }
 
+    /// How many numbers an image has.
+    #[must_use]
+    pub fn values(&self) -> usize {
+        (self.size * self.size * self.channels()) as usize
+    }
+
     /// Fills `into` with the images `[n, size, size, channels]`: a pixel's channels side by side, as they come. `first` is the place of
     /// the first image in its batch, for messages.
     ///
     /// # Errors
-    /// If an image has another size.
-    pub fn interleaved(
+    /// If an image has another size, or `into` another length.
+    pub fn interleaved(&self, images: &[&Pixels], first: usize, into: &mut [f32]) -> Result<(), EngineError> {
+        self.pixel_by_pixel(images, first, false, into)
+    }
+
+    /// As [`interleaved`](Self::interleaved), each image turned by 180 degrees.
+    ///
+    /// # Errors
+    /// As [`interleaved`](Self::interleaved).
+    pub fn turned(&self, images: &[&Pixels], first: usize, into: &mut [f32]) -> Result<(), EngineError> {
+        self.pixel_by_pixel(images, first, true, into)
+    }
+
+    fn pixel_by_pixel(
         &self,
         images: &[&Pixels],
         first: usize,
-        into: &mut Vec<f32>,
+        last_first: bool,
+        into: &mut [f32],
     ) -> Result<(), EngineError> {
-        into.clear();
-        for (position, image) in images.iter().enumerate() {
-            self.check(image, first + position)?;
-            self.extend(into, &image.data);
-        }
-        Ok(())
-    }
-
-    /// Fills `into` with the images `[n, channels, size, size]`: one channel after another. `first` as in
-    /// [`interleaved`](Self::interleaved).
-    ///
-    /// # Errors
-    /// If an image has another size, or `into` another length.
-    pub fn planes(&self, images: &[&Pixels], first: usize, into: &mut [f32]) -> Result<(), EngineError> {
-        let channels = self.tables.len();
-        let plane = (self.size * self.size) as usize;
-        if into.len() != images.len() * channels * plane {
+        let (channels, values) = (self.tables.len(), self.values());
+        if into.len() != images.len() * values {
             let text = format!("{} numbers for {} images", into.len(), images.len());
             return Err(EngineError::Compute(text.into()));
         }
-        for (position, (image, into)) in
-            images.iter().zip(into.chunks_exact_mut(channels * plane)).enumerate()
-        {
+        for (position, (image, into)) in images.iter().zip(into.chunks_exact_mut(values)).enumerate() {
             self.check(image, first + position)?;
-            for (channel, (table, plane)) in self.tables.iter().zip(into.chunks_exact_mut(plane)).enumerate()
-            {
-                let values = image.data.iter().skip(channel).step_by(channels);
-                plane.iter_mut().zip(values).for_each(|(to, &value)| *to = table[usize::from(value)]);
-            }
+            let (to, from) = (into.chunks_exact_mut(channels), image.data.chunks_exact(channels));
+            if last_first { self.fill(to, from.rev()) } else { self.fill(to, from) }
         }
         Ok(())
-    }
-
-    /// Fills `into` with the images as the net wants them, `[n, channels, size, size]` or `[n, size, size, channels]`. `first` as in
-    /// [`interleaved`](Self::interleaved).
-    ///
-    /// # Errors
-    /// As [`planes`](Self::planes).
-    pub fn laid_out(&self, images: &[&Pixels], first: usize, into: &mut [f32]) -> Result<(), EngineError> {
-        match self.layout {
-            Layout::Nchw => self.planes(images, first, into),
-            Layout::Nhwc => {
-                let mut values = Vec::with_capacity(into.len());
-                self.interleaved(images, first, &mut values)?;
-                if values.len() != into.len() {
-                    let text = format!("{} numbers for {} images", into.len(), images.len());
-                    return Err(EngineError::Compute(text.into()));
-                }
-                into.copy_from_slice(&values);
-                Ok(())
-            }
-        }
     }
 
     fn check(&self, image: &Pixels, position: usize) -> Result<(), EngineError> {
@@ -122,22 +98,21 @@ impl Normalise {
         })
     }
 
-    /// Appends an image.
-    fn extend(&self, into: &mut Vec<f32>, pixels: &[u8]) {
+    fn fill<'a>(&self, to: impl Iterator<Item = &'a mut [f32]>, from: impl Iterator<Item = &'a [u8]>) {
+        let pixels = to.zip(from);
         match self.tables.as_slice() {
-            [grey] => into.extend(pixels.iter().map(|&value| grey[usize::from(value)])),
-            [r, g, b] => {
-                let start = into.len();
-                into.resize(start + pixels.len(), 0.0);
-                for (to, from) in into[start..].chunks_exact_mut(3).zip(pixels.chunks_exact(3)) {
-                    to[0] = r[usize::from(from[0])];
-                    to[1] = g[usize::from(from[1])];
-                    to[2] = b[usize::from(from[2])];
-                }
-            }
-            tables => into.extend(
-                pixels.iter().zip(tables.iter().cycle()).map(|(&value, table)| table[usize::from(value)]),
-            ),
+            [grey] => pixels.for_each(|(to, from)| to[0] = grey[usize::from(from[0])]),
+            [r, g, b] => pixels.for_each(|(to, from)| {
+                to[0] = r[usize::from(from[0])];
+                to[1] = g[usize::from(from[1])];
+                to[2] = b[usize::from(from[2])];
+            }),
+            tables => pixels.for_each(|(to, from)| {
+                to.iter_mut()
+                    .zip(from)
+                    .zip(tables)
+                    .for_each(|((to, &from), table)| *to = table[usize::from(from)]);
+            }),
         }
     }
 }
@@ -160,7 +135,7 @@ pub fn rows(flat: &[f32], outputs: usize, first: usize) -> Result<Vec<Vec<f32>>,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use registry::{Fit, Interpolation, Order, Polarity};
+    use registry::{Fit, Interpolation, Layout, Order, Polarity};
 
     fn input(channels: usize, size: u32) -> Input {
         Input {
@@ -178,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn each_channel_has_its_own_mean_and_deviation_to_the_last_bit_in_both_orders() {
+    fn each_channel_has_its_own_mean_and_deviation_to_the_last_bit_turned_or_not() {
         for channels in [1_usize, 3, 4] {
             let input = input(channels, 16);
             let images: Vec<Pixels> = (0..2)
@@ -198,27 +173,18 @@ mod tests {
                 .flat_map(|image| image.data.iter().enumerate().map(|(at, &byte)| value(at, byte)))
                 .collect();
             let normalise = Normalise::new(&input);
-            // What was there is gone.
-            let mut found = vec![0.5];
+            let mut found = vec![0.5; expected.len()];
             normalise.interleaved(&batch, 0, &mut found).unwrap();
             assert_eq!(found, expected);
+            assert!(normalise.interleaved(&batch, 0, &mut found[1..]).is_err(), "too short for two images");
 
-            let mut planes = vec![0.0; expected.len()];
-            normalise.planes(&batch, 0, &mut planes).unwrap();
-            for (at, &value) in expected.iter().enumerate() {
-                let (image, pixel, channel) =
-                    (at / (256 * channels), at % (256 * channels) / channels, at % channels);
-                assert_eq!(planes[image * 256 * channels + channel * 256 + pixel], value);
+            normalise.turned(&batch, 0, &mut found).unwrap();
+            for (turned, image) in
+                found.chunks_exact(256 * channels).zip(expected.chunks_exact(256 * channels))
+            {
+                let last_first: Vec<f32> = image.chunks_exact(channels).rev().flatten().copied().collect();
+                assert_eq!(turned, last_first);
             }
-            assert!(normalise.planes(&batch, 0, &mut planes[1..]).is_err(), "too short for two images");
-
-            let mut laid_out = vec![0.0; expected.len()];
-            normalise.laid_out(&batch, 0, &mut laid_out).unwrap();
-            assert_eq!(laid_out, planes);
-            let normalise = Normalise::new(&Input { layout: Layout::Nhwc, ..input.clone() });
-            normalise.laid_out(&batch, 0, &mut laid_out).unwrap();
-            assert_eq!(laid_out, expected);
-            assert!(normalise.laid_out(&batch, 0, &mut laid_out[1..]).is_err(), "too short for two images");
         }
     }
 
@@ -228,9 +194,7 @@ mod tests {
         let hollow = Pixels { data: vec![], ..good.clone() };
         for bad in [Pixels::black(15, 3), Pixels::black(16, 1), hollow] {
             let normalise = Normalise::new(&input(3, 16));
-            let error = normalise.interleaved(&[&good, &bad], 4, &mut Vec::new()).unwrap_err();
-            assert!(matches!(error, EngineError::WrongSize { position: 5, size: 16, .. }), "{error}");
-            let error = normalise.planes(&[&good, &bad], 4, &mut [0.0; 2 * 3 * 256]).unwrap_err();
+            let error = normalise.interleaved(&[&good, &bad], 4, &mut [0.0; 2 * 3 * 256]).unwrap_err();
             assert!(matches!(error, EngineError::WrongSize { position: 5, size: 16, .. }), "{error}");
         }
     }

@@ -59,7 +59,7 @@ pub struct EfficientNetLite {
     head: ConvBn,
     fc: Linear,
     dropout: f64,
-    /// Whether the convolutions want the image turned by 180 degrees, as fused ones do.
+    /// Whether it is fused: the convolutions then want images turned by 180 degrees.
     turned: bool,
 }
 
@@ -142,8 +142,11 @@ impl Block {
             Some(expand) => self.depthwise.forward_t(&expand.forward_t(xs, train)?, train)?,
             None => self.depthwise.forward_t(xs, train)?,
         };
-        let mut ys = self.project.forward_t(&wide, train)?;
-        if self.residual { ys.f_add_(xs) } else { Ok(ys) }
+        if self.residual {
+            self.project.forward_onto(&wide, xs, train)
+        } else {
+            self.project.forward_t(&wide, train)
+        }
     }
 
     fn fuse(&mut self) -> Result<(), TchError> {
@@ -167,9 +170,8 @@ impl Block {
 
 impl Net for EfficientNetLite {
     fn forward_t(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
-        // Turning is done once, and not undone: the mean over each channel does not mind.
-        let turned = if self.turned { Some(images.f_flip([2, 3])?) } else { None };
-        let mut xs = self.stem.forward_t(turned.as_ref().unwrap_or(images), train)?;
+        // What is turned stays so: the mean over each channel does not mind.
+        let mut xs = self.stem.forward_t(images, train)?;
         for block in &self.blocks {
             xs = block.forward_t(&xs, train)?;
         }
@@ -183,6 +185,10 @@ impl Net for EfficientNetLite {
         self.head.fuse()?;
         self.turned = true;
         Ok(())
+    }
+
+    fn is_turned(&self) -> bool {
+        self.turned
     }
 
     fn export(&self, graph: &mut Graph, images: &Value) -> Result<Value, TchError> {

@@ -29,6 +29,11 @@ pub trait Net: fmt::Debug + Send {
     /// If libtorch runs out of memory.
     fn fuse(&mut self) -> Result<(), TchError>;
 
+    /// Whether it wants images turned by 180 degrees, as some do when they are fused.
+    fn is_turned(&self) -> bool {
+        false
+    }
+
     /// Adds the net, which is not fused, to a graph: from normalised images to logits.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use tch::nn::{self, Path};
 use tch::{Device, TchError, Tensor};
 
 use super::batch_norm::BatchNorm;
+use super::fused::Fused;
 use super::{Activation, Weights, activate, channels_last};
 
 /// How the input of a convolution is extended at its edges.
@@ -52,11 +53,12 @@ impl Default for ConvBnConfig {
 /// A convolution without bias, batch normalisation and an activation. [`fuse`](Self::fuse) makes it one convolution with bias.
 #[derive(Clone, Debug)]
 pub struct ConvBn {
+    /// Empty where `fused` has them.
     pub(super) weight: Weights,
     pub(super) norm: BatchNorm,
     pub(super) config: ConvBnConfig,
-    /// Whether oneDNN is called by name, see [`fuse`](Self::fuse).
-    pub(super) onednn: bool,
+    /// What computes it once it is fused, where this libtorch has that.
+    pub(super) fused: Option<Fused>,
 }
 
 /// A [`ConvBn`] whose variables are `<conv>.weight` (`[c_out, c_in / groups, rows, columns]`), `<bn>.weight`, `<bn>.bias`,
@@ -69,18 +71,8 @@ pub fn conv_bn(conv: &Path, bn: &Path, c_in: i64, c_out: i64, config: ConvBnConf
         weight: conv.var("weight", &shape, nn::init::DEFAULT_KAIMING_UNIFORM).into(),
         norm: BatchNorm::new(bn, c_out, config.eps, config.momentum),
         config,
-        onednn: false,
+        fused: None,
     }
-}
-
-/// Whether a 1 x 1 convolution of so many pixels, those of all images together, is faster by oneDNN's name than as `conv2d`.
-///
-/// With one thread and fewer than 16 images libtorch makes `conv2d` of it a product of matrices, which is slow where few channels
-/// become many. oneDNN has a cost in each call that goes with the number of weights, so it pays only where many pixels go through them
-/// (`cargo bench -p model --bench pointwise`, docs/performance.md).
-#[must_use]
-pub fn onednn_is_faster(c_in: i64, c_out: i64, pixels: i64) -> bool {
-    c_out > c_in && pixels >= 512
 }
 
 impl ConvBn {
@@ -90,18 +82,28 @@ impl ConvBn {
     /// If the shapes do not match.
     pub fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor, TchError> {
         let config = &self.config;
+        let bias = self.norm.bias();
+        if let Some(fused) = &self.fused {
+            return fused.forward(xs, bias, config.activation);
+        }
         let (padded, padding) = self.padded(xs)?;
         let xs = padded.as_ref().unwrap_or(xs);
         let stride = [config.stride, config.stride];
-        let bias = self.norm.bias();
-        let (images, c_in, rows, columns) = xs.size4()?;
-        let by_name = self.onednn && onednn_is_faster(c_in, self.weight.size()[0], images * rows * columns);
-        let ys = if by_name {
-            xs.f_mkldnn_convolution(&self.weight, bias, padding, stride, [1, 1], config.groups)?
-        } else {
-            xs.f_conv2d(&self.weight, bias, stride, padding, [1, 1], config.groups)?
-        };
+        let ys = xs.f_conv2d(&self.weight, bias, stride, padding, [1, 1], config.groups)?;
         activate(self.norm.forward_t(ys, train)?, config.activation)
+    }
+
+    /// What [`forward_t`](Self::forward_t) gives, added to `onto`, of the same shape. Once this is fused, `onto` is what holds the sum.
+    ///
+    /// # Errors
+    /// If the shapes do not match.
+    pub fn forward_onto(&self, xs: &Tensor, onto: &Tensor, train: bool) -> Result<Tensor, TchError> {
+        match &self.fused {
+            Some(fused) if self.config.activation == Activation::Identity => {
+                fused.forward_onto(xs, self.norm.bias(), onto)
+            }
+            _ => self.forward_t(xs, train)?.f_add_(onto),
+        }
     }
 
     /// Makes the normalisation part of the convolution and lays the weights out channels last. No training after this.
@@ -110,11 +112,14 @@ impl ConvBn {
     /// are then at the left and the top, where the convolution's own padding does for them. Unturned, each stride of two would copy
     /// its whole input to extend it.
     ///
-    /// A 1 x 1 convolution on the processor goes to oneDNN by name from then on, where [`onednn_is_faster`].
+    /// On the processor the convolution and what follows it are one call from then on, see [`super::fused`].
     ///
     /// # Errors
     /// If libtorch runs out of memory.
     pub fn fuse(&mut self) -> Result<(), TchError> {
+        if self.fused.is_some() {
+            return Ok(());
+        }
         self.norm.fuse_into(&mut self.weight)?;
         if let Padding::Same = self.config.padding {
             // Right for odd kernels: of any size with a stride of 1, of 3 and more with a stride of 2. A 1 x 1 kernel with a stride of
@@ -124,8 +129,13 @@ impl ConvBn {
             *self.weight = self.weight.f_flip([2, 3])?;
         }
         *self.weight = channels_last(&self.weight)?;
-        self.onednn =
-            self.config.kernel == [1, 1] && self.weight.device() == Device::Cpu && tch::utils::has_mkldnn();
+        if let (Padding::Zeros(padding), Device::Cpu) = (self.config.padding, self.weight.device()) {
+            self.fused = Fused::new(&self.weight, padding, self.config.stride, self.config.groups);
+        }
+        if self.fused.is_some() {
+            // It lays them out anew, and memory for them once is enough.
+            *self.weight = Tensor::f_empty([0], (self.weight.kind(), self.weight.device()))?;
+        }
         Ok(())
     }
 

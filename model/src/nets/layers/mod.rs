@@ -4,6 +4,7 @@
 mod batch_norm;
 mod conv;
 mod export;
+mod fused;
 mod linear;
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,7 @@ use std::ops::{Deref, DerefMut};
 
 use tch::{TchError, Tensor};
 
-pub use conv::{ConvBn, ConvBnConfig, Padding, conv_bn, onednn_is_faster};
+pub use conv::{ConvBn, ConvBnConfig, Padding, conv_bn};
 pub use linear::{Linear, LinearBn, linear, linear_bn};
 
 /// A net's own numbers. A clone is the same memory, so that all instances of a net hold its weights once.

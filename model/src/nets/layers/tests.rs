@@ -61,28 +61,36 @@ fn a_fused_linear_layer_gives_the_same() {
 }
 
 #[test]
-fn a_fused_1_x_1_convolution_calls_onednn_and_gives_what_conv2d_gives() {
+fn one_call_gives_what_convolution_activation_and_sum_give() {
     tch::manual_seed(7);
-    let store = VarStore::new(Device::Cpu);
-    let root = store.root();
-    let config = ConvBnConfig { activation: Activation::Identity, ..Default::default() };
-    let mut layer = conv_bn(&(&root / "conv"), &(&root / "bn"), 24, 40, config);
-    stir(&store);
-    assert!(!layer.onednn, "training needs what conv2d keeps for the way back");
-    layer.fuse().unwrap();
-    assert!(layer.onednn);
-    // One image, a micro-batch, and more than libtorch's own threshold; of too few pixels for oneDNN, and of enough.
-    for (images, rows) in [(1, 7), (1, 70), (4, 70), (17, 7)] {
-        let images = channels_last(&Tensor::randn([images, 24, rows, 9], tch::kind::FLOAT_CPU)).unwrap();
-        let bias = layer.norm.bias();
-        let expected = images.f_conv2d(&layer.weight, bias, [1, 1], [0, 0], [1, 1], 1).unwrap();
-        let found = layer.forward_t(&images, false).unwrap();
-        let difference = greatest_difference(&found, &expected);
-        assert!(difference < 1e-6 * expected.abs().max().double_value(&[]).max(1.0), "{difference}");
-    }
+    let depthwise =
+        ConvBnConfig { kernel: [3, 3], padding: Padding::Zeros([1, 1]), groups: 24, ..Default::default() };
+    let wide = ConvBnConfig { kernel: [1, 7], padding: Padding::Zeros([0, 3]), ..Default::default() };
+    let strided =
+        ConvBnConfig { kernel: [3, 3], stride: 2, padding: Padding::Zeros([1, 1]), ..Default::default() };
+    for config in [ConvBnConfig::default(), depthwise, wide, strided] {
+        for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
+            let store = VarStore::new(Device::Cpu);
+            let root = store.root();
+            let config = ConvBnConfig { activation, ..config };
+            let mut layer = conv_bn(&(&root / "conv"), &(&root / "bn"), 24, 24, config);
+            stir(&store);
+            let one_by_one = layer.clone();
+            layer.fuse().unwrap();
+            assert!(layer.fused.is_some(), "this libtorch has oneDNN");
+            // Of other sizes than the first one, for which weights are laid out.
+            for (images, rows) in [(2, 9), (1, 9), (17, 30)] {
+                let images =
+                    channels_last(&Tensor::randn([images, 24, rows, 9], tch::kind::FLOAT_CPU)).unwrap();
+                let expected = one_by_one.forward_t(&images, false).unwrap();
+                let found = layer.forward_t(&images, false).unwrap();
+                assert!(greatest_difference(&found, &expected) < 1e-5, "{config:?}");
 
-    let config = ConvBnConfig { kernel: [3, 3], padding: Padding::Zeros([1, 1]), ..config };
-    let mut wider = conv_bn(&(&root / "conv3"), &(&root / "bn3"), 24, 40, config);
-    wider.fuse().unwrap();
-    assert!(!wider.onednn);
+                let onto = channels_last(&Tensor::randn(expected.size(), tch::kind::FLOAT_CPU)).unwrap();
+                let expected = &expected + &onto;
+                let found = layer.forward_onto(&images, &onto, false).unwrap();
+                assert!(greatest_difference(&found, &expected) < 1e-5, "{config:?} and a sum");
+            }
+        }
+    }
 }
