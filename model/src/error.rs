@@ -4,9 +4,11 @@
 use std::path::PathBuf;
 
 use model_core::{EngineError, PreprocessError};
-use registry::{Architecture, RegistryError};
+use registry::{Architecture, EngineKind, RegistryError};
 use safetensors::SafeTensorError;
 use tch::TchError;
+
+use crate::engines::Unusable;
 
 /// Why a model could not be loaded or asked.
 #[derive(Debug, thiserror::Error)]
@@ -58,13 +60,27 @@ pub enum ModelError {
         /// The file's shape.
         found: Vec<i64>,
     },
-    /// The version has nothing that libtorch could compute with.
-    #[error("{model} version {version} has no artifact for libtorch")]
+    /// The version has nothing that the engine could compute with.
+    #[error("{model} version {version} has no artifact for {engine}")]
     NoArtifact {
         /// The model.
         model: String,
         /// Its version.
         version: u32,
+        /// The engine.
+        engine: EngineKind,
+    },
+    /// No engine here can compute the version as it is wanted.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    /// OpenVINO refuses the version's file, or is not there.
+    #[error(transparent)]
+    Openvino(#[from] Box<model_openvino::LoadError>),
+    /// The text names no engine.
+    #[error("{text:?} is no engine: use auto, libtorch or openvino")]
+    UnknownEngine {
+        /// The text as given.
+        text: String,
     },
     /// A file of the version is not what its manifest says.
     #[error(transparent)]

@@ -1,19 +1,20 @@
 //! How well a version does on labelled images, as they are or in other clothes. Each image goes the way of a user's: written as a
-//! file, preprocessed as the manifest says, and shown to an instance of the predictor.
+//! file, preprocessed as the manifest says, and shown to an instance of the engine.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use model_core::{EngineError, ImageError, ImageLimits, Pixels, PreprocessError, Preprocessor, Scores};
+use model_core::{
+    Engine, EngineError, ImageError, ImageLimits, Pixels, PreprocessError, Preprocessor, Scorer,
+};
 use registry::Manifest;
 use serde::Serialize;
 
-use crate::Predictor;
 use crate::dataset::Dataset;
 use crate::variants::{Grey, Variant};
 
-/// Images shown to the predictor at a time.
+/// Images shown to an instance at a time.
 const BATCH: usize = 128;
 
 /// Why an evaluation failed.
@@ -48,7 +49,7 @@ pub enum EvaluateError {
     /// The manifest asks for a preprocessing that this build has not.
     #[error(transparent)]
     Preprocess(#[from] PreprocessError),
-    /// The predictor failed.
+    /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -88,16 +89,16 @@ pub struct Options {
     pub variant: Variant,
     /// Fixes what a variant draws.
     pub seed: u64,
-    /// Instances of the predictor side by side, each on a thread of its own.
+    /// Instances of the engine side by side, each on a thread of its own.
     pub instances: usize,
 }
 
-/// Shows all images to instances of the predictor; `on` hears how many are done.
+/// Shows all images to instances of the engine; `on` hears how many are done.
 ///
 /// # Errors
 /// A label without a class, or an image or batch that fails.
 pub fn evaluate(
-    predictor: &Predictor,
+    engine: &dyn Engine,
     manifest: &Manifest,
     data: &Dataset,
     options: &Options,
@@ -121,18 +122,20 @@ pub fn evaluate(
     };
     let places: Vec<usize> = data.labels.iter().enumerate().map(class).collect::<Result<_, _>>()?;
 
-    let part = Part { manifest, preprocessor: &Preprocessor::new(manifest)?, data, options };
+    let (preprocessor, scorer) = (&Preprocessor::new(manifest)?, &Scorer::new(manifest));
+    let part = Part { preprocessor, scorer, data, options };
+    let instances: Vec<Box<dyn Engine>> =
+        (0..options.instances.max(1)).map(|_| engine.share()).collect::<Result<_, _>>()?;
     let next = AtomicUsize::new(0);
     let (answered, answers) = mpsc::channel();
     thread::scope(|scope| {
-        for _ in 0..options.instances.max(1) {
-            let (predictor, answered) = (predictor.share(), answered.clone());
-            let (part, next) = (&part, &next);
+        for mut engine in instances {
+            let (part, next, answered) = (&part, &next, answered.clone());
             scope.spawn(move || {
                 loop {
                     let first = next.fetch_add(BATCH, Ordering::Relaxed);
                     // It is no longer listened where another batch failed.
-                    if first >= part.data.len() || answered.send(part.named(&predictor, first)).is_err() {
+                    if first >= part.data.len() || answered.send(part.named(&mut *engine, first)).is_err() {
                         break;
                     }
                 }
@@ -167,23 +170,27 @@ pub fn evaluate(
 
 /// What all instances look at.
 struct Part<'a> {
-    manifest: &'a Manifest,
     preprocessor: &'a Preprocessor,
+    scorer: &'a Scorer,
     data: &'a Dataset,
     options: &'a Options,
 }
 
 impl Part<'_> {
     /// The batch's place, and for each of its images the class that is named first.
-    fn named(&self, predictor: &Predictor, first: usize) -> Result<(usize, Vec<Option<u32>>), EvaluateError> {
+    fn named(
+        &self,
+        engine: &mut dyn Engine,
+        first: usize,
+    ) -> Result<(usize, Vec<Option<u32>>), EvaluateError> {
         let batch = self.data.images().enumerate().skip(first).take(BATCH);
         let pixels: Vec<Pixels> =
             batch.map(|(position, image)| self.prepare(position, image)).collect::<Result<_, _>>()?;
-        let scores = predictor.predict(&pixels.iter().collect::<Vec<_>>())?;
-        let best = |scores: &Scores| {
-            scores.top_k(&self.manifest.classes, 1).first().and_then(|prediction| prediction.index)
+        let logits = engine.logits(&pixels.iter().collect::<Vec<_>>())?;
+        let best = |(pixels, logits): (&Pixels, Vec<f32>)| {
+            self.scorer.top_k(pixels, logits, 1).first().and_then(|prediction| prediction.index)
         };
-        Ok((first, scores.iter().map(best).collect()))
+        Ok((first, pixels.iter().zip(logits).map(best).collect()))
     }
 
     fn prepare(&self, position: usize, image: &[u8]) -> Result<Pixels, EvaluateError> {

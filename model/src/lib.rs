@@ -1,4 +1,4 @@
-//! Nets, the libtorch engine, training and evaluation. The only crate of the project that sees libtorch, and its public types show
+//! Nets, the libtorch engine, the choice of an engine, training and evaluation. The only crate of the project that sees libtorch, and its public types show
 //! none of it: what crosses to others is `model-core`'s plain data, [`Pixels`] in and [`Scores`] out.
 //!
 //! ```text
@@ -6,6 +6,7 @@
 //!       any thread, no tensor            one owner thread
 //! ```
 //!
+//! - [`engines`]: which engine computes a version, and that engine loaded.
 //! - [`predictor`]: a version loaded, warmed up and asked: libtorch as an [`Engine`].
 //! - [`nets`]: the nets themselves.
 //! - [`onnx`]: a net as a file for other engines.
@@ -16,6 +17,7 @@
 pub mod allocator;
 pub mod dataset;
 pub mod device;
+pub mod engines;
 mod error;
 pub mod evaluate;
 pub mod nets;

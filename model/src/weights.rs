@@ -15,8 +15,8 @@ use crate::nets::{self, Net};
 pub fn net(version: &ModelVersion, device: Device) -> Result<(VarStore, Box<dyn Net>), ModelError> {
     let found = version.read(EngineKind::Libtorch).map_err(Box::new)?;
     let Some((artifact, content)) = found else {
-        let model = version.manifest.name.clone();
-        return Err(ModelError::NoArtifact { model, version: version.manifest.version });
+        let (model, version) = (version.manifest.name.clone(), version.manifest.version);
+        return Err(ModelError::NoArtifact { model, version, engine: EngineKind::Libtorch });
     };
     let architecture = artifact.architecture.ok_or_else(|| ModelError::Unsupported {
         what: format!("{}, whose manifest names no architecture", artifact.file),

@@ -204,6 +204,128 @@ fn evaluate_counts_by_class() {
     assert!(stderr(&output).contains("dataset-fashion-mnist"), "{}", stderr(&output));
 }
 
+/// The folder of the shipped versions.
+const WEIGHTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../weights");
+
+/// The arguments for version 1 of a shipped model, computed by that engine.
+fn shipped<'a>(command: &'a str, model: &'a str, weights: &'a str, engine: &'a str) -> [&'a str; 10] {
+    [command, "--model", model, "--model-version", "1", "--weights", weights, "--json", "--engine", engine]
+}
+
+#[test]
+fn both_engines_name_the_samples_alike() {
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/samples");
+    // What is not there can't be what computes.
+    let onnx_only = tempfile::tempdir().unwrap();
+    for name in ["bird", "fashion-mnist"] {
+        fs::create_dir_all(onnx_only.path().join(name).join("1")).unwrap();
+        for file in ["manifest.yaml", "model.onnx"] {
+            let file = Path::new(name).join("1").join(file);
+            fs::copy(Path::new(WEIGHTS).join(&file), onnx_only.path().join(&file))
+                .unwrap_or_else(|error| panic!("{}: {error}\n(`make test` gets it too)", file.display()));
+        }
+    }
+    let onnx_only = onnx_only.path().to_str().unwrap();
+    for name in ["bird", "fashion-mnist"] {
+        let ask = |weights, engine| {
+            lines(trained(), &[&shipped("predict", name, weights, engine)[..], &[samples]].concat())
+        };
+        let (first, second) = (ask(WEIGHTS, "libtorch"), ask(onnx_only, "openvino"));
+        assert!(first.len() > 10 && first.len() == second.len());
+        for (first, second) in first.iter().zip(&second) {
+            assert_eq!(
+                (&first["model"]["engine"], &second["model"]["engine"]),
+                (&"libtorch".into(), &"openvino".into())
+            );
+            assert_eq!(
+                (&first["file"], &first["model"]["digest"]),
+                (&second["file"], &second["model"]["digest"])
+            );
+            let top = |answer: &serde_json::Value| {
+                let top = &answer["predictions"][0];
+                (top["label"].clone(), top["probability"].as_f64().unwrap())
+            };
+            let ((first, sure), (second, as_sure)) = (top(first), top(second));
+            assert_eq!(first, second);
+            assert!((sure - as_sure).abs() < 1e-4, "{first}: {sure} and {as_sure}");
+        }
+    }
+
+    // The images are not of these classes: what counts is that each is taken for the same thing.
+    let evaluate = |weights, engine| {
+        let arguments = [&shipped("evaluate", "fashion-mnist", weights, engine)[..], &["--data", "data"]];
+        lines(trained(), &arguments.concat()).remove(0)
+    };
+    let (first, second) = (evaluate(WEIGHTS, "libtorch"), evaluate(onnx_only, "auto"));
+    assert_eq!((&first["engine"], &second["engine"]), (&"libtorch".into(), &"openvino".into()));
+    assert_eq!((&first["images"], &first["classes"]), (&50.into(), &second["classes"]));
+}
+
+#[test]
+fn an_engine_that_can_not_compute_a_version_says_why() {
+    let image = "images/class7.png";
+    for command in ["predict", "evaluate"] {
+        let tail: &[&str] = if command == "predict" { &[image] } else { &["--data", "data"] };
+        let arguments = [&[command, "--model", "tiny", "--engine", "openvino"], tail].concat();
+        let output = model(trained(), &arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let words = "tiny version 1 can't be computed by openvino: the version has no artifact for it";
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+    }
+    let output = model(trained(), &["predict", "--model", "tiny", "--engine", "tensorrt", image]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("use auto, libtorch or openvino"), "{}", stderr(&output));
+}
+
+#[test]
+fn each_engine_of_a_version_is_measured_and_what_is_not_there_is_said() {
+    let short = ["--seconds", "0.001", "--batch", "1,3", "--json"];
+    let run = |model: &str, folder: &str, library: Option<&str>| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_model"));
+        command.env_clear().envs(library.map(|folder| ("MLAAS_OPENVINO", folder)));
+        command.args(["benchmark", model, "--model-version", "1", "--weights", folder]).args(short);
+        let output = command.current_dir(trained()).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        objects(&output)
+    };
+    let rows = run("fashion-mnist", WEIGHTS, None);
+    let cases: Vec<_> =
+        rows.iter().map(|row| (row["engine"].as_str().unwrap(), row["batch"].as_u64().unwrap())).collect();
+    assert_eq!(cases, [("libtorch", 1), ("openvino", 1), ("libtorch", 3), ("openvino", 3)]);
+    for row in &rows {
+        assert!(row["images_per_second"].as_f64().is_some_and(|rate| rate > 0.0), "{row}");
+        assert!(row["p50_ms"].as_f64().is_some_and(|p50| p50 > 0.0), "{row}");
+        assert!(row["memory_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{row}");
+        assert!(row["instruction_set"].is_string() && row["precision"] == "f32", "{row}");
+    }
+
+    let rows = run("fashion-mnist", WEIGHTS, Some("/nowhere"));
+    assert_eq!(rows.len(), 3);
+    assert_eq!(rows[0]["engine"], "openvino");
+    assert!(rows[0]["missing"].as_str().is_some_and(|why| why.contains("`make openvino`")), "{}", rows[0]);
+    assert!(rows[1..].iter().all(|row| row["engine"] == "libtorch" && row["p50_ms"].is_number()));
+
+    let output = model(trained(), &["benchmark", "absent"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+
+    // What fails only where it is computed is a failure, and why is heard.
+    let damaged = tempfile::tempdir().unwrap();
+    fs::create_dir_all(damaged.path().join("tiny/1")).unwrap();
+    for file in ["manifest.yaml", "model.safetensors"] {
+        let file = Path::new("tiny/1").join(file);
+        fs::copy(trained().join("weights").join(&file), damaged.path().join(&file)).unwrap();
+    }
+    let file = damaged.path().join("tiny/1/model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
+    fs::write(&file, bytes).unwrap();
+    let folder = damaged.path().to_str().unwrap();
+    let output = model(trained(), &["benchmark", "tiny", "--model-version", "1", "--weights", folder]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("tampered") && said.contains("libtorch can't be measured"), "{said}");
+}
+
 #[test]
 fn settings_come_from_the_environment_and_flags_go_over_them() {
     let run = |model: &str, arguments: &[&str]| {

@@ -10,11 +10,11 @@ use model::evaluate::{Evaluation, Options, evaluate};
 use model::train::augment;
 use model::train::config::TrainConfig;
 use model::variants::Variant;
-use registry::ModelVersion;
+use registry::{EngineKind, ModelVersion};
 use serde::Serialize;
 
 use super::output::{json, line, percent};
-use super::{Which, progress};
+use super::{Loaded, Which, progress};
 
 /// Which images of the data set.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -54,6 +54,7 @@ struct Report<'a> {
     model: &'a str,
     version: u32,
     digest: &'a str,
+    engine: EngineKind,
     #[serde(flatten)]
     evaluation: &'a Evaluation,
 }
@@ -68,7 +69,8 @@ struct VariantReport {
 
 impl Evaluate {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let (version, predictor) = self.which.load()?;
+        let Loaded { version, engine, kind, why } = self.which.load()?;
+        eprintln!("model: computed by {kind}: {why}");
         let mut data = self.images()?;
         if let Some(images) = self.images {
             data.truncate(images as usize);
@@ -81,13 +83,13 @@ impl Evaluate {
         for &variant in variants {
             let options = Options { variant, seed: self.seed, instances };
             let mut on = |done: usize| bar.set_position((before + done) as u64);
-            let evaluation = evaluate(&predictor, &version.manifest, &data, &options, &mut on)?;
+            let evaluation = evaluate(&*engine, &version.manifest, &data, &options, &mut on)?;
             before += data.len();
             if self.variants {
                 bar.suspend(|| self.report_variant(variant, &evaluation))?;
             } else {
                 bar.finish_and_clear();
-                self.report(&version, &evaluation)?;
+                self.report(&version, kind, &evaluation)?;
             }
         }
         bar.finish_and_clear();
@@ -114,13 +116,19 @@ impl Evaluate {
         line(&format!("{:>8}  {variant} ({correct} of {images})", percent(accuracy)))
     }
 
-    fn report(&self, version: &ModelVersion, evaluation: &Evaluation) -> anyhow::Result<()> {
+    fn report(
+        &self,
+        version: &ModelVersion,
+        engine: EngineKind,
+        evaluation: &Evaluation,
+    ) -> anyhow::Result<()> {
         let manifest = &version.manifest;
         if self.json {
             return json(&Report {
                 model: &manifest.name,
                 version: manifest.version,
                 digest: &version.digest,
+                engine,
                 evaluation,
             });
         }

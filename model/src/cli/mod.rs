@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and which file answers it.
 
+mod benchmark;
 mod evaluate;
 mod export;
 mod import;
@@ -14,9 +15,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use model::engines::{self, EngineChoice};
 use model::train::{TrainError, config::ConfigError};
-use model::{Device, DeviceChoice, ModelError, Predictor};
-use registry::{ModelVersion, Registry, RegistryError, Select};
+use model::{Device, DeviceChoice, Engine, ModelError};
+use registry::{EngineKind, ModelVersion, Registry, RegistryError, Select};
 
 /// Usage or configuration error, as clap has it.
 const USAGE: u8 = 2;
@@ -42,6 +44,8 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     /// Name what images show.
     Predict(predict::Predict),
+    /// Measure how fast each engine computes a model on this machine.
+    Benchmark(benchmark::Benchmark),
     /// Write a model version's net as a file for other engines.
     Export(export::Export),
     /// Make a file that another program wrote a model version, after a trial on sample images.
@@ -68,14 +72,27 @@ struct Which {
     /// Where to compute: cpu, cuda, or auto for cuda where there is one.
     #[arg(long, env = "MLAAS_DEVICE", default_value_t = DeviceChoice::Cpu, value_name = "DEVICE")]
     device: DeviceChoice,
+    /// What computes: libtorch, openvino, or auto for OpenVINO where it can.
+    #[arg(long, env = "MLAAS_ENGINE", default_value_t = EngineChoice::Auto, value_name = "ENGINE")]
+    engine: EngineChoice,
+}
+
+/// A version on its engine.
+struct Loaded {
+    version: ModelVersion,
+    engine: Box<dyn Engine>,
+    kind: EngineKind,
+    /// Why that engine.
+    why: String,
 }
 
 impl Which {
-    fn load(&self) -> anyhow::Result<(ModelVersion, Predictor)> {
+    fn load(&self) -> anyhow::Result<Loaded> {
         let device = self.device.resolve()?;
         let version = Registry::open(&self.weights)?.load(&self.model, &self.model_version)?;
-        let predictor = Predictor::load(&version, device)?;
-        Ok((version, predictor))
+        let (kind, why) = engines::choose(&version, self.engine, device).map_err(ModelError::from)?;
+        let engine = engines::load(&version, kind, device)?;
+        Ok(Loaded { version, engine, kind, why })
     }
 
     /// How many instances to compute with side by side: one for each core, each on one thread; on a CUDA device one.
@@ -93,6 +110,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Train(train) => train.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
         Command::Predict(predict) => predict.run(),
+        Command::Benchmark(benchmark) => benchmark.run(),
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
         Command::Completions { shell } => {

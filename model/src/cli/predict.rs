@@ -13,15 +13,14 @@ use anyhow::Context as _;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use indicatif::ProgressBar;
-use model::Predictor;
-use model_core::{ImageError, ImageLimits, Pixels, Prediction, Preprocessor, Scores};
-use registry::ModelVersion;
+use model_core::{Engine, ImageError, ImageLimits, Pixels, Prediction, Preprocessor, Scorer};
+use registry::{EngineKind, ModelVersion};
 use serde::Serialize;
 
 use super::output::{json, line, percent};
-use super::{SOME_FAILED, Which, progress};
+use super::{Loaded, SOME_FAILED, Which, progress};
 
-/// Images that an instance of the predictor reads and is shown at a time.
+/// Images that an instance of the engine reads and is shown at a time.
 const BATCH: usize = 16;
 /// No more of a file is read, and a longer one is refused.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -54,6 +53,7 @@ struct ModelInfo<'a> {
     name: &'a str,
     version: u32,
     digest: &'a str,
+    engine: EngineKind,
 }
 
 #[derive(Serialize)]
@@ -104,37 +104,43 @@ impl Failure {
 /// A file to answer, or what is wrong with the path that was to give some.
 pub(super) type Item = (PathBuf, Result<(), Failure>);
 /// What a file shows, or why it cannot be told.
-type Answered = Result<Scores, Failure>;
+type Answered = Result<Vec<Prediction>, Failure>;
 
 impl Predict {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let items: Vec<Item> = self.paths.iter().flat_map(|path| files(path)).collect();
-        let (version, predictor) = self.which.load()?;
-        let preprocessor = Preprocessor::new(&version.manifest)?;
+        let loaded = self.which.load()?;
+        let manifest = &loaded.version.manifest;
+        let ask = Ask {
+            preprocessor: Preprocessor::new(manifest)?,
+            scorer: Scorer::new(manifest),
+            top_k: self.top_k as usize,
+        };
         // With one image, or lines that go to the same terminal, a bar would only flicker.
         let bar = progress::bar(items.len(), !io::IsTerminal::is_terminal(&io::stdout()));
         bar.set_message("images");
         let batches: Vec<&[Item]> = items.chunks(BATCH).collect();
         let instances = self.which.instances().min(batches.len());
+        let engines: Vec<Box<dyn Engine>> =
+            (0..instances).map(|_| loaded.engine.share()).collect::<Result<_, _>>()?;
         let next = AtomicUsize::new(0);
         let (answered, answers) = mpsc::sync_channel(instances);
         let failed = thread::scope(|scope| {
-            for _ in 0..instances {
-                let (predictor, answered) = (predictor.share(), answered.clone());
-                let (batches, next, preprocessor) = (&batches, &next, &preprocessor);
+            for mut engine in engines {
+                let (batches, next, ask, answered) = (&batches, &next, &ask, answered.clone());
                 scope.spawn(move || {
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
                         let Some(batch) = batches.get(number) else { break };
                         // It is no longer listened where the output could not be written.
-                        if answered.send((number, predict(&predictor, preprocessor, batch))).is_err() {
+                        if answered.send((number, ask.about(&mut *engine, batch))).is_err() {
                             break;
                         }
                     }
                 });
             }
             drop(answered);
-            self.print(&version, &batches, answers, &bar)
+            self.print(&loaded, &batches, answers, &bar)
         })?;
         bar.finish_and_clear();
         Ok(if failed { ExitCode::from(SOME_FAILED) } else { ExitCode::SUCCESS })
@@ -143,7 +149,7 @@ impl Predict {
     /// Prints the answers in the order of the files, whichever batch is done first; whether one of them is an error.
     fn print(
         &self,
-        version: &ModelVersion,
+        loaded: &Loaded,
         batches: &[&[Item]],
         answers: mpsc::Receiver<(usize, anyhow::Result<Vec<Answered>>)>,
         bar: &ProgressBar,
@@ -162,10 +168,7 @@ impl Predict {
             for ((file, _), predicted) in batch.iter().zip(answered?) {
                 let file = file.display().to_string();
                 match predicted {
-                    Ok(scores) => {
-                        let predictions = scores.top_k(&version.manifest.classes, self.top_k as usize);
-                        self.answer(file, version, predictions)?;
-                    }
+                    Ok(predictions) => self.answer(file, loaded, predictions)?,
                     Err(error) => {
                         failed = true;
                         self.refuse(file, error)?;
@@ -177,18 +180,11 @@ impl Predict {
         Ok(failed)
     }
 
-    fn answer(
-        &self,
-        file: String,
-        version: &ModelVersion,
-        predictions: Vec<Prediction>,
-    ) -> anyhow::Result<()> {
+    fn answer(&self, file: String, loaded: &Loaded, predictions: Vec<Prediction>) -> anyhow::Result<()> {
         if self.json {
-            let model = ModelInfo {
-                name: &version.manifest.name,
-                version: version.manifest.version,
-                digest: &version.digest,
-            };
+            let ModelVersion { manifest, digest, .. } = &loaded.version;
+            let (name, version) = (&manifest.name, manifest.version);
+            let model = ModelInfo { name, version, digest, engine: loaded.kind };
             let predictions = predictions.into_iter().map(Named::from).collect();
             return json(&Answer { file, model, predictions });
         }
@@ -210,29 +206,33 @@ pub(super) fn words(predictions: &[Prediction]) -> String {
     predictions.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
-/// What a batch of files shows: scores for each that can be used.
-fn predict(
-    predictor: &Predictor,
-    preprocessor: &Preprocessor,
-    batch: &[Item],
-) -> anyhow::Result<Vec<Answered>> {
-    let limits = ImageLimits::default();
-    let prepared: Vec<Result<Pixels, Failure>> = batch
-        .iter()
-        .map(|(file, usable)| {
-            usable.clone()?;
-            preprocessor.decode(&read(file)?, &limits).map_err(|error| Failure::image(&error))
-        })
-        .collect();
-    let good: Vec<&Pixels> = prepared.iter().filter_map(|pixels| pixels.as_ref().ok()).collect();
-    let mut scores = predictor.predict(&good)?.into_iter();
-    let answer = |pixels: Result<Pixels, Failure>| match pixels {
-        Ok(_) => scores
-            .next()
-            .ok_or_else(|| Failure { code: "INTERNAL", message: "the predictor gave no answer".into() }),
-        Err(failure) => Err(failure),
-    };
-    Ok(prepared.into_iter().map(answer).collect())
+/// What a batch of files is asked, whichever engine answers.
+struct Ask {
+    preprocessor: Preprocessor,
+    scorer: Scorer,
+    top_k: usize,
+}
+
+impl Ask {
+    /// What a batch of files shows: predictions for each that can be used.
+    fn about(&self, engine: &mut dyn Engine, batch: &[Item]) -> anyhow::Result<Vec<Answered>> {
+        let limits = ImageLimits::default();
+        let prepared: Vec<Result<Pixels, Failure>> = batch
+            .iter()
+            .map(|(file, usable)| {
+                usable.clone()?;
+                self.preprocessor.decode(&read(file)?, &limits).map_err(|error| Failure::image(&error))
+            })
+            .collect();
+        let good: Vec<&Pixels> = prepared.iter().filter_map(|pixels| pixels.as_ref().ok()).collect();
+        let mut logits = engine.logits(&good)?.into_iter();
+        let answer = |pixels: Result<Pixels, Failure>| {
+            let none = || Failure { code: "INTERNAL", message: "the engine gave no answer".into() };
+            let pixels = pixels?;
+            logits.next().map(|logits| self.scorer.top_k(&pixels, logits, self.top_k)).ok_or_else(none)
+        };
+        Ok(prepared.into_iter().map(answer).collect())
+    }
 }
 
 /// The file itself, or the image files of a folder in the order of their names.

@@ -1,0 +1,261 @@
+//! Which engine computes a version, and that engine ready to answer: the worker and the command line both ask here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use model_core::Engine;
+use model_openvino::OpenVino;
+use registry::{Artifact, EngineKind, ModelVersion};
+use serde::{Deserialize, Serialize};
+
+use crate::{Device, ModelError, Predictor};
+
+/// Which engine computes a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineChoice {
+    /// OpenVINO where the version has an artifact for it, the library is there and the processor computes; else libtorch.
+    #[default]
+    Auto,
+    /// The project's own nets, nothing else.
+    Libtorch,
+    /// ONNX on the processor, nothing else.
+    Openvino,
+}
+
+impl FromStr for EngineChoice {
+    type Err = ModelError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "libtorch" => Ok(Self::Libtorch),
+            "openvino" => Ok(Self::Openvino),
+            _ => Err(ModelError::UnknownEngine { text: text.into() }),
+        }
+    }
+}
+
+impl fmt::Display for EngineChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Auto => "auto",
+            Self::Libtorch => "libtorch",
+            Self::Openvino => "openvino",
+        })
+    }
+}
+
+/// A version that no engine here can compute as it is wanted.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{model} version {version} can't be computed by {engine}: {reason}")]
+pub struct Unusable {
+    model: String,
+    version: u32,
+    engine: EngineKind,
+    reason: String,
+}
+
+/// The engine that computes a version, and why, in words that go on after "computed by ...: ".
+///
+/// # Errors
+/// [`Unusable`] where none can that is wanted: the version has nothing for it, or OpenVINO is not there.
+pub fn choose(
+    version: &ModelVersion,
+    wanted: EngineChoice,
+    device: Device,
+) -> Result<(EngineKind, String), Unusable> {
+    choose_by(version, wanted, device, || model_openvino::library().map_err(|missing| missing.to_string()))
+}
+
+/// A version's artifact for that engine, loaded.
+///
+/// # Errors
+/// If there is none, its file is not the manifest's, or the engine refuses it.
+pub fn load(
+    version: &ModelVersion,
+    engine: EngineKind,
+    device: Device,
+) -> Result<Box<dyn Engine>, ModelError> {
+    match engine {
+        EngineKind::Openvino => openvino(version),
+        _ => Ok(Box::new(Predictor::load(version, device)?)),
+    }
+}
+
+fn openvino(version: &ModelVersion) -> Result<Box<dyn Engine>, ModelError> {
+    let manifest = &version.manifest;
+    let found = version.read(EngineKind::Openvino).map_err(Box::new)?;
+    let Some((_, content)) = found else {
+        let (model, version) = (manifest.name.clone(), manifest.version);
+        return Err(ModelError::NoArtifact { model, version, engine: EngineKind::Openvino });
+    };
+    let file = content.path.display().to_string();
+    let engine = OpenVino::load(&file, &content.bytes, &manifest.input, manifest.classes.outputs);
+    Ok(Box::new(engine.map_err(Box::new)?))
+}
+
+/// As [`choose`]. `library` finds OpenVINO, or says what to do.
+fn choose_by<T>(
+    version: &ModelVersion,
+    wanted: EngineChoice,
+    device: Device,
+    library: impl Fn() -> Result<T, String>,
+) -> Result<(EngineKind, String), Unusable> {
+    let manifest = &version.manifest;
+    let unusable =
+        |engine, reason| Unusable { model: manifest.name.clone(), version: manifest.version, engine, reason };
+    // What there is to compute with, or why there is nothing.
+    let artifact = |engine: EngineKind| -> Result<&Artifact, String> {
+        let artifact = manifest.artifact(engine).ok_or("the version has no artifact for it")?;
+        let there = version.artifacts().any(|found| found == artifact);
+        if there { Ok(artifact) } else { Err(version.not_fetched(artifact).to_string()) }
+    };
+    let openvino = || match artifact(EngineKind::Openvino) {
+        Ok(_) if device != Device::Cpu => Err("it computes on the processor only".to_owned()),
+        Ok(_) => library().map(drop),
+        Err(reason) => Err(reason),
+    };
+    let libtorch = || artifact(EngineKind::Libtorch).map(drop);
+    match wanted {
+        EngineChoice::Libtorch => {
+            libtorch().map_err(|reason| unusable(EngineKind::Libtorch, reason))?;
+            Ok((EngineKind::Libtorch, "it is asked for".to_owned()))
+        }
+        EngineChoice::Openvino => {
+            openvino().map_err(|reason| unusable(EngineKind::Openvino, reason))?;
+            Ok((EngineKind::Openvino, "it is asked for".to_owned()))
+        }
+        EngineChoice::Auto => match (openvino(), libtorch()) {
+            (Ok(()), _) => Ok((
+                EngineKind::Openvino,
+                "the version has an artifact for it, and OpenVINO is there".to_owned(),
+            )),
+            (Err(why), Ok(())) => Ok((EngineKind::Libtorch, format!("not by OpenVINO, since {why}"))),
+            // The one artifact that it has says more than the one that it has not.
+            (Err(reason), Err(_)) if manifest.artifact(EngineKind::Openvino).is_some() => {
+                Err(unusable(EngineKind::Openvino, reason))
+            }
+            (Err(_), Err(reason)) => Err(unusable(EngineKind::Libtorch, reason)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use registry::{Registry, Select};
+
+    use super::*;
+
+    /// A version with the artifacts named; those in `there` are in its folder.
+    fn version(root: &Path, artifacts: &[&str], there: &[&str]) -> ModelVersion {
+        let folder = root.join("m/1");
+        std::fs::create_dir_all(&folder).unwrap();
+        let sha256 = "0".repeat(64);
+        let mut text = "schema: 1\nname: m\nversion: 1\nartifacts:\n".to_owned();
+        for (place, engine) in artifacts.iter().enumerate() {
+            let architecture = if *engine == "libtorch" { ", architecture: fashion-cnn" } else { "" };
+            let tolerance = if place > 0 { ", tolerance: 1e-4" } else { "" };
+            text += &format!(
+                "- {{engine: {engine}, file: {engine}.bin, precision: f32, fetch: get {engine}{architecture}{tolerance}}}\n"
+            );
+        }
+        text += "classes: {outputs: 1, labels: [{index: 0, label: thing}]}\n";
+        text += "input: {size: 28, channels: 1, fit: stretch, mean: [0], std: [1]}\n";
+        text += "license: MIT\norigin: a test\nfiles:\n";
+        for engine in artifacts {
+            text += &format!("  {engine}.bin: {{size: 0, sha256: {sha256}}}\n");
+        }
+        std::fs::write(folder.join("manifest.yaml"), text).unwrap();
+        for engine in there {
+            std::fs::write(folder.join(format!("{engine}.bin")), "").unwrap();
+        }
+        Registry::open(root).unwrap().load("m", &Select::Version(1)).unwrap()
+    }
+
+    #[test]
+    fn the_faster_engine_that_can_is_taken_and_what_is_in_its_way_is_said() {
+        const BOTH: &[&str] = &["libtorch", "openvino"];
+        const LIBTORCH: &[&str] = &["libtorch"];
+        const OPENVINO: &[&str] = &["openvino"];
+        let cpu = Device::Cpu;
+        for (artifacts, there, wanted, device, library, expected) in [
+            (BOTH, BOTH, EngineChoice::Auto, cpu, true, Ok("openvino")),
+            (
+                BOTH,
+                BOTH,
+                EngineChoice::Auto,
+                cpu,
+                false,
+                Ok("libtorch: not by OpenVINO, since `make openvino` fetches it"),
+            ),
+            (
+                BOTH,
+                BOTH,
+                EngineChoice::Auto,
+                Device::Cuda,
+                true,
+                Ok("libtorch: not by OpenVINO, since it computes on the processor"),
+            ),
+            (
+                BOTH,
+                LIBTORCH,
+                EngineChoice::Auto,
+                cpu,
+                true,
+                Ok("openvino.bin is not fetched: `get openvino` gets it"),
+            ),
+            (BOTH, OPENVINO, EngineChoice::Auto, cpu, true, Ok("openvino")),
+            (BOTH, OPENVINO, EngineChoice::Auto, cpu, false, Err("by openvino: `make openvino` fetches it")),
+            (
+                LIBTORCH,
+                LIBTORCH,
+                EngineChoice::Auto,
+                cpu,
+                true,
+                Ok("libtorch: not by OpenVINO, since the version has no artifact"),
+            ),
+            (
+                OPENVINO,
+                OPENVINO,
+                EngineChoice::Auto,
+                cpu,
+                false,
+                Err("by openvino: `make openvino` fetches it"),
+            ),
+            (BOTH, BOTH, EngineChoice::Libtorch, cpu, true, Ok("libtorch: it is asked for")),
+            (
+                BOTH,
+                OPENVINO,
+                EngineChoice::Libtorch,
+                cpu,
+                true,
+                Err("libtorch.bin is not fetched: `get libtorch` gets it"),
+            ),
+            (BOTH, BOTH, EngineChoice::Openvino, cpu, false, Err("by openvino: `make openvino` fetches it")),
+            (
+                LIBTORCH,
+                LIBTORCH,
+                EngineChoice::Openvino,
+                cpu,
+                true,
+                Err("by openvino: the version has no artifact"),
+            ),
+            (BOTH, BOTH, EngineChoice::Openvino, Device::Cuda, true, Err("on the processor only")),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let version = version(root.path(), artifacts, there);
+            let library = || if library { Ok(()) } else { Err("`make openvino` fetches it".to_owned()) };
+            let found = choose_by(&version, wanted, device, library);
+            let found =
+                found.map(|(engine, why)| format!("{engine}: {why}")).map_err(|error| error.to_string());
+            let case = format!("{artifacts:?}, {there:?}, {wanted:?}, {device:?}: {found:?}");
+            match (expected, &found) {
+                (Ok(words), Ok(text)) | (Err(words), Err(text)) => assert!(text.contains(words), "{case}"),
+                _ => panic!("{case}"),
+            }
+        }
+    }
+}
