@@ -269,6 +269,7 @@ mod tests {
         assert_eq!(kind(Code::InvalidTimestamp), FaultKind::Refused);
         assert_eq!(kind(Code::InvalidDifferentRecord), FaultKind::Refused, "another of its batch was");
         assert_eq!(kind(Code::UnknownTopicOrPartition), FaultKind::NoSuchPlace);
+        assert_eq!(kind(Code::TopicAuthorizationFailed), FaultKind::NoSuchPlace);
         assert_eq!(kind(Code::MessageTimedOut), FaultKind::Passing);
         assert_eq!(kind(Code::NotEnoughReplicas), FaultKind::Passing);
     }
