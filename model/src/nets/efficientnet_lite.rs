@@ -4,7 +4,7 @@
 //! Keys as in the PyTorch package `efficientnet_lite_pytorch`; TensorFlow's `SAME` padding; batch normalisation with eps 1e-3.
 
 use tch::nn::Path;
-use tch::{TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
 use super::Net;
 use super::layers::{Activation, ConvBn, ConvBnConfig, Linear, Padding, conv_bn, global_average, linear};
@@ -59,6 +59,9 @@ pub struct EfficientNetLite {
     head: ConvBn,
     fc: Linear,
     dropout: f64,
+    /// How many of the blocks lead to an eighth of the image's sides. Their activations are large: on a processor they take images one
+    /// by one, since those of several would leave its cache and need that much more memory. Behind them weights outnumber pixels.
+    early: usize,
     /// Whether it is fused: the convolutions then want images turned by 180 degrees.
     turned: bool,
 }
@@ -105,6 +108,8 @@ fn same(kernel: i64, stride: i64, groups: i64) -> ConvBnConfig {
 fn efficientnet_lite(p: &Path, form: Form, outputs: i64) -> EfficientNetLite {
     let mut blocks = Vec::new();
     let mut last = STEM;
+    // The stem halves the sides, and so do two of these.
+    let (mut early, mut halved) = (0, 0);
     for (stage, (repeats, kernel, stride, expansion, c_out)) in STAGES.into_iter().enumerate() {
         let c_out = form.channels(c_out);
         for repeat in 0..form.repeats(stage, repeats) {
@@ -112,6 +117,9 @@ fn efficientnet_lite(p: &Path, form: Form, outputs: i64) -> EfficientNetLite {
             let p = p / "_blocks" / blocks.len();
             blocks.push(block(&p, kernel, stride, expansion, last, c_out));
             last = c_out;
+            if stride == 2 && halved < 2 {
+                (early, halved) = (blocks.len(), halved + 1);
+            }
         }
     }
     EfficientNetLite {
@@ -120,6 +128,7 @@ fn efficientnet_lite(p: &Path, form: Form, outputs: i64) -> EfficientNetLite {
         head: conv_bn(&(p / "_conv_head"), &(p / "_bn1"), last, FEATURES, same(1, 1, 1)),
         fc: linear(&(p / "_fc"), FEATURES, outputs),
         dropout: form.dropout,
+        early,
         turned: false,
     }
 }
@@ -170,9 +179,20 @@ impl Block {
 
 impl Net for EfficientNetLite {
     fn forward_t(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
+        let (early, late) = self.blocks.split_at(self.early);
         // What is turned stays so: the mean over each channel does not mind.
-        let mut xs = self.stem.forward_t(images, train)?;
-        for block in &self.blocks {
+        let first_half = |images: &Tensor| {
+            let stem = self.stem.forward_t(images, train)?;
+            early.iter().try_fold(stem, |xs, block| block.forward_t(&xs, train))
+        };
+        let one_by_one = self.turned && images.device() == Device::Cpu && images.size()[0] > 1;
+        let mut xs = if one_by_one {
+            let each = images.f_split(1, 0)?.iter().map(first_half).collect::<Result<Vec<_>, _>>()?;
+            Tensor::f_cat(&each, 0)?
+        } else {
+            first_half(images)?
+        };
+        for block in late {
             xs = block.forward_t(&xs, train)?;
         }
         let features = global_average(&self.head.forward_t(&xs, train)?)?;
@@ -206,6 +226,6 @@ impl Net for EfficientNetLite {
     }
 
     fn micro_batch_size(&self) -> usize {
-        4
+        8
     }
 }
