@@ -177,6 +177,10 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 static WRITING: Mutex<()> = Mutex::new(());
 
 /// Lets signals end the process at any moment but while a version is written. To be called before there are other threads.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the main thread is at work that nothing else interrupts, and nothing is half written"
+)]
 fn end_between_writes() -> anyhow::Result<()> {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
     signals.thread_block().context("cannot wait for signals")?;
