@@ -112,7 +112,7 @@ impl ConvBn {
     /// are then at the left and the top, where the convolution's own padding does for them. Unturned, each stride of two would copy
     /// its whole input to extend it.
     ///
-    /// On the processor the convolution and what follows it are one call from then on, see [`super::fused`].
+    /// On the processor the convolution and what follows it are one call from then on (`layers/fused.rs`).
     ///
     /// # Errors
     /// If libtorch runs out of memory.
