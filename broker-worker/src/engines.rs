@@ -6,7 +6,7 @@ use std::fmt;
 pub use model::engines::EngineChoice as Choice;
 use model::{DeviceChoice, ModelError, engines};
 use model_core::{Engine, ImageLimits, Preprocessor, Scorer};
-use registry::{Architecture, ModelVersion};
+use registry::{Architecture, EngineKind, ModelVersion};
 use serde::{Deserialize, Serialize};
 use wire::ModelId;
 
@@ -58,12 +58,18 @@ impl Engines {
         Ok(Self { device: device.0.resolve().map_err(LoadError::new)?, limits })
     }
 
-    /// What serves that version, by the engine wanted. Its weights are loaded when the first instance asks for them.
+    /// What serves that version, by the engine wanted; TorchScript only where that is allowed. Its weights are loaded when the first instance asks for them.
     ///
     /// # Errors
     /// [`LoadError`] where this build or this machine can't serve it.
-    pub(crate) fn open(self, version: ModelVersion, wanted: Choice) -> Result<Served, LoadError> {
-        let (engine, why) = engines::choose(&version, wanted, self.device).map_err(LoadError::new)?;
+    pub(crate) fn open(
+        self,
+        version: ModelVersion,
+        wanted: Choice,
+        allow_torchscript: bool,
+    ) -> Result<Served, LoadError> {
+        let (engine, why) =
+            engines::choose(&version, wanted, self.device, allow_torchscript).map_err(LoadError::new)?;
         let manifest = &version.manifest;
         tracing::info!(model = manifest.name, version = manifest.version, %engine, "computed by {engine}: {why}");
         let preprocessor = Preprocessor::new(manifest).map_err(LoadError::new)?;
@@ -73,7 +79,9 @@ impl Engines {
             digest: version.digest.clone(),
         };
         let architecture = manifest.artifacts.iter().find_map(|artifact| artifact.architecture);
-        let (architecture, scorer) = (architecture.map_or("onnx".to_owned(), word), Scorer::new(manifest));
+        // What is no net of the project's own is known by its format.
+        let format = if engine == EngineKind::Torchscript { "torchscript" } else { "onnx" };
+        let (architecture, scorer) = (architecture.map_or(format.to_owned(), word), Scorer::new(manifest));
         let Self { device, limits } = self;
         let load = move || -> Result<Box<dyn Engine>, LoadError> {
             engines::load(&version, engine, device).map_err(LoadError::new)

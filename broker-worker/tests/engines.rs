@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use model::Predictor;
+use model::{Predictor, engines};
 use model_core::{Engine, EngineError, Pixels};
 use model_openvino::{LoadError, OpenVino};
-use registry::{Content, EngineKind, Input, ModelVersion, Registry};
+use registry::{Content, EngineKind, Input, Manifest, ModelVersion, Registry};
 
 fn version(name: &str) -> ModelVersion {
     let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights");
@@ -126,4 +126,57 @@ fn an_image_of_another_size_is_refused_by_its_place() {
     let error = engine.logits(&[&good, &Pixels::black(27, 1)]).unwrap_err();
     assert!(matches!(error, EngineError::WrongSize { position: 1, size: 28, .. }), "{error}");
     assert!(engine.logits(&[&good]).is_ok(), "and the engine goes on");
+}
+
+#[test]
+fn a_torchscript_net_that_fails_answers_the_next_batch_and_its_instances_and_other_engines_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        "{schema: 1, name: m, version: 1, artifacts: [{engine: torchscript, file: model.pt, precision: f32}],
+        classes: {outputs: 4, labels: [{index: 0, label: red}]}, license: MIT, origin: a test,
+        input: {size: 8, channels: 3, fit: stretch, mean: [0, 0, 0], std: [255, 255, 255]},
+        files: {model.pt: {size: 0, sha256: %}}}";
+    let manifest = Manifest::from_yaml(&text.replace('%', &"0".repeat(64)), Path::new("manifest")).unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/torchscript/faulty.pt");
+    let bytes = std::fs::read(file).unwrap();
+    let version = Registry::at(folder.path()).publish(manifest, &[("model.pt", &bytes)]).unwrap();
+    let mut first = engines::load(&version, EngineKind::Torchscript, model::Device::Cpu).unwrap();
+
+    let mut colours =
+        [[255, 0, 0], [0, 255, 0]].map(|colour| Pixels { data: colour.repeat(64), ..Pixels::black(8, 3) });
+    let expected = |engine: &mut dyn Engine, green: &Pixels| {
+        let found = engine.logits(&[green]).unwrap().remove(0);
+        assert!(difference(&found, &[-3.0, 9.0, -3.0, -6.0]) < 1e-5, "{found:?}");
+    };
+    let mut other = openvino(&self::version("fashion-mnist"));
+    let clothes = Pixels::black(28, 1);
+    let before = other.logits(&[&clothes]).unwrap();
+    let [red, green] = &mut colours;
+    for _ in 0..3 {
+        let error = first.logits(&[green, red]).unwrap_err();
+        assert!(matches!(error, EngineError::Compute(_)), "{error}");
+        expected(&mut *first, green);
+        assert_eq!(other.logits(&[&clothes]).unwrap(), before);
+    }
+    // On the same weights, at once, one of them failing.
+    let (red, green) = (&*red, &*green);
+    std::thread::scope(|scope| {
+        for n in 0..4 {
+            let mut engine = first.share().unwrap();
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    if n == 0 {
+                        assert!(engine.logits(&[red]).is_err());
+                    } else {
+                        expected(&mut *engine, green);
+                    }
+                }
+            });
+        }
+    });
+    // A file that is exchanged is never loaded.
+    std::fs::write(folder.path().join("m/1/model.pt"), &bytes[1..]).unwrap();
+    let error =
+        engines::load(&version, EngineKind::Torchscript, model::Device::Cpu).err().unwrap().to_string();
+    assert!(error.contains("model.pt is truncated"), "{error}");
 }

@@ -5,9 +5,10 @@ use std::str::FromStr;
 
 use model_core::Engine;
 use model_openvino::OpenVino;
-use registry::{Artifact, EngineKind, ModelVersion};
+use registry::{Artifact, Content, EngineKind, ModelVersion};
 use serde::{Deserialize, Serialize};
 
+use crate::torchscript::TorchScript;
 use crate::{Device, ModelError, Predictor};
 
 /// Which engine computes a model.
@@ -21,6 +22,8 @@ pub enum EngineChoice {
     Libtorch,
     /// ONNX on the processor, nothing else.
     Openvino,
+    /// TorchScript files, nothing else.
+    Torchscript,
 }
 
 impl FromStr for EngineChoice {
@@ -31,6 +34,7 @@ impl FromStr for EngineChoice {
             "auto" => Ok(Self::Auto),
             "libtorch" => Ok(Self::Libtorch),
             "openvino" => Ok(Self::Openvino),
+            "torchscript" => Ok(Self::Torchscript),
             _ => Err(ModelError::UnknownEngine { text: text.into() }),
         }
     }
@@ -42,6 +46,7 @@ impl fmt::Display for EngineChoice {
             Self::Auto => "auto",
             Self::Libtorch => "libtorch",
             Self::Openvino => "openvino",
+            Self::Torchscript => "torchscript",
         })
     }
 }
@@ -56,7 +61,8 @@ pub struct Unusable {
     reason: String,
 }
 
-/// The engine that computes a version, and why, in words that go on after "computed by ...: ".
+/// The engine that computes a version, and why, in words that go on after "computed by ...: ". TorchScript, which is code, only where
+/// `allow_torchscript` says so.
 ///
 /// # Errors
 /// [`Unusable`] where none can that is wanted: the version has nothing for it, or OpenVINO is not there.
@@ -64,8 +70,10 @@ pub fn choose(
     version: &ModelVersion,
     wanted: EngineChoice,
     device: Device,
+    allow_torchscript: bool,
 ) -> Result<(EngineKind, String), Unusable> {
-    choose_by(version, wanted, device, || model_openvino::library().map_err(|missing| missing.to_string()))
+    let library = || model_openvino::library().map_err(|missing| missing.to_string());
+    choose_by(version, wanted, device, allow_torchscript, library)
 }
 
 /// A version's artifact for that engine, loaded.
@@ -79,17 +87,29 @@ pub fn load(
 ) -> Result<Box<dyn Engine>, ModelError> {
     match engine {
         EngineKind::Openvino => openvino(version),
+        EngineKind::Torchscript => torchscript(version, device),
         _ => Ok(Box::new(Predictor::load(version, device)?)),
     }
 }
 
+/// The file for that engine, read and held to the manifest.
+fn content(version: &ModelVersion, engine: EngineKind) -> Result<Content, ModelError> {
+    let found = version.read(engine).map_err(Box::new)?;
+    found.map(|(_, content)| content).ok_or_else(|| {
+        let (model, version) = (version.manifest.name.clone(), version.manifest.version);
+        ModelError::NoArtifact { model, version, engine }
+    })
+}
+
+fn torchscript(version: &ModelVersion, device: Device) -> Result<Box<dyn Engine>, ModelError> {
+    let (manifest, content) = (&version.manifest, content(version, EngineKind::Torchscript)?);
+    let file = content.path.display().to_string();
+    let outputs = manifest.classes.outputs;
+    Ok(Box::new(TorchScript::load(&file, &content.bytes, &manifest.input, outputs, device)?))
+}
+
 fn openvino(version: &ModelVersion) -> Result<Box<dyn Engine>, ModelError> {
-    let manifest = &version.manifest;
-    let found = version.read(EngineKind::Openvino).map_err(Box::new)?;
-    let Some((_, content)) = found else {
-        let (model, version) = (manifest.name.clone(), manifest.version);
-        return Err(ModelError::NoArtifact { model, version, engine: EngineKind::Openvino });
-    };
+    let (manifest, content) = (&version.manifest, content(version, EngineKind::Openvino)?);
     let file = content.path.display().to_string();
     let engine = OpenVino::load(&file, &content.bytes, &manifest.input, manifest.classes.outputs);
     Ok(Box::new(engine.map_err(Box::new)?))
@@ -100,6 +120,7 @@ fn choose_by<T>(
     version: &ModelVersion,
     wanted: EngineChoice,
     device: Device,
+    allow_torchscript: bool,
     library: impl Fn() -> Result<T, String>,
 ) -> Result<(EngineKind, String), Unusable> {
     let manifest = &version.manifest;
@@ -117,6 +138,14 @@ fn choose_by<T>(
         Err(reason) => Err(reason),
     };
     let libtorch = || artifact(EngineKind::Libtorch).map(drop);
+    let torchscript = || match artifact(EngineKind::Torchscript) {
+        Ok(_) if !allow_torchscript => {
+            Err("it is code, which runs only where models.allow_torchscript of the worker, or \
+                                            --allow-torchscript of `model`, says so"
+                .to_owned())
+        }
+        found => found.map(drop),
+    };
     match wanted {
         EngineChoice::Libtorch => {
             libtorch().map_err(|reason| unusable(EngineKind::Libtorch, reason))?;
@@ -126,17 +155,28 @@ fn choose_by<T>(
             openvino().map_err(|reason| unusable(EngineKind::Openvino, reason))?;
             Ok((EngineKind::Openvino, "it is asked for".to_owned()))
         }
-        EngineChoice::Auto => match (openvino(), libtorch()) {
-            (Ok(()), _) => Ok((
+        EngineChoice::Torchscript => {
+            torchscript().map_err(|reason| unusable(EngineKind::Torchscript, reason))?;
+            Ok((EngineKind::Torchscript, "it is asked for".to_owned()))
+        }
+        EngineChoice::Auto => match (openvino(), libtorch(), torchscript()) {
+            (Ok(()), ..) => Ok((
                 EngineKind::Openvino,
                 "the version has an artifact for it, and OpenVINO is there".to_owned(),
             )),
-            (Err(why), Ok(())) => Ok((EngineKind::Libtorch, format!("not by OpenVINO, since {why}"))),
-            // The one artifact that it has says more than the one that it has not.
-            (Err(reason), Err(_)) if manifest.artifact(EngineKind::Openvino).is_some() => {
-                Err(unusable(EngineKind::Openvino, reason))
+            (Err(why), Ok(()), _) => Ok((EngineKind::Libtorch, format!("not by OpenVINO, since {why}"))),
+            (Err(why), _, Ok(())) => Ok((EngineKind::Torchscript, format!("not by OpenVINO, since {why}"))),
+            // An artifact that it has says more than one that it has not.
+            (Err(openvino), Err(libtorch), Err(torchscript)) => {
+                let has = |engine| manifest.artifact(engine).is_some();
+                Err(if has(EngineKind::Openvino) {
+                    unusable(EngineKind::Openvino, openvino)
+                } else if has(EngineKind::Torchscript) && !has(EngineKind::Libtorch) {
+                    unusable(EngineKind::Torchscript, torchscript)
+                } else {
+                    unusable(EngineKind::Libtorch, libtorch)
+                })
             }
-            (Err(_), Err(reason)) => Err(unusable(EngineKind::Libtorch, reason)),
         },
     }
 }
@@ -248,7 +288,7 @@ mod tests {
             let root = tempfile::tempdir().unwrap();
             let version = version(root.path(), artifacts, there);
             let library = || if library { Ok(()) } else { Err("`make openvino` fetches it".to_owned()) };
-            let found = choose_by(&version, wanted, device, library);
+            let found = choose_by(&version, wanted, device, false, library);
             let found =
                 found.map(|(engine, why)| format!("{engine}: {why}")).map_err(|error| error.to_string());
             let case = format!("{artifacts:?}, {there:?}, {wanted:?}, {device:?}: {found:?}");
@@ -257,5 +297,29 @@ mod tests {
                 _ => panic!("{case}"),
             }
         }
+    }
+
+    #[test]
+    fn torchscript_is_computed_where_that_is_allowed_and_nothing_else_can() {
+        let allowed = |artifacts: &[&str], wanted, allow| {
+            let root = tempfile::tempdir().unwrap();
+            let version = version(root.path(), artifacts, artifacts);
+            let found = choose_by(&version, wanted, Device::Cpu, allow, || {
+                Err::<(), _>("it is not there".to_owned())
+            });
+            found.map(|(engine, _)| engine).map_err(|error| error.to_string())
+        };
+        const ALONE: &[&str] = &["torchscript"];
+        let refused = allowed(ALONE, EngineChoice::Auto, false).unwrap_err();
+        assert!(
+            refused.contains("by torchscript: it is code") && refused.contains("models.allow_torchscript"),
+            "{refused}"
+        );
+        assert_eq!(allowed(ALONE, EngineChoice::Torchscript, false), Err(refused));
+        assert_eq!(allowed(ALONE, EngineChoice::Auto, true), Ok(EngineKind::Torchscript));
+        assert_eq!(allowed(ALONE, EngineChoice::Torchscript, true), Ok(EngineKind::Torchscript));
+        assert!(allowed(ALONE, EngineChoice::Libtorch, true).unwrap_err().contains("no artifact"));
+        let all = ["libtorch", "torchscript", "openvino"];
+        assert_eq!(allowed(&all, EngineChoice::Auto, true), Ok(EngineKind::Libtorch));
     }
 }

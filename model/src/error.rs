@@ -77,7 +77,7 @@ pub enum ModelError {
     #[error(transparent)]
     Openvino(#[from] Box<model_openvino::LoadError>),
     /// The text names no engine.
-    #[error("{text:?} is no engine: use auto, libtorch or openvino")]
+    #[error("{text:?} is no engine: use auto, libtorch, openvino or torchscript")]
     UnknownEngine {
         /// The text as given.
         text: String,
@@ -85,6 +85,20 @@ pub enum ModelError {
     /// A file of the version is not what its manifest says.
     #[error(transparent)]
     Registry(#[from] Box<RegistryError>),
+    /// The file can't be TorchScript.
+    #[error("{file} is no TorchScript file, which `torch.jit.save` writes")]
+    NoTorchScript {
+        /// The file.
+        file: String,
+    },
+    /// libtorch can't load a TorchScript file. Its own words, which go on for pages, are the source.
+    #[error("{file} can't be loaded as TorchScript")]
+    TorchScript {
+        /// The file.
+        file: String,
+        /// libtorch's reason.
+        source: TchError,
+    },
     /// The manifest asks for something that this build has no net or filter for.
     #[error("this build cannot serve {what}")]
     Unsupported {

@@ -8,6 +8,7 @@
 //!
 //! - [`engines`]: which engine computes a version, and that engine loaded.
 //! - [`predictor`]: a version loaded, warmed up and asked: libtorch as an [`Engine`].
+//! - [`torchscript`]: a net that another program wrote, as another.
 //! - [`nets`]: the nets themselves.
 //! - [`onnx`]: a net as a file for other engines.
 //! - [`dataset`], [`train`] and [`evaluate`]: labelled images, a net learned from them, and how well a version does on them, also
@@ -23,6 +24,7 @@ pub mod evaluate;
 pub mod nets;
 pub mod onnx;
 pub mod predictor;
+pub mod torchscript;
 pub mod train;
 pub mod variants;
 pub mod weights;

@@ -274,7 +274,7 @@ fn an_engine_that_can_not_compute_a_version_says_why() {
     }
     let output = model(trained(), &["predict", "--model", "tiny", "--engine", "tensorrt", image]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("use auto, libtorch or openvino"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("use auto, libtorch, openvino or torchscript"), "{}", stderr(&output));
 }
 
 #[test]

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{bird, inception, lite1, lite2, pixels, project, shipped};
-use model::{Device, Pixels, Predictor, onnx};
+use model::torchscript::TorchScript;
+use model::{Device, Engine as _, Pixels, Predictor, onnx};
 use registry::{EngineKind, FileEntry, ModelVersion};
 use serde_json::json;
 
@@ -99,4 +100,30 @@ fn it_goes_where_it_is_asked_for_or_where_the_manifest_lists_it() {
     listed(&entry.sha256);
     assert!(export(&[]).status.success());
     assert_eq!(FileEntry::of(&place).unwrap(), entry);
+}
+
+#[test]
+fn torchscript_answers_as_the_net_that_it_was_traced_from() {
+    let folder = tempfile::tempdir().unwrap();
+    for version in [shipped("fashion-mnist"), bird()] {
+        let manifest = &version.manifest;
+        let (name, input) = (manifest.name.as_str(), &manifest.input);
+        let root = project("weights");
+        let arguments = ["export", name, "1", "--format", "torchscript", "--output", "net.pt", "--weights"];
+        let written = tiny::model(folder.path(), &[&arguments[..], &[root.to_str().unwrap()]].concat());
+        assert!(written.status.success(), "{}", tiny::stderr(&written));
+        let file = fs::read(folder.path().join("net.pt")).unwrap();
+
+        let pixels = pixels(3, input.size, input.channels);
+        let batch: Vec<&Pixels> = pixels.iter().collect();
+        let expected = Predictor::load(&version, Device::Cpu).unwrap().logits(&batch).unwrap();
+        let mut traced =
+            TorchScript::load("net.pt", &file, input, manifest.classes.outputs, Device::Cpu).unwrap();
+        for at in [0..3, 0..1, 1..3] {
+            let found = traced.logits(&batch[at.clone()]).unwrap();
+            for (found, expected) in found.iter().flatten().zip(expected[at].iter().flatten()) {
+                assert!((found - expected).abs() <= 1e-4, "{name}: {found}, not {expected}");
+            }
+        }
+    }
 }

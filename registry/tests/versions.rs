@@ -292,7 +292,11 @@ fn a_manifest_is_read_strictly() {
         ("schema: 1", "schema: one", &["manifest.yaml", "schema"]),
         ("schema: 1\n", "", &["artifacts"]),
         ("license:", "license: MIT\nlicense:", &["manifest.yaml", "duplicate", "license"]),
-        ("engine: libtorch", "engine: tensorrt", &["\"tensorrt\" is unknown", "libtorch, openvino"]),
+        (
+            "engine: libtorch",
+            "engine: tensorrt",
+            &["\"tensorrt\" is unknown", "libtorch, torchscript, openvino"],
+        ),
         ("precision: f32", "precision: f8", &["f8", "f32"]),
         ("engine: libtorch", "engine: openvino", &["architecture goes with engine libtorch"]),
         (

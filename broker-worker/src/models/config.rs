@@ -17,6 +17,8 @@ pub struct Models {
     pub default: String,
     /// Which engine computes those that name none themselves.
     pub engine: Choice,
+    /// Whether TorchScript files are loaded, which are code: they may do whatever the worker may.
+    pub allow_torchscript: bool,
     /// What to serve; each model of the folder where it is empty.
     pub serve: Vec<Serve>,
 }
@@ -27,6 +29,7 @@ impl Default for Models {
             root: PathBuf::from("weights"),
             default: "fashion-mnist".to_owned(),
             engine: Choice::default(),
+            allow_torchscript: false,
             serve: Vec::new(),
         }
     }

@@ -140,7 +140,7 @@ impl Models {
     pub(crate) fn open(config: &config::Models, engines: Engines) -> Result<Self, ModelsError> {
         let registry = Registry::open(&config.root)?;
         let open = |name: &str, select: &Select, engine: Choice| -> Result<Served, ModelsError> {
-            Ok(engines.open(registry.load(name, select)?, engine)?)
+            Ok(engines.open(registry.load(name, select)?, engine, config.allow_torchscript)?)
         };
         let general = config.engine;
         let (mut served, mut skipped) = (Vec::new(), Vec::new());

@@ -46,6 +46,9 @@ pub(super) struct Benchmark {
     /// How long each engine computes at each size of batch, in seconds of CPU time.
     #[arg(long, env = "MLAAS_SECONDS", default_value = "2.5", value_name = "N", value_parser = seconds)]
     seconds: Duration,
+    /// Load TorchScript files, which are code: they may do whatever you may.
+    #[arg(long, env = "MLAAS_ALLOW_TORCHSCRIPT", value_parser = FalseyValueParser::new())]
+    allow_torchscript: bool,
     /// Print one JSON object for each engine and size of batch.
     #[arg(long, env = "MLAAS_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
@@ -114,7 +117,8 @@ impl Benchmark {
         let versions: Vec<ModelVersion> =
             names.iter().map(|name| registry.load(name, &self.model_version)).collect::<Result<_, _>>()?;
         if let Some(engine) = self.arm {
-            return compute(versions.first().context("an arm computes one model")?, engine);
+            let version = versions.first().context("an arm computes one model")?;
+            return compute(version, engine, self.allow_torchscript);
         }
         if !self.json {
             line(&format!(
@@ -158,11 +162,14 @@ impl Benchmark {
     /// A process that computes with that artifact, or why there is none.
     fn start(&self, version: &ModelVersion, artifact: &Artifact) -> anyhow::Result<Result<Arm, String>> {
         let engine: EngineChoice = artifact.engine.word().parse()?;
-        if let Err(unusable) = engines::choose(version, engine, Device::Cpu) {
+        if let Err(unusable) = engines::choose(version, engine, Device::Cpu, self.allow_torchscript) {
             return Ok(Err(unusable.to_string()));
         }
         let mut command = Command::new(std::env::current_exe().context("cannot find this program's file")?);
         command.args(["benchmark", &version.manifest.name, "--arm", artifact.engine.word()]);
+        if self.allow_torchscript {
+            command.arg("--allow-torchscript");
+        }
         command.args(["--model-version", &version.manifest.version.to_string(), "--weights"]);
         command.arg(&self.weights).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot start this program once more")?;
@@ -244,9 +251,13 @@ impl Drop for Arm {
 }
 
 /// What an arm does: turns, until its stdin ends.
-fn compute(version: &ModelVersion, engine: EngineChoice) -> anyhow::Result<ExitCode> {
+fn compute(
+    version: &ModelVersion,
+    engine: EngineChoice,
+    allow_torchscript: bool,
+) -> anyhow::Result<ExitCode> {
     let before = resident()?;
-    let (engine, _) = engines::choose(version, engine, Device::Cpu)?;
+    let (engine, _) = engines::choose(version, engine, Device::Cpu, allow_torchscript)?;
     let mut engine = engines::load(version, engine, Device::Cpu)?;
     let input = &version.manifest.input;
     let mut image = Pixels::black(input.size, input.channels);

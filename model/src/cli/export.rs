@@ -1,12 +1,16 @@
 //! `model export`: a version's net as a file for other engines.
 
+use std::fs;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
-use model::onnx;
-use registry::{Artifact, EngineKind, FileEntry, Registry, Select};
+use model::{onnx, torchscript};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use registry::{Artifact, EngineKind, FileEntry, ModelVersion, Registry, Select};
 use serde::Serialize;
 
 use super::output::{json, line};
@@ -37,6 +41,8 @@ pub(super) struct Export {
 enum Format {
     /// ONNX: what OpenVINO, ONNX Runtime and others compute.
     Onnx,
+    /// TorchScript: what PyTorch computes, in any language.
+    Torchscript,
 }
 
 /// Nobody says where the file should go.
@@ -63,17 +69,23 @@ struct Written<'a> {
 impl Export {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let version = Registry::open(&self.weights)?.load(&self.model, &self.version)?;
-        let Format::Onnx = self.format;
+        let (engine, format) = match self.format {
+            Format::Onnx => (EngineKind::Openvino, "ONNX"),
+            Format::Torchscript => (EngineKind::Torchscript, "TorchScript"),
+        };
         // Before the work, not after.
-        let place = match (&self.output, version.manifest.artifact(EngineKind::Openvino)) {
+        let place = match (&self.output, version.manifest.artifact(engine)) {
             (Some(output), _) => Place::File(output),
             (None, Some(artifact)) => Place::Listed(artifact),
             (None, None) => {
                 let (model, version) = (self.model, version.manifest.version);
-                return Err(NoPlace { model, version, format: "ONNX" }.into());
+                return Err(NoPlace { model, version, format }.into());
             }
         };
-        let bytes = onnx::export(&version)?;
+        let bytes = match self.format {
+            Format::Onnx => onnx::export(&version)?,
+            Format::Torchscript => traced(&version)?,
+        };
         let entry = FileEntry::of_bytes(&bytes);
         let file = match place {
             Place::File(output) => {
@@ -89,4 +101,13 @@ impl Export {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The version's net as TorchScript, which libtorch writes to a path only.
+fn traced(version: &ModelVersion) -> anyhow::Result<Vec<u8>> {
+    let memory = memfd_create(c"net", MFdFlags::MFD_CLOEXEC).context("cannot make room for the file")?;
+    // What is before the last dot is the name of the net in the file.
+    let path = PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()));
+    torchscript::export(version, &path)?;
+    fs::read(path).context("cannot read what was written")
 }

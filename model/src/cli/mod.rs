@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use clap::builder::FalseyValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use model::engines::{self, EngineChoice};
 use model::train::{TrainError, config::ConfigError};
@@ -72,9 +73,12 @@ struct Which {
     /// Where to compute: cpu, cuda, or auto for cuda where there is one.
     #[arg(long, env = "MLAAS_DEVICE", default_value_t = DeviceChoice::Cpu, value_name = "DEVICE")]
     device: DeviceChoice,
-    /// What computes: libtorch, openvino, or auto for OpenVINO where it can.
+    /// What computes: libtorch, openvino, torchscript, or auto for OpenVINO where it can.
     #[arg(long, env = "MLAAS_ENGINE", default_value_t = EngineChoice::Auto, value_name = "ENGINE")]
     engine: EngineChoice,
+    /// Load TorchScript files, which are code: they may do whatever you may.
+    #[arg(long, env = "MLAAS_ALLOW_TORCHSCRIPT", value_parser = FalseyValueParser::new())]
+    allow_torchscript: bool,
 }
 
 /// A version on its engine.
@@ -90,7 +94,8 @@ impl Which {
     fn load(&self) -> anyhow::Result<Loaded> {
         let device = self.device.resolve()?;
         let version = Registry::open(&self.weights)?.load(&self.model, &self.model_version)?;
-        let (kind, why) = engines::choose(&version, self.engine, device).map_err(ModelError::from)?;
+        let (kind, why) = engines::choose(&version, self.engine, device, self.allow_torchscript)
+            .map_err(ModelError::from)?;
         let engine = engines::load(&version, kind, device)?;
         Ok(Loaded { version, engine, kind, why })
     }

@@ -30,6 +30,11 @@ fn material() -> &'static Path {
             image.save(folder.join(format!("colours/{name}.png"))).unwrap();
         }
         fs::write(folder.join("four.txt"), "red\ngreen\nblue\ndark\n").unwrap();
+        // By torch for Python, see the script beside them.
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/torchscript")).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, folder.join("nets").join(path.file_name().unwrap())).unwrap();
+        }
         fs::write(folder.join("two.txt"), "not red\nred\n").unwrap();
         let many: Vec<String> = (0..1000).map(|n| format!("class {n}")).collect();
         fs::write(folder.join("many.txt"), many.join("\n")).unwrap();
@@ -160,7 +165,7 @@ fn what_can_not_be_used_is_refused_and_leaves_nothing() {
         (&renamed, "four.txt", &[], 1, "no ONNX file, or a damaged one"),
         (&outside, "four.txt", &[], 1, "its tensor \"w\" lies in another file (external data)"),
         (&sparse, "four.txt", &[], 1, "is larger than the 2147483647 bytes"),
-        ("four.txt", "four.txt", &[], 2, "ONNX files end in .onnx"),
+        ("four.txt", "four.txt", &[], 2, "ONNX files end in .onnx, and TorchScript files in .pt"),
         ("absent.onnx", "four.txt", &[], 1, "cannot read absent.onnx"),
         ("nets/plain.onnx", "absent.txt", &[], 1, "cannot read the labels absent.txt"),
         ("nets/plain.onnx", &none, &[], 1, "it holds none"),
@@ -261,5 +266,62 @@ fn a_signal_in_the_middle_leaves_nothing() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
     assert!(stderr(&output).contains("SIGINT"), "{}", stderr(&output));
+    assert!(!weights.exists());
+}
+
+const TORCHSCRIPT: [&str; 3] = ["--allow-torchscript", "--input", "3x8x8"];
+
+#[test]
+fn torchscript_is_taken_from_who_says_that_it_may_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let right = COLOURS.map(|(name, _)| name);
+    // In training mode, half of the first one's outputs would be missing.
+    for net in ["scripted", "traced"] {
+        let said = imported(folder.path(), &format!("nets/{net}.pt"), "four.txt", &TORCHSCRIPT);
+        assert_eq!(
+            (answers(&said).as_slice(), &said["engine"]),
+            (&right[..], &"torchscript".into()),
+            "{net}"
+        );
+        let dark = said["trial"][1]["predictions"][0]["probability"].as_f64().unwrap();
+        assert!((dark - 0.870_048_5).abs() < 1e-6, "{net}: {dark}");
+    }
+    let manifest = Registry::open(folder.path()).unwrap().load("m", &Select::Latest).unwrap().manifest;
+    assert_eq!((manifest.version, manifest.artifacts[0].file.as_str()), (2, "model.pt"));
+}
+
+#[test]
+fn torchscript_that_can_not_be_used_is_refused_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = folder.path().join("weights");
+    let whole = fs::read(material().join("nets/scripted.pt")).unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        fs::write(folder.path().join(name), bytes).unwrap();
+        folder.path().join(name).to_str().unwrap().to_owned()
+    };
+    let cut = file("cut.pt", &whole[..whole.len() / 2]);
+    let renamed = file("renamed.pt", &fs::read(material().join("nets/plain.onnx")).unwrap());
+    let other = file("other.onnx", &whole);
+    for (net, more, code, words) in [
+        ("nets/scripted.pt", &["--input", "3x8x8"][..], 2, "--allow-torchscript lets it"),
+        ("nets/scripted.pt", &["--allow-torchscript"], 2, "say it with --input"),
+        (&cut, &TORCHSCRIPT, 1, "cut.pt can't be loaded as TorchScript"),
+        (&renamed, &TORCHSCRIPT, 1, "renamed.pt is no TorchScript file"),
+        (&other, &TORCHSCRIPT, 1, "no ONNX file, or a damaged one"),
+        ("nets/checkpoint.pt", &TORCHSCRIPT, 1, "checkpoint.pt can't be loaded as TorchScript"),
+        ("nets/company.pt", &TORCHSCRIPT, 1, "is answered otherwise in company than alone"),
+        ("nets/faulty.pt", &TORCHSCRIPT, 1, "the TorchScript interpreter"),
+        ("nets/pair.pt", &TORCHSCRIPT, 1, "the net could not be computed"),
+        (
+            "nets/scripted.pt",
+            &["--allow-torchscript", "--input", "1x8x8", "--fit", "stretch"],
+            1,
+            "could not be computed",
+        ),
+    ] {
+        let output = import(&weights, net, "four.txt", more);
+        assert_eq!(output.status.code(), Some(code), "{net} {more:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{net} {more:?}: {}", stderr(&output));
+    }
     assert!(!weights.exists());
 }

@@ -36,19 +36,22 @@ pub struct Artifact {
 pub enum EngineKind {
     /// The project's own nets; the file is safetensors and holds their weights.
     Libtorch,
+    /// The file is TorchScript and holds the whole net, which is code.
+    Torchscript,
     /// The file is ONNX and holds the whole net.
     Openvino,
 }
 
 impl EngineKind {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Libtorch, Self::Openvino];
+    pub const ALL: [Self; 3] = [Self::Libtorch, Self::Torchscript, Self::Openvino];
 
     /// The manifest's word for it.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Libtorch => "libtorch",
+            Self::Torchscript => "torchscript",
             Self::Openvino => "openvino",
         }
     }
@@ -135,10 +138,8 @@ impl Artifact {
         }
         match (self.engine, self.architecture) {
             (EngineKind::Libtorch, None) => return Err("engine libtorch needs architecture".into()),
-            (EngineKind::Openvino, Some(_)) => {
-                return Err("architecture goes with engine libtorch only".into());
-            }
-            _ => {}
+            (EngineKind::Libtorch, Some(_)) | (_, None) => {}
+            (_, Some(_)) => return Err("architecture goes with engine libtorch only".into()),
         }
         if let Some(architecture) = self.architecture {
             let (sizes, channels) = (architecture.sizes(), architecture.channels());

@@ -29,7 +29,7 @@ const PRODUCTION: &str = "production";
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// The net: an ONNX file (.onnx).
+    /// The net: an ONNX file (.onnx), or a TorchScript file (.pt).
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The model's name. It gets a version after those that it has.
@@ -37,6 +37,9 @@ pub(super) struct Import {
     name: String,
     #[command(flatten)]
     settings: Settings,
+    /// Load a TorchScript file, which is code: it may do whatever you may.
+    #[arg(long, env = "MLAAS_ALLOW_TORCHSCRIPT", value_parser = FalseyValueParser::new())]
+    allow_torchscript: bool,
     /// Images that it is tried on: a file, or a folder.
     #[arg(long, env = "MLAAS_SAMPLES", default_value = "data/samples", value_name = "IMAGE|FOLDER")]
     samples: PathBuf,
@@ -101,7 +104,7 @@ impl Import {
         registry.next_version(&self.name)?;
         let labels = self.settings.labels()?;
         let samples = trial::samples(&self.samples)?;
-        let engine = net::engine(&self.file)?;
+        let engine = net::engine(&self.file, self.allow_torchscript)?;
         let bytes = read(&self.file)?;
 
         let file = self.file.display().to_string();

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use model::Device;
+use model::torchscript::TorchScript;
 use model_core::{Engine, EngineError, Pixels};
 use model_openvino::{OpenVino, onnx};
 use registry::{EngineKind, FileEntry, Layout, Manifest};
@@ -36,15 +38,22 @@ impl Said {
     }
 }
 
-/// The engine for a file of that name.
-pub(super) fn engine(file: &Path) -> Result<EngineKind, Refusal> {
+/// The engine for a file of that name. TorchScript, which is code, only where that is `allowed`.
+pub(super) fn engine(file: &Path, allowed: bool) -> Result<EngineKind, Refusal> {
+    let file_name = file.display();
     let extension = file.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
     match extension.as_deref() {
         Some("onnx") => Ok(EngineKind::Openvino),
-        _ => Err(Refusal::Usage(format!(
-            "{} is no file that can be imported: ONNX files end in .onnx",
-            file.display()
-        ))),
+        Some("pt") if allowed => Ok(EngineKind::Torchscript),
+        Some("pt") => {
+            let text = "is TorchScript by its name, which is code that runs when it is loaded";
+            Err(Refusal::Usage(format!("{file_name} {text}: --allow-torchscript lets it, if you trust it")))
+        }
+        _ => {
+            let text =
+                "is no file that can be imported: ONNX files end in .onnx, and TorchScript files in .pt";
+            Err(Refusal::Usage(format!("{file_name} {text}")))
+        }
     }
 }
 
@@ -52,6 +61,7 @@ pub(super) fn engine(file: &Path) -> Result<EngineKind, Refusal> {
 pub(super) fn file(engine: EngineKind) -> &'static str {
     match engine {
         EngineKind::Openvino => "model.onnx",
+        EngineKind::Torchscript => "model.pt",
         _ => "model.safetensors",
     }
 }
@@ -94,18 +104,25 @@ pub(super) fn said(engine: EngineKind, file: &str, bytes: &[u8]) -> Result<Said,
 
 /// A net, loaded.
 pub(super) struct Net {
-    engine: OpenVino,
+    engine: Box<dyn Engine>,
+    fixed_batch: Option<usize>,
 }
 
 impl Net {
     /// By the engine of the manifest's first artifact; `file` names it in messages.
     pub(super) fn load(manifest: &Manifest, file: &str, bytes: &[u8]) -> anyhow::Result<Self> {
-        Ok(Self { engine: OpenVino::load(file, bytes, &manifest.input, manifest.classes.outputs)? })
+        let (input, outputs) = (&manifest.input, manifest.classes.outputs);
+        if manifest.artifact(EngineKind::Torchscript).is_some() {
+            let engine = TorchScript::load(file, bytes, input, outputs, Device::Cpu)?;
+            return Ok(Self { engine: Box::new(engine), fixed_batch: None });
+        }
+        let engine = OpenVino::load(file, bytes, input, outputs)?;
+        Ok(Self { fixed_batch: engine.fixed_batch(), engine: Box::new(engine) })
     }
 
     /// How many images it takes at once, where it takes no other number.
     pub(super) fn fixed_batch(&self) -> Option<usize> {
-        self.engine.fixed_batch()
+        self.fixed_batch
     }
 
     /// As [`Engine::logits`].
