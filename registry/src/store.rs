@@ -52,15 +52,7 @@ impl Registry {
     /// # Errors
     /// If there is no such model, or its folder cannot be read.
     pub fn versions(&self, name: &str) -> Result<Vec<u32>, RegistryError> {
-        let mut versions: Vec<u32> = folders(&self.folder(name)?)?
-            .iter()
-            .filter_map(|folder| match folder.parse() {
-                Ok(Select::Version(version)) => Some(version),
-                _ => None,
-            })
-            .collect();
-        versions.sort_unstable();
-        Ok(versions)
+        numbers(&self.folder(name)?)
     }
 
     /// The number that `select` means for this model.
@@ -111,10 +103,13 @@ impl Registry {
     /// # Errors
     /// If that is no name for a model, or its folder cannot be read.
     pub fn next_version(&self, name: &str) -> Result<u32, RegistryError> {
-        match self.versions(name) {
+        if !is_plain_name(name) {
+            return Err(RegistryError::BadName { name: name.into() });
+        }
+        // One look: somebody may be making the folder.
+        match numbers(&self.root.join(name)) {
             Ok(versions) => Ok(versions.last().map_or(1, |last| last.saturating_add(1))),
-            Err(RegistryError::BadName { name }) => Err(RegistryError::BadName { name }),
-            Err(_) if !self.root.join(name).exists() => Ok(1),
+            Err(RegistryError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(1),
             Err(error) => Err(error),
         }
     }
@@ -215,6 +210,17 @@ impl Registry {
             _ => Err(RegistryError::BadAlias { path, content: content.chars().take(40).collect() }),
         }
     }
+}
+
+/// The numbers of the versions in a model's folder, ascending.
+fn numbers(model: &Path) -> Result<Vec<u32>, RegistryError> {
+    let number = |folder: &String| match folder.parse() {
+        Ok(Select::Version(version)) => Some(version),
+        _ => None,
+    };
+    let mut versions: Vec<u32> = folders(model)?.iter().filter_map(number).collect();
+    versions.sort_unstable();
+    Ok(versions)
 }
 
 fn folders(path: &Path) -> Result<Vec<String>, RegistryError> {
