@@ -315,11 +315,18 @@ fn each_engine_of_a_version_is_measured_and_what_is_not_there_is_said() {
         let file = Path::new("tiny/1").join(file);
         fs::copy(trained().join("weights").join(&file), damaged.path().join(&file)).unwrap();
     }
+    fs::create_dir_all(damaged.path().join("half/1")).unwrap();
+    let folder = damaged.path().to_str().unwrap();
+    let all = ["benchmark", "--model-version", "1", "--weights", folder];
+    let output = model(trained(), &[&all[..], &short].concat());
+    // Of all models those are measured that are whole.
+    assert!(output.status.success() && stderr(&output).contains("half"), "{}", stderr(&output));
+    assert!(objects(&output).len() == 2 && objects(&output)[0]["model"] == "tiny");
+
     let file = damaged.path().join("tiny/1/model.safetensors");
     let mut bytes = fs::read(&file).unwrap();
     bytes.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
     fs::write(&file, bytes).unwrap();
-    let folder = damaged.path().to_str().unwrap();
     let output = model(trained(), &["benchmark", "tiny", "--model-version", "1", "--weights", folder]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let said = stderr(&output);

@@ -114,8 +114,18 @@ impl Benchmark {
             Some(model) => vec![model.clone()],
             None => registry.models()?,
         };
-        let versions: Vec<ModelVersion> =
-            names.iter().map(|name| registry.load(name, &self.model_version)).collect::<Result<_, _>>()?;
+        let mut versions = Vec::new();
+        for name in &names {
+            match registry.load(name, &self.model_version) {
+                Ok(version) => versions.push(version),
+                // One that is asked for by its name has to be there; of all the others are measured.
+                Err(error) if self.model.is_none() => eprintln!("model: {error}"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if versions.is_empty() {
+            bail!("there is no model in {} that can be measured", self.weights.display());
+        }
         if let Some(engine) = self.arm {
             let version = versions.first().context("an arm computes one model")?;
             return compute(version, engine, self.allow_torchscript);
