@@ -22,6 +22,8 @@ fn keep_pages() {
         (libc::M_TRIM_THRESHOLD, -1),
         // It grows by this much more than is asked for.
         (libc::M_TOP_PAD, 64 * MIB),
+        // Small pieces are merged when they are freed, not all of them whenever a large one is.
+        (libc::M_MXFAST, 0),
         // One heap for all threads, so that what one frees another can use.
         (libc::M_ARENA_MAX, 1),
     ];
