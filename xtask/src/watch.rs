@@ -18,6 +18,9 @@ use crate::{process, progress::seconds, workspace::Workspace};
 
 /// The variable that sets another limit, in seconds.
 const LIMIT: &str = "MLAAS_TEST_LIMIT";
+/// The variable that tells Rust's test harness how many tests run at once. The end-to-end tests wait for brokers and sessions more
+/// than they compute: two for each core, where nothing else is asked for.
+const THREADS: &str = "RUST_TEST_THREADS";
 /// The end-to-end tests, all in one executable. Each has a limit of its own besides.
 const END_TO_END: Duration = Duration::from_secs(20 * 60);
 /// Every other executable; the longest needs a tenth of it on two cores.
@@ -49,7 +52,12 @@ pub(crate) fn run(line: &[OsString]) -> Result<ExitCode> {
         tests.open = list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect();
     }
 
-    let mut running = process::start(Command::new(executable).args(arguments).stdout(Stdio::piped()))?;
+    let mut command = Command::new(executable);
+    command.args(arguments).stdout(Stdio::piped());
+    if name == "e2e" && std::env::var_os(THREADS).is_none() {
+        command.env(THREADS, (std::thread::available_parallelism()?.get() * 2).to_string());
+    }
+    let mut running = process::start(&mut command)?;
     let stdout = running.stdout().context("no pipe to the tests")?;
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {
