@@ -162,6 +162,16 @@ impl Scene {
         self.embedded.as_ref().unwrap_or_else(|| panic!("this scene plays on {}", self.broker))
     }
 
+    /// Has the embedded broker drop all connections and take no new one until it is told to. It binds its port anew, which must not
+    /// be open in a process that is just being started: librdkafka would end the tests.
+    ///
+    /// # Panics
+    /// If this scene plays on another broker.
+    pub fn embedded_down(&self) {
+        supervisor::between_starts(|| self.embedded().broker_down())
+            .unwrap_or_else(|e| panic!("the broker does not go down: {e}"));
+    }
+
     /// Sends requests.
     #[must_use]
     pub fn sender(&self) -> Sender {

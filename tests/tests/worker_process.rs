@@ -131,7 +131,7 @@ fn a_second_signal_ends_at_once() {
             let pending = metrics.lines().any(|l| l.starts_with("nv_inference_pending") && l.ends_with(" 1"));
             if pending { Ok(()) } else { Err("not there".to_owned()) }
         });
-        scene.embedded().broker_down().unwrap();
+        scene.embedded_down();
         worker.process.signal(Signal::SIGTERM);
         not_ready(&http, "shutting down");
         assert!(worker.process.is_running());

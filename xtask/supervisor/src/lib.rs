@@ -56,6 +56,13 @@ pub fn signal_all(signal: Signal) {
     }
 }
 
+/// Does something while no child is being started. Until a new process has become its program it has open whatever this one
+/// has, so that what is closed meanwhile stays open: a port that is given up is still taken.
+pub fn between_starts<T>(act: impl FnOnce() -> T) -> T {
+    let _list = living();
+    act()
+}
+
 impl Child {
     /// Starts it, with no signal blocked and none that asks for its end ignored. It ends with the calling *thread*, so that this should be one that lasts.
     ///
@@ -247,6 +254,33 @@ mod tests {
         SigSet::from(Signal::SIGTERM).thread_block().unwrap();
         let mut sleep = Child::start(Command::new("sleep").arg("600"), POLITE).unwrap();
         assert!(sleep.end().unwrap(), "it had to be killed");
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn what_is_closed_between_starts_is_closed() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (mut forked, tell) = std::io::pipe().unwrap();
+        let starter = std::thread::spawn(move || {
+            let mut command = Command::new("true");
+            let linger = move || {
+                nix::unistd::write(&tell, b".")?;
+                // It is not its program yet: nothing can be waited for here, so this is how long that takes.
+                std::thread::sleep(Duration::from_millis(300));
+                Ok(())
+            };
+            // SAFETY: as in `tie`.
+            unsafe { command.pre_exec(linger) };
+            Child::start(&mut command, Ending::AtOnce).unwrap().wait().unwrap()
+        });
+        io::Read::read_exact(&mut forked, &mut [0]).unwrap();
+        let again = between_starts(|| {
+            drop(listener);
+            std::net::TcpListener::bind(address)
+        });
+        assert!(again.is_ok(), "{again:?}");
+        assert!(starter.join().unwrap().success());
     }
 
     #[test]
