@@ -90,6 +90,9 @@ fn a_worker_that_comes_late_answers_what_nobody_waits_for() {
 #[ignore = "a worker has seconds of work: make test-more"]
 fn a_worker_that_is_slow_lets_nothing_expire() {
     const IMAGES: usize = 1000;
+    // A minute and a half of one core.
+    const LIMIT: Duration = Duration::from_secs(900);
+    e2e::current_test::limit(LIMIT);
     let scene = Scene::on(Kind::Kafka);
     let _worker = scene.worker("slow", &[BIRD_ONLY, &["--max-batch-size=1"]].concat());
     let folder = scene.folder.join("hens");
@@ -99,7 +102,7 @@ fn a_worker_that_is_slow_lets_nothing_expire() {
     }
     let folder = folder.display().to_string();
     let arguments = ["send", "--wait", "--timeout", "5s", "--json", "--model", "bird", &folder];
-    let sent = Process::run("client", scene.client_command(&arguments), Duration::from_secs(240));
+    let sent = Process::run("client", scene.client_command(&arguments), LIMIT);
     assert_eq!(sent.code, Some(0), "{}", sent.stderr);
     assert_eq!(sent.stdout.lines().filter(|line| line.contains("\"hen\"")).count(), IMAGES);
 }
