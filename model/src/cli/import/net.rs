@@ -1,6 +1,7 @@
 //! The net that is imported: which engine computes its file, what the file says of itself, and the engine.
 
 use std::path::Path;
+use std::str::FromStr;
 
 use model::Device;
 use model::torchscript::TorchScript;
@@ -9,7 +10,30 @@ use model_openvino::{OpenVino, onnx};
 use registry::{EngineKind, FileEntry, Layout, Manifest};
 
 use super::Refusal;
-use super::settings::Shape;
+
+/// A net's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) channels: u32,
+    pub(super) size: u32,
+}
+
+impl FromStr for Shape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let sides: Vec<Option<u32>> = text.split('x').map(|side| side.parse().ok()).collect();
+        match sides[..] {
+            [Some(channels), Some(height), Some(width)] if height == width => {
+                Ok(Self { channels, size: width })
+            }
+            [Some(_), Some(_), Some(_)] => {
+                Err("images are made square, so height and width must be equal".into())
+            }
+            _ => Err("give channels, height and width, as 3x224x224".into()),
+        }
+    }
+}
 
 /// What a file says of itself, as far as it does.
 #[derive(Debug, Default)]
@@ -128,5 +152,18 @@ impl Net {
     /// As [`Engine::logits`].
     pub(super) fn logits(&mut self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
         self.engine.logits(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_of_squares() {
+        assert_eq!("3x224x224".parse(), Ok(Shape { channels: 3, size: 224 }));
+        for wrong in ["", "224", "3x224x225", "3x-1x-1", "3x224x224x1", "axbxc"] {
+            assert!(wrong.parse::<Shape>().is_err(), "{wrong}");
+        }
     }
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -16,7 +15,7 @@ use registry::{
 use serde::de::DeserializeOwned;
 
 use super::Refusal;
-use super::net::Said;
+use super::net::{Said, Shape};
 
 /// No more of a file of labels is read, and a longer one is refused.
 const LARGEST_LABELS: u64 = 4 << 20;
@@ -60,30 +59,6 @@ pub(super) struct Settings {
     /// Where the weights come from [default: the file's name].
     #[arg(long, env = "MLAAS_ORIGIN", value_name = "TEXT")]
     origin: Option<String>,
-}
-
-/// A net's input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
-    pub(super) channels: u32,
-    pub(super) size: u32,
-}
-
-impl FromStr for Shape {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let sides: Vec<Option<u32>> = text.split('x').map(|side| side.parse().ok()).collect();
-        match sides[..] {
-            [Some(channels), Some(height), Some(width)] if height == width => {
-                Ok(Self { channels, size: width })
-            }
-            [Some(_), Some(_), Some(_)] => {
-                Err("images are made square, so height and width must be equal".into())
-            }
-            _ => Err("give channels, height and width, as 3x224x224".into()),
-        }
-    }
 }
 
 /// One of the manifest's words.
@@ -261,13 +236,5 @@ mod tests {
             assert!(error.contains(words), "{text:?}: {error}");
         }
         assert_eq!(labels(b"a\nb\n\xff").unwrap_err(), "line 3 is not UTF-8");
-    }
-
-    #[test]
-    fn shapes_are_of_squares() {
-        assert_eq!("3x224x224".parse(), Ok(Shape { channels: 3, size: 224 }));
-        for wrong in ["", "224", "3x224x225", "3x-1x-1", "3x224x224x1", "axbxc"] {
-            assert!(wrong.parse::<Shape>().is_err(), "{wrong}");
-        }
     }
 }
