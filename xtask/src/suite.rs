@@ -72,7 +72,7 @@ pub(crate) fn test_more(workspace: &Workspace) -> Result<()> {
     step("build", || cargo(workspace, &["build", "--locked", "--workspace", "--bins", "--tests"]))?;
     let watched = watch::cargo_option(workspace)?;
     step("long tests", || {
-        let test = ["test", "--config", &watched, "--locked", "--workspace"];
+        let test = ["test", "--config", &watched, "--locked", "--workspace", "--no-fail-fast"];
         let which = ["--test", "e2e", "--test", "parity", "--", "--ignored"];
         // These only another test starts.
         let but = ["--skip", "brokers::sleeper", "--skip", "harness::hangs"];
