@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use model_core::Engine;
 use model_openvino::OpenVino;
-use registry::{Artifact, Content, EngineKind, ModelVersion};
+use registry::{Artifact, EngineKind, ModelVersion};
 use serde::{Deserialize, Serialize};
 
 use crate::torchscript::TorchScript;
-use crate::{Device, ModelError, Predictor};
+use crate::{Device, ModelError, Predictor, weights};
 
 /// Which engine computes a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -92,24 +92,15 @@ pub fn load(
     }
 }
 
-/// The file for that engine, read and held to the manifest.
-fn content(version: &ModelVersion, engine: EngineKind) -> Result<Content, ModelError> {
-    let found = version.read(engine).map_err(Box::new)?;
-    found.map(|(_, content)| content).ok_or_else(|| {
-        let (model, version) = (version.manifest.name.clone(), version.manifest.version);
-        ModelError::NoArtifact { model, version, engine }
-    })
-}
-
 fn torchscript(version: &ModelVersion, device: Device) -> Result<Box<dyn Engine>, ModelError> {
-    let (manifest, content) = (&version.manifest, content(version, EngineKind::Torchscript)?);
+    let (manifest, content) = (&version.manifest, weights::content(version, EngineKind::Torchscript)?.1);
     let file = content.path.display().to_string();
     let outputs = manifest.classes.outputs;
     Ok(Box::new(TorchScript::load(&file, &content.bytes, &manifest.input, outputs, device)?))
 }
 
 fn openvino(version: &ModelVersion) -> Result<Box<dyn Engine>, ModelError> {
-    let (manifest, content) = (&version.manifest, content(version, EngineKind::Openvino)?);
+    let (manifest, content) = (&version.manifest, weights::content(version, EngineKind::Openvino)?.1);
     let file = content.path.display().to_string();
     let engine = OpenVino::load(&file, &content.bytes, &manifest.input, manifest.classes.outputs);
     Ok(Box::new(engine.map_err(Box::new)?))
@@ -146,19 +137,14 @@ fn choose_by<T>(
         }
         found => found.map(drop),
     };
+    let asked = |engine, there: Result<(), String>| match there {
+        Ok(()) => Ok((engine, "it is asked for".to_owned())),
+        Err(reason) => Err(unusable(engine, reason)),
+    };
     match wanted {
-        EngineChoice::Libtorch => {
-            libtorch().map_err(|reason| unusable(EngineKind::Libtorch, reason))?;
-            Ok((EngineKind::Libtorch, "it is asked for".to_owned()))
-        }
-        EngineChoice::Openvino => {
-            openvino().map_err(|reason| unusable(EngineKind::Openvino, reason))?;
-            Ok((EngineKind::Openvino, "it is asked for".to_owned()))
-        }
-        EngineChoice::Torchscript => {
-            torchscript().map_err(|reason| unusable(EngineKind::Torchscript, reason))?;
-            Ok((EngineKind::Torchscript, "it is asked for".to_owned()))
-        }
+        EngineChoice::Libtorch => asked(EngineKind::Libtorch, libtorch()),
+        EngineChoice::Openvino => asked(EngineKind::Openvino, openvino()),
+        EngineChoice::Torchscript => asked(EngineKind::Torchscript, torchscript()),
         EngineChoice::Auto => match (openvino(), libtorch(), torchscript()) {
             (Ok(()), ..) => Ok((
                 EngineKind::Openvino,

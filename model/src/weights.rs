@@ -1,6 +1,6 @@
 //! A net with the weights of a version: by name, with a sentence for what does not fit.
 
-use registry::{Architecture, Content, EngineKind, Manifest, ModelVersion};
+use registry::{Architecture, Artifact, Content, EngineKind, Manifest, ModelVersion};
 use safetensors::{Dtype, SafeTensors};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
@@ -8,16 +8,26 @@ use tch::{Device, Kind, Tensor};
 use crate::ModelError;
 use crate::nets::{self, Net};
 
+/// A version's artifact for that engine, its file read and held to the manifest.
+///
+/// # Errors
+/// If the version has none, or the file is not the manifest's.
+pub(crate) fn content(
+    version: &ModelVersion,
+    engine: EngineKind,
+) -> Result<(&Artifact, Content), ModelError> {
+    version.read(engine).map_err(Box::new)?.ok_or_else(|| {
+        let (model, version) = (version.manifest.name.clone(), version.manifest.version);
+        ModelError::NoArtifact { model, version, engine }
+    })
+}
+
 /// The net that a version's libtorch artifact names, with its weights, and the variables that they were loaded into. Not fused.
 ///
 /// # Errors
 /// If the version has no such artifact or its file is not the manifest's, or as [`load`].
 pub fn net(version: &ModelVersion, device: Device) -> Result<(VarStore, Box<dyn Net>), ModelError> {
-    let found = version.read(EngineKind::Libtorch).map_err(Box::new)?;
-    let Some((artifact, content)) = found else {
-        let (model, version) = (version.manifest.name.clone(), version.manifest.version);
-        return Err(ModelError::NoArtifact { model, version, engine: EngineKind::Libtorch });
-    };
+    let (artifact, content) = content(version, EngineKind::Libtorch)?;
     let architecture = artifact.architecture.ok_or_else(|| ModelError::Unsupported {
         what: format!("{}, whose manifest names no architecture", artifact.file),
     })?;
