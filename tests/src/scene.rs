@@ -358,6 +358,15 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Where it serves health and metrics.
+    ///
+    /// # Panics
+    /// If its ready line does not say.
+    #[must_use]
+    pub fn http(&self) -> &str {
+        self.ready["http"].as_str().unwrap_or_else(|| panic!("no address in {}", self.ready))
+    }
+
     /// Starts it and waits for the line.
     #[must_use]
     pub fn start(name: &str, command: Command) -> Self {

@@ -61,7 +61,7 @@ fn three_nodes_go_on_without_one() {
 fn an_absence_of_the_embedded_broker_loses_nothing() {
     let scene = Scene::on(Kind::Embedded);
     let mut worker = scene.worker("w1", FASHION_ONLY);
-    let http = worker.ready["http"].as_str().unwrap().to_owned();
+    let http = worker.http().to_owned();
     let readyz = |wanted: u16| {
         wait_until(&format!("{wanted} from /readyz"), PATIENCE, || match get(&http, "/readyz") {
             (code, _) if code == wanted => Ok(()),

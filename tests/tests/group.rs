@@ -79,7 +79,7 @@ fn a_killed_worker_loses_nothing(kind: Kind) {
 fn a_killed_worker_that_commits_on_receipt_is_seen_to_lose(kind: Kind) {
     let scene = Scene::on(kind);
     let (mut dies, _stays) = two_that_hold(&scene, "at-most-once");
-    let http = dies.ready["http"].as_str().unwrap().to_owned();
+    let http = dies.http().to_owned();
     let mut stream = Stream::new(&scene);
     both_take_part(&mut stream);
     // All but what it took in the last moments is committed.

@@ -17,7 +17,7 @@ const REQUESTS: usize = 300;
 fn a_room_that_hangs_fails_livez_and_is_named() {
     let scene = Scene::on(Kind::Kafka);
     let worker = scene.worker("w1", &[FASHION_ONLY, &["--set=group.session_timeout=45s"]].concat());
-    let http = worker.ready["http"].as_str().unwrap();
+    let http = worker.http();
     let sample = &clothes()[0];
     let records =
         (0..REQUESTS).map(|i| Record::bytes(&format!("r-{i}"), sample.bytes.clone())).collect::<Vec<_>>();

@@ -89,7 +89,7 @@ fn a_topic_that_is_deleted_is_said_and_read_again_when_it_is_back() {
         "w1",
         &[FASHION_ONLY, &["--set=kafka.consumer={topic.metadata.refresh.interval.ms: '1000'}"]].concat(),
     );
-    let address = worker.ready["http"].as_str().unwrap().to_owned();
+    let address = worker.http().to_owned();
     let mut before = Account::default();
     one_a_partition(&scene, &mut before, "before");
     scene.settle(&mut before);

@@ -6,7 +6,7 @@ use e2e::account::{Account, Expect};
 use e2e::apache::Apache;
 use e2e::images::clothes;
 use e2e::layout::{Layout, TopicSettings};
-use e2e::scene::{Kind, Scene, Worker};
+use e2e::scene::{Kind, Scene};
 use e2e::stream::Stream;
 use e2e::traffic::Record;
 use e2e::{PATIENCE, wait_until};
@@ -42,10 +42,6 @@ fn wait_for_metric(http: &str, name: &str, least: f64) {
     });
 }
 
-fn http(worker: &Worker) -> String {
-    worker.ready["http"].as_str().unwrap().to_owned()
-}
-
 /// While the broker stands still, replies pile up to a batch that the topic does not take, though it takes each of them.
 #[test]
 fn replies_that_pile_up_to_a_batch_too_large_are_delivered_all_the_same() {
@@ -58,16 +54,16 @@ fn replies_that_pile_up_to_a_batch_too_large_are_delivered_all_the_same() {
     // All are taken before the first is computed, and computed while the broker stands still.
     let halted = worker.process.halt_thread("infer-0");
     send(&scene, &mut account, &requests(110, "piled", None));
-    wait_for_metric(&http(&worker), "mlaas_worker_in_flight_requests", 110.0);
+    wait_for_metric(worker.http(), "mlaas_worker_in_flight_requests", 110.0);
     let frozen = cluster.freeze(0);
     drop(halted);
-    wait_for_metric(&http(&worker), "nv_inference_count", 110.0);
+    wait_for_metric(worker.http(), "nv_inference_count", 110.0);
     // Nothing to wait for shows that replies stand in the producer's queue: this is the length of the outage.
     std::thread::sleep(Duration::from_secs(3));
     frozen.thaw();
     scene.settle(&mut account);
     account.assert_whole(0);
-    assert_eq!(metric(&http(&worker), "nv_inference_request_success"), 110.0);
+    assert_eq!(metric(worker.http(), "nv_inference_request_success"), 110.0);
 }
 
 /// The same without any outage, where replies are gathered on purpose; on the results topic, and on one of a sender's.
@@ -89,7 +85,7 @@ fn replies_that_are_gathered_to_batches_too_large_are_delivered_all_the_same() {
     results.read_to_end(PATIENCE);
     account.answered(&[results.seen, replies.seen].concat());
     account.assert_whole(0);
-    assert_eq!(metric(&http(&worker), "mlaas_worker_rerouted_replies_total"), 0.0);
+    assert_eq!(metric(worker.http(), "mlaas_worker_rerouted_replies_total"), 0.0);
 }
 
 /// Nobody is told that all is well: the request stays uncommitted, and readiness names the topic and the size.
@@ -98,7 +94,7 @@ fn a_results_topic_too_small_for_any_reply_is_waited_for_and_said() {
     let layout = Layout { results: &[("max.message.bytes", "150")], ..Layout::default() };
     let scene = Scene::laid_out(Kind::Kafka, &layout);
     let worker = scene.worker("w1", FASHION_ONLY);
-    let http = http(&worker);
+    let http = worker.http().to_owned();
     let mut account = Account::default();
     send(&scene, &mut account, &requests(1, "held", None));
     let said = wait_until("a worker that is not ready", PATIENCE, || match get(&http, "/readyz") {
@@ -142,11 +138,11 @@ fn a_sender_whose_topic_takes_nothing_stops_nobody() {
     let taken = stale.seen.len();
     account.answered(&[results.seen, stale.seen].concat());
     account.assert_whole(0);
-    assert_eq!(get(&http(&worker), "/readyz").0, 200);
+    assert_eq!(get(worker.http(), "/readyz").0, 200);
     let mut closed = scene.reader(&closed);
     closed.read_to_end(PATIENCE);
     assert_eq!(closed.seen.len(), 0, "the pattern does not allow it");
-    let rerouted = metric(&http(&worker), "mlaas_worker_rerouted_replies_total");
+    let rerouted = metric(worker.http(), "mlaas_worker_rerouted_replies_total");
     assert_eq!(rerouted, f64::from(130 - i32::try_from(taken).unwrap() + 8));
 }
 
@@ -174,8 +170,8 @@ fn a_reply_topic_that_nobody_leads_holds_up_nobody_and_gives_way_in_time() {
     results.read_to_end(PATIENCE);
     let last = results.seen.iter().rev().take(STUCK).filter_map(e2e::traffic::Received::id);
     assert!(last.into_iter().all(|id| id.starts_with("stuck-")), "the others' came first");
-    assert_eq!(metric(&http(&worker), "mlaas_worker_rerouted_replies_total"), 20.0);
-    assert_eq!(get(&http(&worker), "/readyz").0, 200);
+    assert_eq!(metric(worker.http(), "mlaas_worker_rerouted_replies_total"), 20.0);
+    assert_eq!(get(worker.http(), "/readyz").0, 200);
 }
 
 /// While a partition is held back behind its first unanswered record, another worker joins and is given it or its neighbour.
@@ -198,14 +194,14 @@ fn a_group_that_moves_while_a_partition_is_held_back_loses_nothing() {
     let records =
         records.into_iter().zip([0, 1].into_iter().cycle()).map(|(record, partition)| record.on(partition));
     send(&scene, &mut account, &(records.collect(), expected));
-    wait_for_metric(&http(&first), "mlaas_worker_held_back_partitions", 2.0);
+    wait_for_metric(first.http(), "mlaas_worker_held_back_partitions", 2.0);
     let before = scene.offsets();
     let second = scene.worker("w2", &flags);
     scene.settle(&mut account);
     // What was answered behind the record that waited may be answered again by whoever was given its partition.
     account.assert_whole_but_for(&account.uncommitted(&before));
     for worker in [&first, &second] {
-        assert_eq!(metric(&http(worker), "mlaas_worker_held_back_partitions"), 0.0);
+        assert_eq!(metric(worker.http(), "mlaas_worker_held_back_partitions"), 0.0);
     }
 }
 
@@ -236,7 +232,7 @@ fn a_results_topic_that_refuses_replies_is_waited_for_and_said() {
     let refuses = &[("message.timestamp.before.max.ms", "0"), ("message.timestamp.type", "CreateTime")];
     let scene = Scene::laid_out(Kind::Kafka, &Layout { results: refuses, ..Layout::default() });
     let worker = scene.worker("w1", FASHION_ONLY);
-    let http = http(&worker);
+    let http = worker.http().to_owned();
     let mut account = Account::default();
     send(&scene, &mut account, &requests(30, "held", None));
     let said = wait_until("a worker that is not ready", PATIENCE, || match get(&http, "/readyz") {

@@ -56,7 +56,7 @@ fn both_models_in_all_formats(kind: Kind) {
     assert_eq!(rows.iter().map(served).collect::<Vec<_>>(), expected, "{announced:?}");
 
     // Whoever watches it sees that it is ready and what it did.
-    let get = |path| crate::http::get(worker.ready["http"].as_str().unwrap(), path);
+    let get = |path| crate::http::get(worker.http(), path);
     assert_eq!(get("/livez").0, 200);
     assert_eq!(get("/readyz").0, 200);
     let (code, metrics) = get("/metrics");

@@ -105,7 +105,7 @@ fn readiness_says_what_is_waited_for() {
 
     scene.access.bootstrap_servers = servers;
     let first = scene.worker("first", FASHION_ONLY);
-    let http = first.ready["http"].as_str().unwrap();
+    let http = first.http();
     assert_eq!((get(http, "/readyz").0, get(http, "/livez").0), (200, 200));
     // A member that does not answer holds the group up until its session is over.
     let frozen = first.process.freeze();
@@ -113,7 +113,7 @@ fn readiness_says_what_is_waited_for() {
     not_ready(&http_of(&second), "group");
     frozen.thaw();
     let second = Worker::ready(second);
-    assert_eq!(get(second.ready["http"].as_str().unwrap(), "/readyz").0, 200);
+    assert_eq!(get(second.http(), "/readyz").0, 200);
 }
 
 /// It can't answer what it holds, since the broker is away: the first signal has it wait, a second one ends it at once.
@@ -123,7 +123,7 @@ fn a_second_signal_ends_at_once() {
         let scene = Scene::on(Kind::Embedded);
         let holds = "--set=batching.max_queue_delay_microseconds=60000000";
         let mut worker = scene.worker("w1", &[FASHION_ONLY, &[holds, "--max-batch-size=100"]].concat());
-        let http = worker.ready["http"].as_str().unwrap().to_owned();
+        let http = worker.http().to_owned();
         let sample = clothes().remove(0);
         drop(scene.sender().send(&[Record::bytes("held", sample.bytes)]));
         wait_until("the request in the worker", PATIENCE, || {
