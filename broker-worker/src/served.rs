@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model_core::{Engine, EngineError, ImageError, Pixels, Scorer};
 use wire::{ModelId, Prediction};
@@ -25,6 +25,8 @@ pub struct Served {
     load: Box<Load>,
     /// Loaded by the first instance; the others share its weights.
     first: Mutex<Option<Box<dyn Engine>>>,
+    /// The one that was tried, for the first instance.
+    tried: Mutex<Option<Box<dyn Engine>>>,
 }
 
 /// Why a model version can't be served.
@@ -66,7 +68,7 @@ impl Served {
         load: impl Fn() -> Result<Box<dyn Engine>, LoadError> + Send + Sync + 'static,
     ) -> Self {
         let (prepare, load) = (Box::new(prepare), Box::new(load));
-        Self { id, architecture, scorer, prepare, load, first: Mutex::default() }
+        Self { id, architecture, scorer, prepare, load, first: Mutex::default(), tried: Mutex::default() }
     }
 
     /// How many labels it can answer with.
@@ -85,12 +87,28 @@ impl Served {
         (self.prepare)(file)
     }
 
+    /// Reads the weights, and has an engine compute a blank image: what loads may still not be computed.
+    ///
+    /// # Errors
+    /// [`LoadError`] where they can't be read, are not that net's, or it can't be computed.
+    pub fn try_out(&self) -> Result<(), LoadError> {
+        let mut engine = self.shared(false)?;
+        engine.warm_up(1)?;
+        *self.tried() = Some(engine);
+        Ok(())
+    }
+
     /// An engine of one's own on the weights that all share. They are read when the first one is asked for.
     ///
     /// # Errors
     /// [`LoadError`] where they can't be read or are not that net's.
     pub fn engine(&self) -> Result<Box<dyn Engine>, LoadError> {
-        self.shared(false)
+        let tried = self.tried().take();
+        tried.map_or_else(|| self.shared(false), Ok)
+    }
+
+    fn tried(&self) -> MutexGuard<'_, Option<Box<dyn Engine>>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As [`Served::engine`], on weights that are read again, since nobody knows what became of those in memory.

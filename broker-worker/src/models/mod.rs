@@ -166,15 +166,15 @@ impl Models {
         Ok(Self { named: !config.serve.is_empty(), ..models })
     }
 
-    /// Reads their weights, one after the other. Of models that are not named but found, those that can't be loaded are
-    /// skipped.
+    /// Reads their weights and tries each out, one after the other. Of models that are not named but found, those that can't be
+    /// loaded, or not be computed, are skipped.
     ///
     /// # Errors
-    /// [`ModelsError`] where one that is named can't be loaded, or none can.
+    /// [`ModelsError`] where one that is named can't be loaded or computed, or none can.
     pub fn load(mut self) -> Result<Self, ModelsError> {
         for model in std::mem::take(&mut self.served) {
-            match model.engine() {
-                Ok(_) => self.served.push(model),
+            match model.try_out() {
+                Ok(()) => self.served.push(model),
                 Err(source) => {
                     let error = NotLoaded { model: format!("{model:?}"), source };
                     if self.named {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::doubles;
+use model_core::{Engine, EngineError, Pixels};
 use std::path::Path;
 
 fn models() -> Models {
@@ -122,4 +123,35 @@ fn what_is_found_and_can_t_be_loaded_is_skipped_and_what_is_named_is_fatal() {
     assert_eq!(found.skipped()[0].reason, "bird is not served: bird 1 can't be loaded: no weights");
     let alone = Models { named: false, ..Models::new(vec![broken()], "bird", "weights").unwrap() };
     assert!(matches!(alone.load(), Err(ModelsError::NoneLeft { .. })));
+}
+
+/// An engine that loads and computes nothing.
+struct Dud;
+
+impl Engine for Dud {
+    fn logits(&mut self, _: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
+        Err(EngineError::Compute("no kernel".into()))
+    }
+
+    fn warm_up(&mut self, _: usize) -> Result<(), EngineError> {
+        self.logits(&[]).map(drop)
+    }
+
+    fn share(&self) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(Self))
+    }
+}
+
+#[test]
+fn what_is_found_and_loads_and_can_t_be_computed_is_skipped_too() {
+    let models = |named| {
+        let dud = doubles::served_by("bird", 1, || Ok(Box::new(Dud)));
+        let models = Models::new(vec![dud, doubles::served("shoe", 1)], "shoe", "weights").unwrap();
+        Models { named, ..models }
+    };
+    assert_eq!(models(true).load().unwrap_err().to_string(), "bird 1 can't be loaded");
+    let found = models(false).load().unwrap();
+    assert_eq!(found.list(), "shoe 1");
+    let reason = "bird is not served: bird 1 can't be loaded: the net could not be computed: no kernel";
+    assert_eq!(found.skipped()[0].reason, reason);
 }

@@ -28,7 +28,7 @@ pub mod scores;
 mod turn;
 
 pub use decode::{ImageError, ImageLimits};
-pub use engine::{Engine, EngineError};
+pub use engine::{Engine, EngineError, pass_blank};
 pub use large::LargePiecesMapped;
 pub use pixels::Pixels;
 pub use preprocess::{PreprocessError, Preprocessor};

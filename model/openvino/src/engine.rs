@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model_core::normalise::{Normalise, rows};
-use model_core::{Engine, EngineError, Pixels};
+use model_core::{Engine, EngineError, Pixels, pass_blank};
 use openvino::prepostprocess::Pipeline;
 use openvino::{
     CompiledModel, Core, DeviceType, Dimension, ElementType, InferRequest, InferenceError, Model, Node,
@@ -206,7 +206,7 @@ impl Engine for OpenVino {
         for images in 1..=largest {
             let batch = vec![&blank; images];
             for _ in 0..WARM_UP_PASSES {
-                self.logits(&batch)?;
+                pass_blank(self, &batch)?;
             }
         }
         Ok(())
