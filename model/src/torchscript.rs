@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use model_core::normalise::{Normalise, rows};
-use model_core::{Engine, EngineError, Pixels};
+use model_core::{Engine, EngineError, Pixels, pass_blank};
 use registry::{Input, Layout, ModelVersion};
 use tch::{CModule, Kind, TchError, Tensor};
 
@@ -14,8 +14,10 @@ use crate::{Device, ModelError, weights};
 
 /// Passes for each size of batch before the net counts as warm: the first ones look at what they are given, and choose.
 const WARM_UP_PASSES: usize = 3;
-/// So many images go through the net at once.
+/// So many images go through the net at once, unless it takes another number only.
 const MOST_AT_ONCE: usize = 8;
+/// Numbers of images that are tried with a net that takes neither one nor two.
+const OTHER_BATCHES: [usize; 8] = [3, 4, 5, 6, 7, 8, 16, 32];
 /// What the file of a net begins with: it is a zip archive.
 const MAGIC: &[u8] = b"PK\x03\x04";
 
@@ -26,15 +28,18 @@ pub struct TorchScript {
     layout: Layout,
     outputs: usize,
     device: tch::Device,
+    at_once: usize,
+    /// It takes so many images at once and no other number: what is missing is made up.
+    fixed: bool,
     /// The images' values on their way to a tensor, in the same memory each time.
     values: Vec<f32>,
 }
 
 impl TorchScript {
     /// Loads a file; `file` names it in messages. Its `forward` takes images as `input` describes them, normalised values `[n, channels,
-    /// size, size]` or `[n, size, size, channels]`, and gives `outputs` numbers for each.
+    /// size, size]` or `[n, size, size, channels]`, any n or one alone, and gives `outputs` numbers for each.
     ///
-    /// This runs code that the file holds.
+    /// This runs code that the file holds, and has it compute blank images: a file does not say how many it takes at once.
     ///
     /// # Errors
     /// If libtorch can't load it.
@@ -54,22 +59,54 @@ impl TorchScript {
         // It may have been written while it was trained.
         module.f_set_eval().map_err(refused)?;
         let normalise = Arc::new(Normalise::new(input));
-        Ok(Self {
+        let net = Self {
             module: Arc::new(module),
             normalise,
             layout: input.layout,
             outputs: outputs as usize,
             device,
+            at_once: MOST_AT_ONCE,
+            fixed: false,
             values: Vec::new(),
-        })
+        };
+        Ok(net.settled())
+    }
+
+    /// With the number of images that it takes, where it takes no other. A net that computes no blank images counts as one for any number.
+    fn settled(mut self) -> Self {
+        let alone = if !self.takes(2) {
+            [1].into_iter().chain(OTHER_BATCHES).find(|&images| self.takes(images))
+        } else if self.takes(1) || self.takes(3) {
+            None
+        } else {
+            Some(2)
+        };
+        (self.at_once, self.fixed) = (alone.unwrap_or(MOST_AT_ONCE), alone.is_some());
+        self
+    }
+
+    /// Whether so many blank images can go at once.
+    fn takes(&mut self, images: usize) -> bool {
+        let blank = Pixels::black(self.normalise.size(), self.normalise.channels());
+        (self.at_once, self.fixed) = (images, false);
+        pass_blank(self, &vec![&blank; images]).is_ok()
+    }
+
+    /// How many images the net takes at once, where it takes no other number.
+    #[must_use]
+    pub fn fixed_batch(&self) -> Option<usize> {
+        self.fixed.then_some(self.at_once)
     }
 
     /// One pass over images that go at once; `first` is the place of the first of them in the batch.
     fn pass(&mut self, pixels: &[&Pixels], first: usize) -> Result<Vec<Vec<f32>>, EngineError> {
-        let images = pixels.len() as i64;
+        let count = if self.fixed { self.at_once } else { pixels.len() };
+        let images = count as i64;
         let [size, channels] = [self.normalise.size(), self.normalise.channels()].map(i64::from);
-        self.values.resize(pixels.len() * self.normalise.values(), 0.0);
-        self.normalise.interleaved(pixels, first, &mut self.values)?;
+        self.values.resize(count * self.normalise.values(), 0.0);
+        let (given, missing) = self.values.split_at_mut(pixels.len() * self.normalise.values());
+        self.normalise.interleaved(pixels, first, given)?;
+        missing.fill(0.0);
         let compute = |error: TchError| EngineError::Compute(Box::new(error));
         let outputs = tch::no_grad(|| {
             let values = Tensor::f_from_slice(&self.values)?.f_view([images, size, size, channels])?;
@@ -92,10 +129,10 @@ impl TorchScript {
                 format!("the net gave {shape:?} for {images} images, not [{images}, {}]", self.outputs);
             return Err(EngineError::Compute(text.into()));
         }
-        let mut flat = vec![0.0; pixels.len() * self.outputs];
-        let count = flat.len();
-        outputs.f_copy_data(&mut flat, count).map_err(compute)?;
-        rows(&flat, self.outputs, first)
+        let mut flat = vec![0.0; count * self.outputs];
+        let values = flat.len();
+        outputs.f_copy_data(&mut flat, values).map_err(compute)?;
+        rows(&flat[..pixels.len() * self.outputs], self.outputs, first)
     }
 }
 
@@ -128,7 +165,7 @@ pub fn export(version: &ModelVersion, file: &Path) -> Result<(), ModelError> {
 impl Engine for TorchScript {
     fn logits(&mut self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
         let mut all = Vec::with_capacity(batch.len());
-        for pixels in batch.chunks(MOST_AT_ONCE) {
+        for pixels in batch.chunks(self.at_once) {
             all.extend(self.pass(pixels, all.len())?);
         }
         Ok(all)
@@ -136,10 +173,11 @@ impl Engine for TorchScript {
 
     fn warm_up(&mut self, max_batch: usize) -> Result<(), EngineError> {
         let blank = Pixels::black(self.normalise.size(), self.normalise.channels());
-        for images in 1..=max_batch.clamp(1, MOST_AT_ONCE) {
+        let largest = if self.fixed { 1 } else { max_batch.clamp(1, self.at_once) };
+        for images in 1..=largest {
             let batch = vec![&blank; images];
             for _ in 0..WARM_UP_PASSES {
-                self.logits(&batch)?;
+                pass_blank(self, &batch)?;
             }
         }
         Ok(())

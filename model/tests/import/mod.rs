@@ -11,6 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use registry::{Registry, Select};
 use serde_json::Value;
+use tch::{CModule, Kind, Tensor};
 
 use crate::tiny::{self, objects, stderr};
 
@@ -288,6 +289,38 @@ fn torchscript_is_taken_from_who_says_that_it_may_be() {
     }
     let manifest = Registry::open(folder.path()).unwrap().load("m", &Select::Latest).unwrap().manifest;
     assert_eq!((manifest.version, manifest.artifacts[0].file.as_str()), (2, "model.pt"));
+}
+
+/// TorchScript that tells colours, of so many images at once and no other number.
+fn fixed(images: i64, file: &Path) {
+    let weight =
+        Tensor::from_slice(&[9_f32, -3., -3., -3., 9., -3., -3., -3., 9., -9., -9., -9.]).view([4, 3]);
+    let bias = Tensor::from_slice(&[0_f32, 0., 0., 3.]);
+    let mut forward = |xs: &[Tensor]| {
+        // The way in which exported nets flatten what they have: the number becomes a constant.
+        let means = xs[0].mean_dim([2_i64, 3].as_slice(), false, Kind::Float).view([images, 3]);
+        vec![means.linear(&weight, Some(&bias))]
+    };
+    let example = Tensor::zeros([images, 3, 8, 8], tch::kind::FLOAT_CPU);
+    let net = CModule::create_by_tracing("Net", "forward", &[example], &mut forward).unwrap();
+    net.save(file).unwrap();
+}
+
+#[test]
+fn torchscript_of_a_fixed_batch_is_served_so() {
+    let folder = tempfile::tempdir().unwrap();
+    for images in [1_i64, 2, 4, 16] {
+        let file = folder.path().join(format!("fixed{images}.pt"));
+        fixed(images, &file);
+        let said = imported(folder.path(), file.to_str().unwrap(), "four.txt", &TORCHSCRIPT);
+        assert_eq!(
+            (answers(&said), &said["batch"]),
+            (COLOURS.map(|(name, _)| name).to_vec(), &images.into())
+        );
+    }
+    // As many as there are.
+    let said = imported(folder.path(), "nets/traced.pt", "four.txt", &TORCHSCRIPT);
+    assert_eq!(said["batch"], Value::Null);
 }
 
 #[test]

@@ -138,7 +138,7 @@ impl Net {
         let (input, outputs) = (&manifest.input, manifest.classes.outputs);
         if manifest.artifact(EngineKind::Torchscript).is_some() {
             let engine = TorchScript::load(file, bytes, input, outputs, Device::Cpu)?;
-            return Ok(Self { engine: Box::new(engine), fixed_batch: None });
+            return Ok(Self { fixed_batch: engine.fixed_batch(), engine: Box::new(engine) });
         }
         let engine = OpenVino::load(file, bytes, input, outputs)?;
         Ok(Self { fixed_batch: engine.fixed_batch(), engine: Box::new(engine) })
