@@ -176,3 +176,47 @@ impl Engine for Predictor {
         Ok(Box::new(Self::share(self)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use registry::{Registry, Select};
+
+    use super::*;
+    use crate::nets::layers::lacking;
+
+    fn logits(predictor: &Predictor, images: &[Pixels]) -> Vec<f32> {
+        let batch: Vec<&Pixels> = images.iter().collect();
+        predictor.logits(&batch).unwrap().concat()
+    }
+
+    #[test]
+    fn a_libtorch_without_onednn_answers_alike() {
+        let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights");
+        for name in ["fashion-mnist", "bird"] {
+            let version = Registry::open(&weights).and_then(|all| all.load(name, &Select::Version(1)));
+            let version =
+                version.unwrap_or_else(|error| panic!("{error}\n(`make setup` fetches the weights)"));
+            let load = || Predictor::load(&version, Device::Cpu).unwrap();
+            let (with, without) = (load(), lacking(load));
+            let one_by_one = |predictor: &Predictor| !format!("{:?}", predictor.net).contains("fused: Some");
+            assert_eq!((one_by_one(&with), one_by_one(&without)), (false, true), "{name}");
+            without.warm_up(2).unwrap();
+            let Input { size, channels, .. } = version.manifest.input;
+            let image = |n: usize| {
+                let blank = Pixels::black(size, channels);
+                let data = (0..blank.data.len()).map(|at| (at * (31 + n) / 7 % 256) as u8).collect();
+                Pixels { data, ..blank }
+            };
+            // One, and more than go at once.
+            for count in [1, without.net.micro_batch_size() + 2] {
+                let images: Vec<_> = (0..count).map(image).collect();
+                let (expected, found) = (logits(&with, &images), logits(&without.share(), &images));
+                assert_eq!(found.len(), count * version.manifest.classes.outputs as usize);
+                let furthest = expected.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(furthest < 1e-4, "{name}, {count} images: logits differ by up to {furthest}");
+            }
+        }
+    }
+}

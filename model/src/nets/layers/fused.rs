@@ -99,6 +99,10 @@ pub(super) struct Fused {
 impl Fused {
     /// Of weights `[c_out, c_in / groups, rows, columns]` on the processor; none where this libtorch can't.
     pub(super) fn new(weight: &Tensor, padding: [i64; 2], stride: i64, groups: i64) -> Option<Self> {
+        #[cfg(test)]
+        if LACKING.get() {
+            return None;
+        }
         functions()?;
         let weight = Arc::new(Mutex::new(weight.shallow_clone()));
         Some(Self { weight, padding, stride: [stride, stride], groups })
@@ -220,4 +224,18 @@ fn taken(code: c_int, result: Handle) -> Result<Tensor, TchError> {
     }
     // SAFETY: the function made this tensor for us alone, as libtorch's other functions do for tch.
     Ok(unsafe { Tensor::from_ptr(result) })
+}
+
+#[cfg(test)]
+thread_local! {
+    static LACKING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// What `make` makes on this thread is made as where libtorch has none of these functions.
+#[cfg(test)]
+pub(crate) fn lacking<T>(make: impl FnOnce() -> T) -> T {
+    LACKING.set(true);
+    let made = make();
+    LACKING.set(false);
+    made
 }

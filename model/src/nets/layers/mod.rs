@@ -14,6 +14,8 @@ use std::ops::{Deref, DerefMut};
 use tch::{TchError, Tensor};
 
 pub use conv::{ConvBn, ConvBnConfig, Padding, conv_bn};
+#[cfg(test)]
+pub(crate) use fused::lacking;
 pub use linear::{Linear, LinearBn, linear, linear_bn};
 
 /// A net's own numbers. A clone is the same memory, so that all instances of a net hold its weights once.
