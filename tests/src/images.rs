@@ -7,6 +7,31 @@ use crate::paths;
 /// An uncompressed 24-bit BMP of noise; another seed, another image.
 #[must_use]
 pub fn noise_bmp(width: u32, height: u32, seed: u64) -> Vec<u8> {
+    let (mut file, end) = empty_bmp(width, height);
+    // xorshift64: noise needs no library.
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    while file.len() < end {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let left = end - file.len();
+        file.extend(&state.to_le_bytes()[..left.min(8)]);
+    }
+    file
+}
+
+/// An uncompressed 24-bit BMP of 16 x 16 pixels of one colour.
+#[must_use]
+pub fn plain_bmp([red, green, blue]: [u8; 3]) -> Vec<u8> {
+    let (mut file, end) = empty_bmp(16, 16);
+    while file.len() < end {
+        file.extend([blue, green, red]);
+    }
+    file
+}
+
+/// A BMP's header, and how long the file is with its pixels.
+fn empty_bmp(width: u32, height: u32) -> (Vec<u8>, usize) {
     let row = (width as usize * 3).next_multiple_of(4);
     let pixels = row * height as usize;
     let mut file = Vec::with_capacity(54 + pixels);
@@ -22,16 +47,7 @@ pub fn noise_bmp(width: u32, height: u32, seed: u64) -> Vec<u8> {
     file.extend([0; 4]);
     file.extend(word(pixels));
     file.extend([0; 16]);
-    // xorshift64: noise needs no library.
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    while file.len() < 54 + pixels {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let left = 54 + pixels - file.len();
-        file.extend(&state.to_le_bytes()[..left.min(8)]);
-    }
-    file
+    (file, 54 + pixels)
 }
 
 /// The first bytes of a PNG that declares 60,000 x 60,000 pixels: 10 GB, were anyone to believe it.

@@ -20,6 +20,7 @@ mod broker_loss;
 mod brokers;
 mod client;
 mod deadlines;
+mod engines;
 mod first_try;
 mod group;
 mod hangs;

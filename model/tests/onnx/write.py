@@ -50,6 +50,10 @@ def main():
         # How red it is, one number.
         "single": net(planes, WEIGHTS[:1], BIAS[:1]),
         "wide": net([3, SIDE, 2 * SIDE]),
+        # No numbers for an image that is red: the roots of negative ones.
+        "roots": net(planes, numpy.stack([[-9, 1, 1], [-9, 4, 1], [-9, 1, 4], [-9, 1, 1]]).astype("f"), BIAS * 0 + 2, last="Sqrt"),
+        # And for one that is dark, as nets that divide by an image's contrast have none: an engine is warmed up with such images.
+        "shadows": net(planes, bias=BIAS * 0, last="Reciprocal"),
     }
     for name, model in nets.items():
         onnx.checker.check_model(model, full_check=True)
