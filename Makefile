@@ -22,7 +22,7 @@ help:
 	@echo 'make coverage      which lines are tested without libtorch; rustup component add llvm-tools'
 	@echo 'make bench         measure decoding and inference'
 	@echo 'make bench-models  measure the engines against each other'
-	@echo 'make bench-peers   measure the worker against a Python consumer, on Apache Kafka: ROUNDS=3'
+	@echo 'make bench-peers   measure the worker against a Python consumer and MLServer, on Apache Kafka: ROUNDS=3'
 	@echo 'make chaos         kill workers under load and count what it costs: KILLS=20; not part of make test'
 	@echo 'make compose-test  try docker-compose.yml: docker or podman, not part of make test'
 	@echo 'make clean         remove what was built; what was fetched (.deps) stays'
@@ -50,6 +50,7 @@ ROUNDS ?= 3
 bench-peers: bootstrap
 	@$(XTASK) openvino
 	@$(XTASK) setup
+	@$(XTASK) setup --only mlserver
 	cargo build --locked --release --workspace --bins --example peers
 	MLAAS_E2E_BUILT=1 "$${CARGO_TARGET_DIR:-target}/release/examples/peers" $(ROUNDS)
 

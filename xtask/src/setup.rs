@@ -29,6 +29,8 @@ pub(crate) enum Part {
     Spring,
     /// A Python with a Kafka client and what checks ONNX files, in .deps/python (tests).
     Python,
+    /// A Python with MLServer, in .deps/mlserver (`make bench-peers`).
+    Mlserver,
 }
 
 const DEMO: &[Part] = &[Part::System, Part::Libtorch, Part::Weights];
@@ -54,6 +56,7 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> 
             Part::Kafka => test_tools::ensure_kafka(workspace),
             Part::Spring => test_tools::ensure_spring(workspace),
             Part::Python => test_tools::ensure_python(workspace),
+            Part::Mlserver => test_tools::ensure_mlserver(workspace),
         }?;
     }
     // Empty by now, unless a part failed.

@@ -1,5 +1,5 @@
 //! What only the tests need: the jars of Apache Kafka and of Spring (`.deps/kafka/libs`, `.deps/spring/libs`) and a Python with a
-//! Kafka client and what checks ONNX files (`.deps/python`).
+//! Kafka client and what checks ONNX files (`.deps/python`). And MLServer, which `make bench-peers` measures against (`.deps/mlserver`).
 
 use std::{path::Path, process::Command};
 
@@ -7,7 +7,29 @@ use anyhow::{Context, Result, bail};
 
 use crate::{process, progress::step, workspace::Workspace};
 
-const REQUIREMENTS: &str = "xtask/python-requirements.txt";
+/// A Python with packages of its own.
+struct Environment {
+    /// Its folder in `.deps`.
+    name: &'static str,
+    requirements: &'static str,
+    /// Modules that it has to have.
+    imports: &'static str,
+    title: &'static str,
+}
+
+const PYTHON: Environment = Environment {
+    name: "python",
+    requirements: "xtask/python-requirements.txt",
+    imports: "confluent_kafka, onnx, onnxruntime, openvino, PIL",
+    title: "Python for the tests: a download of 110 MB, once",
+};
+
+const MLSERVER: Environment = Environment {
+    name: "mlserver",
+    requirements: "tests/peers/requirements.txt",
+    imports: "mlserver, aiokafka",
+    title: "MLServer, to measure against: a download of 70 MB, once",
+};
 
 /// Lets Maven fetch Apache Kafka unless the jars are there.
 pub(crate) fn ensure_kafka(workspace: &Workspace) -> Result<()> {
@@ -49,21 +71,28 @@ fn ensure_jars(workspace: &Workspace, name: &str, title: &str, jar: &str) -> Res
     })
 }
 
-/// Makes the virtual environment unless it is there.
+/// Makes the virtual environment of the tests unless it is there.
 pub(crate) fn ensure_python(workspace: &Workspace) -> Result<()> {
-    let folder = workspace.deps().join("python");
-    let requirements = workspace.root().join(REQUIREMENTS);
+    ensure_environment(workspace, &PYTHON)
+}
+
+/// The same for the one that MLServer is in.
+pub(crate) fn ensure_mlserver(workspace: &Workspace) -> Result<()> {
+    ensure_environment(workspace, &MLSERVER)
+}
+
+fn ensure_environment(workspace: &Workspace, environment: &Environment) -> Result<()> {
+    let folder = workspace.deps().join(environment.name);
+    let requirements = workspace.root().join(environment.requirements);
     let stamp = folder.join("requirements.txt");
     let python = folder.join("bin/python");
     // A new Python of the system's breaks an environment that was made with the old one.
     if same(&stamp, &requirements)?
-        && process::succeeds(
-            Command::new(&python).args(["-c", "import confluent_kafka, onnx, onnxruntime, openvino, PIL"]),
-        )
+        && process::succeeds(Command::new(&python).args(["-c", &format!("import {}", environment.imports)]))
     {
         return Ok(());
     }
-    step("Python for the tests: a download of 110 MB, once", || {
+    step(environment.title, || {
         // In place: an environment can't be moved.
         process::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
         let mut pip = Command::new(&python);
