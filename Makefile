@@ -45,6 +45,7 @@ bench: bootstrap
 bench-models: bootstrap
 	@$(XTASK) openvino
 	cargo bench --package broker-worker --bench engines
+	cargo bench --package model --bench clothes
 
 ROUNDS ?= 3
 bench-peers: bootstrap
