@@ -11,6 +11,7 @@
 //! - [`preprocess`]: that image to the pixels that a version's manifest asks for; `background` is its rule for things on a plain
 //!   background, `cutout` for things on a transparent one.
 //! - [`engine`]: what a net is to everybody else.
+//! - [`presets`]: how other programs say all that, in the manifest's words.
 //! - [`normalise`]: what the engines do alike: pixels to a net's numbers, its numbers to outputs.
 //! - [`scores`]: its answer; [`scorer`] makes it of the outputs.
 //! - [`LargePiecesMapped`]: the allocator of the programs, so that a decoded photograph leaves nothing behind.
@@ -23,6 +24,7 @@ mod large;
 pub mod normalise;
 mod pixels;
 pub mod preprocess;
+pub mod presets;
 pub mod scorer;
 pub mod scores;
 mod turn;

@@ -1,5 +1,7 @@
 //! `model import` as its users run it, on nets that the Python package onnx wrote.
 
+mod taken;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -182,6 +184,9 @@ fn what_can_not_be_used_is_refused_and_leaves_nothing() {
         ("nets/nhwc.onnx", "four.txt", &[], 2, "takes images of 8 x 8 x 3"),
         ("nets/wide.onnx", "four.txt", &[], 2, "takes images of 3 x 8 x 16"),
         ("nets/open.onnx", "four.txt", &[], 2, "say it with --input"),
+        ("nets/double.onnx", "four.txt", &[], 1, "its input \"x\" is not of 32-bit floats"),
+        ("nets/pair.onnx", "four.txt", &[], 1, "1 inputs and 2 outputs, not one of each"),
+        ("nets/rows.onnx", "four.txt", &[], 1, "its input \"x\" has 3 dimensions, and images have four"),
         (
             "nets/open.onnx",
             "four.txt",
@@ -304,6 +309,28 @@ fn fixed(images: i64, file: &Path) {
     let example = Tensor::zeros([images, 3, 8, 8], tch::kind::FLOAT_CPU);
     let net = CModule::create_by_tracing("Net", "forward", &[example], &mut forward).unwrap();
     net.save(file).unwrap();
+}
+
+/// TorchScript that tells colours of images `[n, size, size, channels]`, blue first.
+fn tensorflow_s_way(file: &Path) {
+    let weight =
+        Tensor::from_slice(&[-3_f32, -3., 9., -3., 9., -3., 9., -3., -3., -9., -9., -9.]).view([4, 3]);
+    let bias = Tensor::from_slice(&[0_f32, 0., 0., 3.]);
+    let mut forward = |xs: &[Tensor]| {
+        vec![xs[0].mean_dim([1_i64, 2].as_slice(), false, Kind::Float).linear(&weight, Some(&bias))]
+    };
+    let example = Tensor::zeros([1, 8, 8, 3], tch::kind::FLOAT_CPU);
+    CModule::create_by_tracing("Net", "forward", &[example], &mut forward).unwrap().save(file).unwrap();
+}
+
+#[test]
+fn torchscript_is_given_its_dimensions_and_colours_in_its_own_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("net.pt");
+    tensorflow_s_way(&file);
+    let more = [&TORCHSCRIPT[..], &["--layout", "nhwc", "--channels", "bgr"]].concat();
+    let said = imported(folder.path(), file.to_str().unwrap(), "four.txt", &more);
+    assert_eq!(answers(&said), COLOURS.map(|(name, _)| name));
 }
 
 #[test]

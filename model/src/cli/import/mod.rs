@@ -1,8 +1,10 @@
 //! `model import`: a file that another program wrote becomes a model version. It is tried on sample images first, and of one that is
 //! refused, by the program or by whoever is asked, nothing is written.
 
+mod labels;
 mod net;
 mod settings;
+mod taken;
 mod trial;
 
 use std::fs::File;
@@ -21,7 +23,7 @@ use serde::Serialize;
 
 use super::output::{json, line};
 use net::Net;
-use settings::Settings;
+use settings::{Notes, Settings};
 use trial::Tried;
 
 /// The alias that a model's first version gets.
@@ -102,7 +104,8 @@ impl Import {
         let registry = Registry::at(&self.weights);
         // What needs no net is said first.
         registry.next_version(&self.name)?;
-        let labels = self.settings.labels()?;
+        let (taken, mut notes) = (self.settings.taken(&self.file)?, Notes::default());
+        let labels = self.settings.labels(&taken, &mut notes)?;
         let samples = trial::samples(&self.samples)?;
         let engine = net::engine(&self.file, self.allow_torchscript)?;
         let bytes = read(&self.file)?;
@@ -110,7 +113,9 @@ impl Import {
         let file = self.file.display().to_string();
         let name = self.file.file_name().unwrap_or_default().to_string_lossy();
         let said = net::said(engine, &file, &bytes)?;
-        let mut manifest = self.settings.manifest(&self.name, engine, &name, &said, labels)?;
+        let mut manifest =
+            self.settings.manifest(&self.name, engine, &name, &said, labels, (&taken, &mut notes))?;
+        notes.lines().iter().for_each(|line| eprintln!("model: {line}"));
         net::describe(&mut manifest, &bytes);
         // What can't be is said before it is computed.
         manifest.to_yaml(Path::new("of this import")).map_err(|error| Refusal::Usage(error.to_string()))?;

@@ -1,5 +1,6 @@
 //! The net that is imported: which engine computes its file, what the file says of itself, and the engine.
 
+use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -16,6 +17,12 @@ use super::Refusal;
 pub(super) struct Shape {
     pub(super) channels: u32,
     pub(super) size: u32,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.channels, self.size, self.size)
+    }
 }
 
 impl FromStr for Shape {
