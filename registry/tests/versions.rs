@@ -4,6 +4,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Barrier;
+use std::thread;
 
 use registry::{
     Architecture, Artifact, EngineKind, FileEntry, Manifest, ModelVersion, Registry, RegistryError, Select,
@@ -532,4 +534,27 @@ fn of_several_who_publish_at_once_each_number_is_one_s_and_one_names_the_alias()
     let [(_, production, _)] = named[..] else { panic!("{done:?}") };
     assert_eq!(registry.resolve("bird", &Select::default()).unwrap(), *production);
     assert_eq!(fs::read_dir(root.join("bird")).unwrap().count(), 5, "four versions, an alias, and no draft");
+}
+
+#[test]
+fn of_several_who_name_an_alias_at_once_one_is_heard() {
+    let house = House::new(&[1, 2, 3, 4]);
+    let (registry, start) = (house.registry(), Barrier::new(4));
+    let named = |version: u32| -> Vec<bool> {
+        let name = |round: u32| {
+            start.wait();
+            registry.set_alias_if_none("bird", &format!("alias{round}"), version).unwrap()
+        };
+        (0..50).map(name).collect()
+    };
+    let heard: Vec<Vec<bool>> = thread::scope(|scope| {
+        let threads: Vec<_> = (1..=4).map(|version| scope.spawn(move || named(version))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for round in 0..50 {
+        let heard: Vec<u32> = (1..=4).filter(|&version| heard[version as usize - 1][round]).collect();
+        let alias = Select::Alias(format!("alias{round}"));
+        assert_eq!(heard, [registry.resolve("bird", &alias).unwrap()], "round {round}");
+    }
+    assert_eq!(fs::read_dir(house.path("bird")).unwrap().count(), 4 + 50, "no draft is left");
 }

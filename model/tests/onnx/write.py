@@ -16,8 +16,8 @@ WEIGHTS = numpy.array([[9, -3, -3], [-3, 9, -3], [-3, -3, 9], [-9, -9, -9]], num
 BIAS = numpy.array([0, 0, 0, 3], numpy.float32)
 
 
-def net(image, weights=WEIGHTS, bias=BIAS, batch="N", axes=(2, 3), last=None, given=None):
-    """image: the dimensions of the input but the first; last: an operator after the outputs."""
+def net(image, weights=WEIGHTS, bias=BIAS, batch="N", axes=(2, 3), last=None, given=None, kind=TensorProto.FLOAT, more=()):
+    """image: the dimensions of the input but the first; last: an operator after the outputs; more: outputs beside them."""
     classes = len(bias)
     nodes = [
         helper.make_node("ReduceMean", ["x"], ["means"], axes=list(axes), keepdims=0),
@@ -25,12 +25,12 @@ def net(image, weights=WEIGHTS, bias=BIAS, batch="N", axes=(2, 3), last=None, gi
     ]
     if last:
         nodes.append(helper.make_node(last, ["logits"], ["last"]))
-    output = helper.make_tensor_value_info("last" if last else "logits", TensorProto.FLOAT, given or [batch, classes])
+    output = helper.make_tensor_value_info("last" if last else "logits", kind, given or [batch, classes])
     graph = helper.make_graph(
         nodes,
         "colours",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, *image])],
-        [output],
+        [helper.make_tensor_value_info("x", kind, [batch, *image])],
+        [output, *(helper.make_tensor_value_info(name, kind, [batch, classes]) for name in more)],
         [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(bias, "b")],
     )
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
@@ -50,6 +50,9 @@ def main():
         # How red it is, one number.
         "single": net(planes, WEIGHTS[:1], BIAS[:1]),
         "wide": net([3, SIDE, 2 * SIDE]),
+        "double": net(planes, WEIGHTS.astype(float), BIAS.astype(float), kind=TensorProto.DOUBLE),
+        "pair": net(planes, last="Softmax", more=["logits"]),
+        "rows": net([3 * SIDE, SIDE], numpy.repeat(WEIGHTS, SIDE, 1), axes=(2,)),
         # No numbers for an image that is red: the roots of negative ones.
         "roots": net(planes, numpy.stack([[-9, 1, 1], [-9, 4, 1], [-9, 1, 4], [-9, 1, 1]]).astype("f"), BIAS * 0 + 2, last="Sqrt"),
         # And for one that is dark, as nets that divide by an image's contrast have none: an engine is warmed up with such images.
