@@ -5,7 +5,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 RUST := $(shell sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml)
 XTASK := cargo run --quiet --package xtask --
 
-.PHONY: help demo test test-more setup data openvino weights lint audit coverage bench bench-models bench-peers chaos compose-test clean bootstrap
+.PHONY: help demo test test-more setup data openvino weights lint audit coverage bench bench-models bench-peers chaos fuzz compose-test clean bootstrap
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo 'make bench-models  measure the engines against each other'
 	@echo 'make bench-peers   measure the worker against a Python consumer and MLServer, on Apache Kafka: ROUNDS=3'
 	@echo 'make chaos         kill workers under load and count what it costs: KILLS=20; not part of make test'
+	@echo 'make fuzz          give bad bytes to all that reads files: SECONDS=60 for each reader; needs a nightly compiler and cargo-fuzz'
 	@echo 'make compose-test  try docker-compose.yml: docker or podman, not part of make test'
 	@echo 'make clean         remove what was built; what was fetched (.deps) stays'
 
@@ -60,6 +61,18 @@ chaos: bootstrap
 	@$(XTASK) setup
 	cargo build --locked --workspace --bins --example chaos
 	"$${CARGO_TARGET_DIR:-target}/debug/examples/chaos" $(KILLS)
+
+SECONDS ?= 60
+READERS ?= manifest onnx preprocessor config preset safetensors torchscript
+FUZZ := --sanitizer none --features libtorch
+fuzz: bootstrap
+	@command -v cargo-fuzz >/dev/null || { \
+	  echo 'error: cargo-fuzz is missing: rustup toolchain install nightly && cargo install cargo-fuzz' >&2; exit 1; }
+	@$(XTASK) setup --for demo
+	cargo +nightly fuzz build $(FUZZ)
+	@for reader in $(READERS); do mkdir -p fuzz/corpus/$$reader; \
+	  cargo +nightly fuzz run $(FUZZ) $$reader fuzz/corpus/$$reader fuzz/seeds/$$reader -- \
+	    -max_total_time=$(SECONDS) -rss_limit_mb=1500 -malloc_limit_mb=256 -timeout=10 -max_len=65536 || exit 1; done
 
 clean: bootstrap
 	cargo clean
