@@ -69,6 +69,11 @@ impl Health {
         }
     }
 
+    /// How long a piece of work may take.
+    pub(crate) fn patience(&self) -> Duration {
+        self.stuck
+    }
+
     /// The models are loaded and warm.
     pub fn set_warm(&self) {
         self.warm.store(true, Ordering::Relaxed);
@@ -120,7 +125,8 @@ impl Health {
     /// The sign of life of one thread of a room, until it is dropped.
     #[must_use]
     pub fn pulse(&self, room: impl Into<String>) -> Pulse {
-        let beat = Arc::new(Beat { room: room.into(), origin: Instant::now(), since: AtomicU64::new(RESTS) });
+        let (room, origin) = (room.into(), Instant::now());
+        let beat = Arc::new(Beat { room, origin, since: AtomicU64::new(RESTS), work: Mutex::default() });
         let mut pulses = lock(&self.pulses);
         pulses.retain(|other| other.strong_count() > 0);
         pulses.push(Arc::downgrade(&beat));
@@ -135,7 +141,13 @@ impl Health {
         let stuck: Vec<_> = stuck
             .filter(|(_, time)| *time > self.stuck)
             .map(|(beat, time)| {
-                format!("{} has been at the same piece of work for {} s", beat.room, time.as_secs())
+                let (room, work) = (&beat.room, lock(&beat.work));
+                let seconds = time.as_secs();
+                if work.is_empty() {
+                    format!("{room} has been at the same piece of work for {seconds} s")
+                } else {
+                    format!("{room} has been at the same piece of work for {seconds} s: {work}")
+                }
             })
             .collect();
         if stuck.is_empty() { Ok(()) } else { Err(stuck.join("\n")) }
@@ -188,6 +200,8 @@ struct Beat {
     origin: Instant,
     /// Milliseconds after `origin` at which the present piece of work was begun.
     since: AtomicU64,
+    /// What it is, where that helps somebody.
+    work: Mutex<String>,
 }
 
 impl Beat {
@@ -206,6 +220,12 @@ impl Pulse {
     /// A piece of work begins, or the next step of a long one.
     pub fn beat(&self) {
         self.0.since.store(self.0.now(), Ordering::Relaxed);
+    }
+
+    /// As [`Pulse::beat`], by a name for whoever has to find out why it does not end.
+    pub fn beat_at(&self, work: impl Into<String>) {
+        *lock(&self.0.work) = work.into();
+        self.beat();
     }
 
     /// The room waits: for its input, for a place further on, for a broker.
@@ -262,14 +282,15 @@ mod tests {
     fn a_room_that_is_too_long_at_one_piece_of_work_is_named() {
         let health = Health::with_patience(Duration::ZERO);
         let (net, respond) = (health.pulse("infer-0"), health.pulse("respond"));
-        net.beat();
+        net.beat_at("a batch of 3 for bird 1");
         let waited = Instant::now();
         while waited.elapsed() < Duration::from_millis(2) {
             std::thread::yield_now();
         }
         respond.rest();
         let hangs = health.live().unwrap_err();
-        assert!(hangs.starts_with("infer-0 ") && !hangs.contains("respond"), "{hangs}");
+        assert!(hangs.starts_with("infer-0 ") && hangs.ends_with(": a batch of 3 for bird 1"), "{hangs}");
+        assert!(!hangs.contains("respond"), "{hangs}");
         assert!(health.ready().unwrap_err().contains(&hangs));
         net.rest();
         assert_eq!(health.live(), Ok(()), "whoever waits does not hang");

@@ -15,6 +15,7 @@ use crate::models::Models;
 use crate::outbox::{Delivered, Outbox};
 use crate::parcels::{Answer, Record};
 use crate::rooms::consume::{Consume, Shared};
+use crate::rooms::infer::hang::{self, Waiting};
 use crate::rooms::respond::{Parcel, Respond, Setup};
 use crate::rooms::{batch, decode, infer, queue, respond};
 use crate::served::NotLoaded;
@@ -80,10 +81,15 @@ pub async fn warm(config: &Config, models: &Models, shared: Shared) -> Result<Wa
         let (ready, to_infer, answers) = (ready.clone(), Arc::clone(&to_infer), answers.clone());
         let turn = Arc::clone(&turn);
         let pulse = shared.health.pulse(format!("infer-{i}"));
+        let (waiting, ended) = (Arc::<Waiting>::default(), CancellationToken::new());
+        let watch =
+            hang::watch(Arc::clone(&waiting), shared.health.patience(), answers.clone(), ended.clone());
+        rooms.task("infer", answered(watch));
         rooms.thread("infer", i, move || {
+            let _ended = ended.drop_guard();
             let load = || {
                 let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-                infer::Instance::load(&lanes, max_batch)
+                infer::Instance::load(&lanes, max_batch, waiting)
             };
             infer::run(load, &ready, &to_infer, &answers, &pulse);
             Ok(0)

@@ -173,6 +173,8 @@ impl Models {
     /// [`ModelsError`] where one that is named can't be loaded or computed, or none can.
     pub fn load(mut self) -> Result<Self, ModelsError> {
         for model in std::mem::take(&mut self.served) {
+            // The last that is heard of a file whose code ends the process.
+            tracing::info!("{model:?} is being loaded");
             match model.try_out() {
                 Ok(()) => self.served.push(model),
                 Err(source) => {

@@ -120,6 +120,10 @@ async fn a_net_that_hangs_is_told_and_a_room_that_waits_for_it_is_not() {
     fixture.flush();
     let hangs = worker.wait_for_page("/livez", 503).await;
     assert!(hangs.starts_with("infer-") && hangs.lines().count() == 1, "{hangs}");
+    assert!(hangs.contains(": a batch of 1 for "), "{hangs}");
+    // Who asked is answered though it goes on hanging: the same request would make the next worker hang.
+    let Outcome::Error(error) = &fixture.replies(1)["hangs"][0].outcome else { panic!() };
+    assert_eq!(error.code, ErrorCode::Internal);
     assert!(worker.wait_for_page("/readyz", 503).await.contains("infer-"));
 
     // The end, which waits for what was taken however long it takes, is not taken for a room that hangs.

@@ -2,20 +2,23 @@
 //! item fails alone: where a batch can't be computed, its images are tried one by one. An engine that panics is answered
 //! for with INTERNAL and loaded anew, since nobody knows what state it is in.
 
+pub mod hang;
+
 use std::any::Any;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use model_core::{Engine, EngineError};
+use hang::Waiting;
+use model_core::{Engine, EngineError, Pixels};
 use tokio::sync::mpsc;
 use wire::{ErrorCode, ErrorReply, Prediction, Timings};
 
 use crate::health::Pulse;
 use crate::lane::{Lane, Lanes};
 use crate::micros::micros;
-use crate::parcels::{Answer, Batch, Failure, Job, Labels};
+use crate::parcels::{Answer, Asker, Batch, Failure, Job, Labels};
 use crate::served::{LoadError, NotLoaded, Served};
 
 /// The room's name in logs.
@@ -27,6 +30,22 @@ const FAILED: &str = "the model could not compute this image; the worker's log s
 pub struct Instance {
     loaded: Vec<Loaded>,
     max_batch: usize,
+    waiting: Arc<Waiting>,
+}
+
+/// What is computed of a job.
+struct Image {
+    pixels: Pixels,
+    top_k: usize,
+    decode: Duration,
+    queued: tokio::time::Instant,
+}
+
+impl Image {
+    fn of(job: Job) -> (Asker, Self) {
+        let Job { asker, pixels, top_k, decode, queued, .. } = job;
+        (asker, Self { pixels, top_k, decode, queued })
+    }
 }
 
 /// One model version of the instance.
@@ -52,22 +71,22 @@ enum ComputeError {
 }
 
 impl Instance {
-    /// Loads each model version and warms it up.
+    /// Loads each model version and warms it up. In `waiting` are those who wait while a batch is computed.
     ///
     /// # Errors
     /// [`NotLoaded`] where one can't be loaded.
-    pub fn load(lanes: &Lanes, max_batch: usize) -> Result<Self, NotLoaded> {
+    pub fn load(lanes: &Lanes, max_batch: usize, waiting: Arc<Waiting>) -> Result<Self, NotLoaded> {
         let load = |lane: &Arc<Lane>| {
             let engine = warm(lane.model.engine(), max_batch)
                 .map_err(|source| NotLoaded { model: format!("{lane:?}"), source })?;
             Ok(Loaded { model: Arc::clone(&lane.model), engine: Some(engine) })
         };
         let loaded = lanes.iter().map(load).collect::<Result<_, _>>()?;
-        Ok(Self { loaded, max_batch })
+        Ok(Self { loaded, max_batch, waiting })
     }
 
-    /// Computes a batch: one answer for each of its jobs. A job whose deadline passed while the batch lay ready is not
-    /// computed.
+    /// Computes a batch: one answer for each of its jobs, unless they were answered while it took too long. A job whose deadline
+    /// passed while the batch lay ready is not computed.
     pub fn step(&mut self, batch: Batch) -> Vec<Answer> {
         let Batch { lane, jobs } = batch;
         let now = tokio::time::Instant::now();
@@ -76,40 +95,45 @@ impl Instance {
         if jobs.is_empty() {
             return answers;
         }
-        let Some(loaded) = self.loaded.iter_mut().find(|loaded| loaded.model.id == lane.model.id) else {
-            let not_loaded = || Err(ComputeError::NotLoaded);
-            answers.extend(jobs.into_iter().map(|job| answer(job, not_loaded(), Computed::none())));
-            return answers;
-        };
-        let size = jobs.len();
-        let (together, took) = compute(loaded, &jobs, self.max_batch);
-        match together {
-            Ok(predictions) => {
-                lane.metrics.computed(size, took.time);
-                let pairs = jobs.into_iter().zip(predictions);
-                answers.extend(pairs.map(|(job, labels)| answer(job, Ok(labels), took)));
-            }
-            Err(error) => {
-                let mut jobs = jobs.into_iter();
-                if size == 1 {
-                    answers.extend(jobs.next().map(|job| answer(job, Err(error), took)));
-                    return answers;
-                }
-                let error = &error as &dyn Error;
-                tracing::warn!(model = ?lane, size, error, "a batch failed; its images are tried one by one");
-                for job in jobs {
-                    let (alone, took) = compute(loaded, std::slice::from_ref(&job), self.max_batch);
-                    let alone = alone.map(|mut all| all.pop().unwrap_or_default());
-                    if alone.is_ok() {
-                        lane.metrics.computed(1, took.time);
-                    }
-                    answers.push(answer(job, alone, took));
-                }
-            }
-        }
+        let (askers, images): (Vec<_>, Vec<_>) = jobs.into_iter().map(Image::of).unzip();
+        self.waiting.hold(&lane.model, askers);
+        let computed = self.compute_all(&lane, &images);
+        let askers = self.waiting.take();
+        let each = askers.into_iter().zip(&images).zip(computed);
+        answers.extend(each.map(|((asker, image), computed)| answer(&lane, asker, image, computed)));
         answers
     }
+
+    /// What becomes of each image.
+    fn compute_all(&mut self, lane: &Lane, images: &[Image]) -> Vec<Outcome> {
+        let Some(loaded) = self.loaded.iter_mut().find(|loaded| loaded.model.id == lane.model.id) else {
+            return images.iter().map(|_| (Err(ComputeError::NotLoaded), Computed::none())).collect();
+        };
+        let size = images.len();
+        let (together, took) = compute(loaded, images, self.max_batch);
+        let error = match together {
+            Ok(predictions) => {
+                lane.metrics.computed(size, took.time);
+                return predictions.into_iter().map(|labels| (Ok(labels), took)).collect();
+            }
+            Err(error) if size == 1 => return vec![(Err(error), took)],
+            Err(error) => error,
+        };
+        let error = &error as &dyn Error;
+        tracing::warn!(model = ?lane, size, error, "a batch failed; its images are tried one by one");
+        let alone = |image| {
+            let (alone, took) = compute(loaded, std::slice::from_ref(image), self.max_batch);
+            if alone.is_ok() {
+                lane.metrics.computed(1, took.time);
+            }
+            (alone.map(|mut all| all.pop().unwrap_or_default()), took)
+        };
+        images.iter().map(alone).collect()
+    }
 }
+
+/// An image's predictions, or why it has none, and the call that they are from.
+type Outcome = (Result<Vec<Prediction>, ComputeError>, Computed);
 
 /// One call of an engine.
 #[derive(Clone, Copy)]
@@ -127,17 +151,17 @@ impl Computed {
 
 fn compute(
     loaded: &mut Loaded,
-    jobs: &[Job],
+    images: &[Image],
     max_batch: usize,
 ) -> (Result<Vec<Vec<Prediction>>, ComputeError>, Computed) {
     let at = Instant::now();
-    let predictions = predict(loaded, jobs, max_batch);
-    (predictions, Computed { size: jobs.len(), time: at.elapsed(), at })
+    let predictions = predict(loaded, images, max_batch);
+    (predictions, Computed { size: images.len(), time: at.elapsed(), at })
 }
 
 fn predict(
     loaded: &mut Loaded,
-    jobs: &[Job],
+    images: &[Image],
     max_batch: usize,
 ) -> Result<Vec<Vec<Prediction>>, ComputeError> {
     let Loaded { model, engine } = loaded;
@@ -145,13 +169,13 @@ fn predict(
         Some(engine) => engine,
         None => engine.insert(anew(model, max_batch)?),
     };
-    let pixels: Vec<_> = jobs.iter().map(|job| &job.pixels).collect();
+    let pixels: Vec<_> = images.iter().map(|image| &image.pixels).collect();
     match catch_unwind(AssertUnwindSafe(|| engine.logits(&pixels))) {
-        Ok(Ok(logits)) if logits.len() == jobs.len() => {
-            let labelled = |(job, logits): (&Job, _)| model.labelled(&job.pixels, logits, job.top_k);
-            Ok(jobs.iter().zip(logits).map(labelled).collect())
+        Ok(Ok(logits)) if logits.len() == images.len() => {
+            let labelled = |(image, logits): (&Image, _)| model.labelled(&image.pixels, logits, image.top_k);
+            Ok(images.iter().zip(logits).map(labelled).collect())
         }
-        Ok(Ok(logits)) => Err(ComputeError::Count { found: logits.len(), expected: jobs.len() }),
+        Ok(Ok(logits)) => Err(ComputeError::Count { found: logits.len(), expected: images.len() }),
         Ok(Err(error)) => Err(error.into()),
         Err(panic) => {
             let error = ComputeError::Panicked(words(panic.as_ref()));
@@ -187,14 +211,14 @@ fn words(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
-fn answer(job: Job, computed: Result<Vec<Prediction>, ComputeError>, took: Computed) -> Answer {
+fn answer(lane: &Lane, asker: Asker, image: &Image, (computed, took): Outcome) -> Answer {
     let timings = Timings {
-        decode: micros(job.decode),
-        queue: micros(took.at.saturating_duration_since(job.queued.into_std())),
+        decode: micros(image.decode),
+        queue: micros(took.at.saturating_duration_since(image.queued.into_std())),
         inference: micros(took.time),
         total: 0,
     };
-    let model = Arc::clone(&job.lane.model);
+    let model = Arc::clone(&lane.model);
     let result = match computed {
         Ok(predictions) => {
             Ok(Labels { model, predictions, batch_size: u32::try_from(took.size).unwrap_or(u32::MAX) })
@@ -202,11 +226,11 @@ fn answer(job: Job, computed: Result<Vec<Prediction>, ComputeError>, took: Compu
         Err(error) => {
             // The cause may be pages of a library's stack trace: it is the operator's.
             let error = &error as &dyn Error;
-            job.asker.span.in_scope(|| tracing::error!(?model, error, "an image can't be computed"));
+            asker.span.in_scope(|| tracing::error!(?model, error, "an image can't be computed"));
             Err(Failure::passing(STAGE, Some(model), ErrorReply::new(ErrorCode::Internal, FAILED)))
         }
     };
-    Answer { asker: job.asker, result, timings }
+    Answer { asker, result, timings }
 }
 
 /// One thread of the room: loads, reports through `ready`, and computes until its input is closed.
@@ -232,7 +256,7 @@ pub fn run(
         // Held while this thread waits: the other instances wait for the lock instead.
         let batch = batches.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(batch) = batch else { return };
-        pulse.beat();
+        pulse.beat_at(format!("a batch of {} for {:?}", batch.jobs.len(), batch.lane));
         let answered = instance.step(batch);
         pulse.rest();
         for answer in answered {
@@ -262,7 +286,7 @@ mod tests {
         let metrics = Metrics::default();
         let models = Models::new(vec![doubles::served("bird", 1)], "bird", "weights").unwrap();
         let lanes = Lanes::new(&models, &Queue::default(), &metrics);
-        let instance = Instance::load(&lanes, 8).unwrap();
+        let instance = Instance::load(&lanes, 8, Arc::default()).unwrap();
         Room { metrics, lanes, instance }
     }
 
@@ -349,7 +373,7 @@ mod tests {
         let served = doubles::served_by("bird", 1, || Err(LoadError::new("no weights")));
         let models = Models::new(vec![served], "bird", "weights").unwrap();
         let lanes = Lanes::new(&models, &Queue::default(), &Metrics::default());
-        let error = Instance::load(&lanes, 8).err().unwrap();
+        let error = Instance::load(&lanes, 8, Arc::default()).err().unwrap();
         assert_eq!(
             (error.to_string(), error.source.to_string()),
             ("bird 1 can't be loaded".into(), "no weights".into())
