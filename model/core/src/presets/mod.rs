@@ -99,10 +99,13 @@ fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
     }
 }
 
-/// A value as it stands in a message, which is not long.
+/// A value as it stands in a message: not long, and nothing in it that steers a terminal.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
-    if text.chars().count() <= 60 { text } else { text.chars().take(57).chain("...".chars()).collect() }
+    let short = text.chars().count() <= 60;
+    let end = if short { "" } else { "..." };
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().take(if short { 60 } else { 57 }).map(escaped).collect::<String>() + end
 }
 
 #[cfg(test)]
@@ -121,6 +124,13 @@ mod tests {
             }
         }
         assert!(middle(223, 224).unwrap_err().contains("a border to fill"));
+    }
+
+    #[test]
+    fn a_stranger_s_value_is_shown_short_and_does_not_steer_the_terminal() {
+        assert_eq!(shown(&Value::from("a\u{1b}[2J\u{7f}\u{9b}31m")), r#""a\u001b[2J\u{7f}\u{9b}31m""#);
+        let long = shown(&Value::from("\u{9b}".repeat(1000)));
+        assert!(long.ends_with("...") && long.len() < 500, "{long}");
     }
 
     #[test]

@@ -12,7 +12,12 @@ const PROPOSED: usize = 3;
 
 /// The names, in torchvision's order.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    TABLE.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split('\t').next())
+    rows().map(|(name, _)| name)
+}
+
+/// Each name, and the columns after it.
+fn rows() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TABLE.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('\t'))
 }
 
 /// The set of weights of that name, spelled as torchvision spells it: resized so that the shorter side has `resize_size` pixels, and
@@ -21,8 +26,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// If there is none; the sentence names those that are spelled most alike.
 pub fn find(name: &str) -> Setting<Preset> {
-    let row = TABLE.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t'));
-    let Some(row) = row.filter(|_| !name.starts_with('#')) else {
+    let row = rows().find_map(|(known, row)| (known == name).then_some(row));
+    let Some(row) = row else {
         let (near, name) = (near(name).join(", "), name.chars().take(80).collect::<String>());
         return Err(format!(
             "torchvision has no weights {name:?} that are known here; spelled most alike are {near}"
@@ -122,9 +127,14 @@ mod tests {
             let error = find(name).unwrap_err();
             assert!(error.contains(near), "{error}");
         }
-        for name in
-            ["", "#", "# Written by torchvision", "ResNet50_Weights.IMAGENET1K_V2\t232", &"x".repeat(100_000)]
-        {
+        for name in [
+            "",
+            "#",
+            "# Written by torchvision",
+            "ResNet50_Weights.IMAGENET1K_V2\t232",
+            "ResNet50_Weights.IMAGENET1K_V2\t232\t224",
+            &"x".repeat(100_000),
+        ] {
             assert!(find(name).unwrap_err().len() < 400, "{name:.60}");
         }
     }
