@@ -383,5 +383,9 @@ fn torchscript_that_can_not_be_used_is_refused_and_leaves_nothing() {
         assert_eq!(output.status.code(), Some(code), "{net} {more:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(words), "{net} {more:?}: {}", stderr(&output));
     }
+    // Its labels say how many outputs there are to be.
+    let output = import(&weights, "nets/scripted.pt", "two.txt", &TORCHSCRIPT);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("gave [1, 4] for 1 images, not [1, 2]"), "{}", stderr(&output));
     assert!(!weights.exists());
 }
