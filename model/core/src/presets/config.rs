@@ -4,7 +4,7 @@
 use registry::{Activation, Fit, Interpolation, Order};
 use serde_json::{Map, Value};
 
-use super::{Colours, Preset, Setting, colours, middle, numbers, object, pixels, shown};
+use super::{Colours, Preset, Setting, colours, middle, numbers, object, pixels, short, shown};
 
 /// What a `config.json` says of a net that tells classes of images apart. All else in it is of the net's inside.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +64,7 @@ fn labels(file: &Map<String, Value>) -> Setting<Vec<String>> {
         match index.and_then(|index| labels.get_mut(index)) {
             Some(place) if place.is_none() => *place = Some(label),
             _ => {
-                let label: String = label.escape_default().take(60).collect();
+                let label = short(&label);
                 return Err(format!(
                     "its labels are not numbered from 0 to {}, each once (\"{label}\" is not): say --labels",
                     labels.len() - 1
@@ -101,19 +101,18 @@ fn preset(timm: &Map<String, Value>, architecture: Option<String>) -> Preset {
     let size = input.clone().map(|(_, size)| size);
     let channels = input.map(|(channels, _)| channels);
     Preset {
-        name: architecture.map_or_else(
-            || "timm".to_owned(),
-            |architecture| format!("timm, {}", architecture.escape_default()),
-        ),
+        name: architecture
+            .map_or_else(|| "timm".to_owned(), |architecture| format!("timm, {}", short(&architecture))),
         fit: size.clone().and_then(|size| fit(size, timm.get("crop_pct"), &text("crop_mode", "center")?)),
         size,
         interpolation: text("interpolation", "bicubic").and_then(|name| match name.as_str() {
             "bilinear" => Ok(Interpolation::Bilinear),
             "bicubic" => Ok(Interpolation::Bicubic),
             "lanczos" => Ok(Interpolation::Lanczos),
-            other => {
-                Err(format!("its interpolation is {:?}, which none here is: say --interpolation", other))
-            }
+            other => Err(format!(
+                "its interpolation is {:?}, which none here is: say --interpolation",
+                short(other)
+            )),
         }),
         order: Order::Rgb,
         colours: normalisation(timm, channels.unwrap_or(3)),
@@ -157,7 +156,7 @@ fn fit(size: u32, share: Option<&Value>, mode: &str) -> Setting<(Fit, Option<f32
         "squash" => Err(format!(
             "it stretches an image to {resized} x {resized} pixels and takes the middle {size} of them, which no fit here does: say --fit"
         )),
-        mode => Err(format!("its crop_mode is {mode:?}, which no fit here is: say --fit")),
+        mode => Err(format!("its crop_mode is {:?}, which no fit here is: say --fit", short(mode))),
     }
 }
 

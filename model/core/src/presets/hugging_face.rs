@@ -4,7 +4,7 @@ use registry::{Fit, Interpolation, Order};
 use serde_json::{Map, Value};
 
 use super::processors::{self, BICUBIC, BILINEAR, LANCZOS, Processor, Rule, Side};
-use super::{Colours, Preset, Setting, colours, middle, numbers, object, pixels, shown};
+use super::{Colours, Preset, Setting, colours, middle, numbers, object, pixels, short, shown};
 
 /// What a processor looks at, and this program with it.
 const FOLLOWED: [&str; 15] = [
@@ -57,7 +57,7 @@ pub fn read(bytes: &[u8], model_type: Option<&str>) -> Setting<Preset> {
     said.hold_to_what_is_known()?;
     let square = said.square();
     Ok(Preset {
-        name: class.map_or_else(|| format!("{}ImageProcessor", said.processor.name), str::to_owned),
+        name: class.map_or_else(|| format!("{}ImageProcessor", said.processor.name), short),
         size: square.clone().map(|(size, _)| size),
         fit: square.and_then(|(_, fit)| fit),
         interpolation: said.interpolation(),
@@ -116,7 +116,7 @@ impl Said<'_> {
         for (key, value) in self.file {
             let asks = !matches!(value, Value::Null | Value::Bool(false));
             if asks && !FOLLOWED.contains(&key.as_str()) && !WITHOUT_EFFECT.contains(&key.as_str()) {
-                let key = key.escape_default();
+                let key = short(key);
                 return Err(format!(
                     "it asks for \"{key}\": {}, which this program can't do: take the settings that matter from it by hand, with \
                      --input, --mean, --std, --fit and --interpolation, and name config.json alone for the labels",

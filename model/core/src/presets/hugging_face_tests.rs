@@ -110,13 +110,17 @@ fn what_no_setting_can_stand_for_refuses_the_file() {
         ("ViT", r#", "do_pad": true"#, "\"do_pad\": true"),
         ("MobileNetV2", r#", "do_reduce_labels": true"#, "\"do_reduce_labels\": true"),
         ("ViT", r#", "size_divisor": 32"#, "\"size_divisor\": 32"),
-        ("ViT", r#", "\u001b[2J": 1"#, "\\u{1b}[2J"),
+        ("ViT", r#", "\u001b[2J": 1"#, "\"\\u{1b}[2J\": 1"),
         ("ViT", r#", "crop_pct": 0.9"#, "crop_pct, which the image processor ViT does not know"),
         ("ViT", r#", "data_format": "channels_last""#, "--layout nhwc"),
         ("MobileViT", r#", "do_flip_channel_order": 1"#, "neither true nor false"),
     ] {
         let error = of(processor, keys).unwrap_err();
         assert!(error.contains(words), "{processor} {keys}: {error}");
+    }
+    let long = format!(", \"{}\": 1", "x".repeat(3000));
+    for (processor, keys) in [("ViT", long.as_str()), (&"Detr".repeat(1000), "")] {
+        assert!(of(processor, keys).unwrap_err().len() < 700);
     }
     assert!(read(b"{\"size\": 224}", None).unwrap_err().contains("no image_processor_type"));
     assert!(read(b"{\"size\": 224}", Some("llama")).unwrap_err().contains("\"llama\""));

@@ -73,8 +73,9 @@ fn colours(factor: f64, mean: &[f64], std: &[f64]) -> Setting<Colours> {
     if known && finite && colours.std.iter().all(|&std| std > 0.0) {
         return Ok(colours);
     }
+    let (mean, std) = (short(&format!("{mean:?}")), short(&format!("{std:?}")));
     Err(format!(
-        "its mean {mean:?} and std {std:?} (of values times {factor}) are no numbers for 1 or 3 channels: say --mean and --std"
+        "its mean {mean} and std {std} (of values times {factor}) are no numbers for 1 or 3 channels: say --mean and --std"
     ))
 }
 
@@ -99,13 +100,17 @@ fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
     }
 }
 
-/// A value as it stands in a message: not long, and nothing in it that steers a terminal.
+/// A value as it stands in a message, see [`short`].
 fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    let short = text.chars().count() <= 60;
-    let end = if short { "" } else { "..." };
+    short(&value.to_string())
+}
+
+/// A stranger's text as it stands in a message: not long, and nothing in it that steers a terminal.
+fn short(text: &str) -> String {
+    let whole = text.chars().count() <= 60;
+    let end = if whole { "" } else { "..." };
     let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().take(if short { 60 } else { 57 }).map(escaped).collect::<String>() + end
+    text.chars().take(if whole { 60 } else { 57 }).map(escaped).collect::<String>() + end
 }
 
 #[cfg(test)]

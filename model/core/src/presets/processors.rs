@@ -1,7 +1,7 @@
 //! The image processors of Hugging Face's transformers that are for one class an image, and what each does where a file says
 //! nothing: read in the sources of transformers 4.57.6 (both its slow and its fast ones) and 5.23.0.
 
-use super::Setting;
+use super::{Setting, short};
 
 /// How a processor reads `size`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,11 +159,11 @@ pub(super) fn find(class: Option<&str>, model_type: Option<&str>) -> Setting<&'s
         (Some(class), _) => {
             let name = ENDS.iter().find_map(|end| class.strip_suffix(end)).unwrap_or(class);
             let found = PROCESSORS.iter().find(|processor| processor.name == name);
-            (found, format!("the image processor {class:?}"))
+            (found, format!("the image processor {:?}", short(class)))
         }
         (None, Some(model)) => {
             let found = PROCESSORS.iter().find(|processor| processor.models.contains(&model));
-            (found, format!("no image_processor_type, and that of the model_type {model:?}"))
+            (found, format!("no image_processor_type, and that of the model_type {:?}", short(model)))
         }
         (None, None) => {
             (None, "no image_processor_type, and no config.json beside it says a model_type".to_owned())

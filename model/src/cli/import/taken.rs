@@ -105,7 +105,7 @@ fn read(path: &Path) -> anyhow::Result<Option<Content>> {
 
 /// A file, and in it whose words they are.
 fn by(file: &str, preset: &Preset) -> String {
-    format!("{file} ({})", preset.name.escape_default())
+    format!("{file} ({})", preset.name)
 }
 
 /// The folder beside a net, or over it, in which such files lie.
