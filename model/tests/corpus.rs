@@ -21,7 +21,8 @@ static ALLOCATOR: Counting = Counting;
 /// What a file of that length may make a reader hold. An object of YAML or JSON is a hundred times its text, and a
 /// message with a piece of the file in it is written more than once.
 fn allowed(length: usize) -> u64 {
-    (64 << 10) + 200 * length as u64
+    // The YAML reader has its buffers from the beginning.
+    (128 << 10) + 200 * length as u64
 }
 
 /// Gives the reader every file of that name's folder, at its whole length and cut off.
