@@ -6,10 +6,13 @@
 //!
 //! 1. the background is the plane that fits most of the outermost pixels, found from the corners;
 //! 2. the thing is what differs from it, by more than the noise that the border shows;
-//! 3. its light is the difference as a share of the greatest that is possible there, up to white or down to black.
+//! 3. its light is the difference as a share of the greatest that is possible there, up to white or down to black, whichever side
+//!    differs more in all; or the light that it had, where it was blended over the background by its own.
 
+use self::blend::Blend;
 use crate::Pixels;
 
+mod blend;
 mod plane;
 #[cfg(test)]
 mod tests;
@@ -81,6 +84,7 @@ pub(crate) fn light_on_black(pixels: &Pixels) -> Option<(Pixels, Frame)> {
 
     let edge = tolerance.max(ECHO * greatest);
     let is_lighter = lighter > darker;
+    let blend = (lighter > 0.0).then(|| Blend::of(pixels, &plane, noise)).flatten();
     let mut light = Vec::with_capacity(pixels.data.len());
     let mut bounds = Bounds::default();
     for (y, row) in pixels.data.chunks_exact(width).enumerate() {
@@ -89,10 +93,13 @@ pub(crate) fn light_on_black(pixels: &Pixels) -> Option<(Pixels, Frame)> {
             if difference.abs() > edge && sides.differs(x, y) {
                 bounds.add(x, y);
             }
-            let share =
-                if is_lighter { difference / (255.0 - level).max(1.0) } else { -difference / level.max(1.0) };
+            let own = match blend {
+                Some(blend) => blend.light(x, y),
+                None if is_lighter => difference / (255.0 - level).max(1.0) * 255.0,
+                None => -difference / level.max(1.0) * 255.0,
+            };
             // From 0 to 255 by the clamp.
-            light.push((share * 255.0).round().clamp(0.0, 255.0) as u8);
+            light.push(own.round().clamp(0.0, 255.0) as u8);
         }
     }
     let frame = bounds.frame()?.unless_framed(pixels);

@@ -7,6 +7,10 @@ use crate::Pixels;
 const SAMPLES: usize = 1024;
 /// Least squares over the pixels that fit, so often at most: it settles in two or three.
 const REFINEMENTS: usize = 5;
+/// Then once over those that fit as closely as each of these, in levels: what is nearly as light as the background would bend it.
+const CLOSER: [f64; 3] = [6.0, 3.0, 1.5];
+/// But only where that is so many standard deviations of the noise.
+const CLEAR: f64 = 2.0;
 
 /// A level for each pixel, from 0 to 255.
 #[derive(Clone, Copy, Debug)]
@@ -21,11 +25,20 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
+    /// The level in the middle of a picture of that height.
+    pub(crate) fn middle(&self, height: usize) -> f32 {
+        let half = |side: usize| (side - 1) as f32 / 2.0;
+        self.start + self.across * half(self.width) + self.down * half(height)
+    }
+
+    /// The level at a pixel.
+    pub(crate) fn level(&self, x: usize, y: usize) -> f32 {
+        (self.start + self.down * y as f32 + self.across * x as f32).clamp(0.0, 255.0)
+    }
+
     /// The levels of a row, from the left.
     pub(crate) fn row(&self, y: usize) -> impl Iterator<Item = f32> {
-        let Self { start, across, down, width } = *self;
-        let left = start + down * y as f32;
-        (0..width).map(move |x| (left + across * x as f32).clamp(0.0, 255.0))
+        (0..self.width).map(move |x| self.level(x, y))
     }
 }
 
@@ -44,19 +57,29 @@ fn at([level, across, down]: Coefficients, sample: &Sample) -> f64 {
     level + across * sample.x + down * sample.y
 }
 
-fn fits(plane: Coefficients, sample: &Sample) -> bool {
-    (at(plane, sample) - sample.value).abs() <= f64::from(TOLERANCE)
+fn difference(plane: Coefficients, sample: &Sample) -> f64 {
+    (at(plane, sample) - sample.value).abs()
 }
 
-/// The plane that most of the outermost pixels of a grey picture fit, and the standard deviation of the noise around it.
+fn fits(plane: Coefficients, sample: &Sample) -> bool {
+    difference(plane, sample) <= f64::from(TOLERANCE)
+}
+
+/// How well it fits: not at all, or from 1 to 4. A thing that is nearly as light as the background fits too, and less well.
+fn closeness(plane: Coefficients, sample: &Sample) -> usize {
+    let difference = difference(plane, sample);
+    usize::from(fits(plane, sample)) + CLOSER.iter().filter(|closer| difference <= **closer).count()
+}
+
+/// The plane that most of the outermost pixels of a grey picture fit best, and the standard deviation of the noise around it.
 ///
 /// Tried are the middle one of all their values everywhere, and the planes through three or two of the corners: things touch the
-/// border often, corners hardly ever. The one that most pixels fit is then fitted to these by least squares.
+/// border often, corners hardly ever. The one that pixels fit best is then fitted to these by least squares.
 pub(super) fn fit(pixels: &Pixels) -> (Plane, f32) {
     let (width, height) = (pixels.width as usize, pixels.height as usize);
     let middle = |side: usize| (side - 1).max(1) as f64 / 2.0;
     let samples = samples(pixels, middle(width), middle(height));
-    let fitting = |plane: Coefficients| samples.iter().filter(|sample| fits(plane, sample)).count();
+    let fitting = |plane: Coefficients| samples.iter().map(|sample| closeness(plane, sample)).sum::<usize>();
 
     let mut best = [median(samples.iter().map(|sample| sample.value).collect()), 0.0, 0.0];
     let mut most = fitting(best);
@@ -76,7 +99,17 @@ pub(super) fn fit(pixels: &Pixels) -> (Plane, f32) {
         (best, most) = (plane, count);
     }
 
-    let noise = deviation(samples.iter().map(|sample| (at(best, sample) - sample.value).abs()));
+    let deviation = |plane| deviation(samples.iter().map(|sample| difference(plane, sample)));
+    let mut noise = deviation(best);
+    for closer in CLOSER {
+        let close = || samples.iter().filter(|sample| difference(best, sample) <= closer);
+        if closer < CLEAR * noise || close().count() < samples.len() / 8 {
+            break;
+        }
+        let Some(plane) = least_squares(close()) else { break };
+        best = plane;
+        noise = deviation(best);
+    }
     let [level, across, down] = best;
     let plane = Plane {
         start: (level - across - down) as f32,

@@ -96,7 +96,107 @@ fn noise_shows_nothing_and_hides_no_thing() {
     }
 }
 
+/// A thing of each light from 1 to 255, in its own colour, as opaque as it is light, on grey of that level, and its lights.
+fn blend(level: impl Fn(usize, usize) -> f32) -> (Pixels, Vec<f32>) {
+    let light = |at: usize| {
+        let (x, y) = (at % SIDE, at / SIDE);
+        let inside = (5..SIDE - 5).contains(&x) && (5..SIDE - 5).contains(&y);
+        if inside { (1 + ((y - 5) * 18 + x - 5) * 254 / 323) as f32 } else { 0.0 }
+    };
+    let lights: Vec<f32> = (0..SIDE * SIDE).map(light).collect();
+    let middle = SIDE as f32 / 2.0;
+    let grey = level(middle as usize, middle as usize);
+    let value = |(at, &light): (usize, &f32)| {
+        let ramp = level(at % SIDE, at / SIDE) / grey;
+        ((grey * (1.0 - light / 255.0) + light * light / 255.0) * ramp).round().clamp(0.0, 255.0) as u8
+    };
+    let data = lights.iter().enumerate().map(value).collect();
+    (Pixels { width: SIDE as u32, height: SIDE as u32, channels: 1, data }, lights)
+}
+
+#[test]
+fn what_is_nearly_as_light_as_the_background_does_not_bend_it() {
+    // The background's left and right thirds of the border are hidden by what is a little darker than it.
+    let level = |x: usize, y: usize| 130.0 + 0.8 * x as f32 + 0.4 * y as f32;
+    let value = |at: usize| {
+        let (x, y) = (at % SIDE, at / SIDE);
+        let darker = if (8..24).contains(&y) && x < 20 { 9.0 } else { 0.0 };
+        (level(x, y) - darker).round() as u8
+    };
+    let data = (0..SIDE * SIDE).map(value).collect();
+    let (plane, noise) = plane::fit(&Pixels { width: SIDE as u32, height: SIDE as u32, channels: 1, data });
+    for (x, found) in plane.row(SIDE - 1).enumerate() {
+        assert!((found - level(x, SIDE - 1)).abs() < 0.5, "{found} at {x}");
+    }
+    assert!(noise < 1.0, "{noise}");
+}
+
+/// Dark pixels in the middle of lighter ones had the greater of two lights, those beside the background the lesser.
+#[test]
+fn what_is_around_a_dark_pixel_tells_its_light() {
+    // Of two lights, 45 and 75, both are shown as 105.9 on a background of 120.
+    let dark = |x: usize, y: usize| (9..19).contains(&x) && (9..19).contains(&y);
+    let value = |at: usize| match (at % SIDE, at / SIDE) {
+        (x, y) if dark(x, y) => 106,
+        (x, y) if (4..24).contains(&x) && y >= 12 && y < 24 => 200,
+        _ => 120,
+    };
+    let data = (0..SIDE * SIDE).map(value).collect();
+    let pixels = Pixels { width: SIDE as u32, height: SIDE as u32, channels: 1, data };
+    let (found, _) = light_on_black(&pixels).unwrap_or_else(|| panic!("there is a thing"));
+    let [at_corner, beside_light] = [(9, 9), (9, 15)].map(|(x, y)| found.data[y * SIDE + x]);
+    assert!((44..60).contains(&at_corner), "{at_corner}");
+    assert!((60..77).contains(&beside_light), "{beside_light}");
+}
+
+#[test]
+fn a_light_thing_in_what_jpeg_leaves_around_it_is_no_blend() {
+    // Light on grey, `g (1 - v) + 255 v`; a rim of darker pixels around it, most of them faint.
+    let value = |at: usize| {
+        let (x, y) = (at % SIDE, at / SIDE);
+        let dark = match x {
+            4 | 23 => 15.0,
+            3 | 24 => 4.0,
+            _ => 0.0,
+        };
+        let dark = if (4..SIDE - 4).contains(&y) { dark } else { 0.0 };
+        (120.0 - dark / (1.0 + (y % 4) as f32) + 135.0 * thing(x, y)).round() as u8
+    };
+    let data: Vec<u8> = (0..SIDE * SIDE).map(value).collect();
+    let pixels = Pixels { width: SIDE as u32, height: SIDE as u32, channels: 1, data };
+    let (plane, noise) = plane::fit(&pixels);
+    assert!(Blend::of(&pixels, &plane, noise).is_none());
+    let (found, _) = light_on_black(&pixels).unwrap_or_else(|| panic!("there is a thing"));
+    assert!(greatest_difference(&found) <= 4.0, "{}", greatest_difference(&found));
+}
+
 proptest! {
+    /// What was lighter than the background comes back as it was, what was darker between the two lights that it may have had.
+    #[test]
+    fn a_thing_blended_by_its_own_light_comes_back(
+        middle in 100.0_f32..160.0,
+        across in -0.1_f32..0.1,
+        down in -0.1_f32..0.1,
+    ) {
+        let ramp = |at: usize| 2.0 * at as f32 / (SIDE - 1) as f32 - 1.0;
+        let (pixels, lights) = blend(|x, y| middle * (1.0 + across * ramp(x) + down * ramp(y)));
+        let (plane, noise) = plane::fit(&pixels);
+        prop_assert!(Blend::of(&pixels, &plane, noise).is_some());
+        let (found, _) = light_on_black(&pixels).ok_or_else(|| TestCaseError::fail("no thing found"))?;
+        for (at, (&found, &light)) in found.data.iter().zip(&lights).enumerate() {
+            let found = f32::from(found);
+            // A level of rounding is many lights where these are nearly the background's, and where they are half of it.
+            if light == 0.0 {
+                prop_assert_eq!(found, 0.0, "background at {}", at);
+            } else if light > middle + 12.0 && pixels.data[at] < 255 {
+                prop_assert!((found - light).abs() <= 6.0, "{found} of {light} on {middle}");
+            } else if light < middle - 12.0 && light > 12.0 {
+                let (lesser, greater) = (light.min(middle - light), light.max(middle - light));
+                prop_assert!((lesser - 15.0..=greater + 15.0).contains(&found), "{found} of {light} on {middle}");
+            }
+        }
+    }
+
     /// Grey or lit from one side, the thing comes back as it was.
     #[test]
     fn a_thing_on_any_plane_comes_back(
