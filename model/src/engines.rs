@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use model_core::Engine;
 use model_openvino::OpenVino;
-use registry::{Artifact, EngineKind, ModelVersion};
+use registry::{Artifact, EngineKind, ModelVersion, Precision};
 use serde::{Deserialize, Serialize};
 
 use crate::torchscript::TorchScript;
@@ -72,7 +72,14 @@ pub fn choose(
     device: Device,
     allow_torchscript: bool,
 ) -> Result<(EngineKind, String), Unusable> {
-    let library = || model_openvino::library().map_err(|missing| missing.to_string());
+    let library = |precision| {
+        let exact = precision != Precision::Int8
+            || model_openvino::integers_are_exact().map_err(|missing| missing.to_string())?;
+        if !exact {
+            return Err(model_openvino::SATURATES.to_owned());
+        }
+        model_openvino::library().map_err(|missing| missing.to_string())
+    };
     choose_by(version, wanted, device, allow_torchscript, library)
 }
 
@@ -106,13 +113,13 @@ fn openvino(version: &ModelVersion) -> Result<Box<dyn Engine>, ModelError> {
     Ok(Box::new(engine.map_err(Box::new)?))
 }
 
-/// As [`choose`]. `library` finds OpenVINO, or says what to do.
+/// As [`choose`]. `library` finds OpenVINO for artifacts of a precision, or says what to do.
 fn choose_by<T>(
     version: &ModelVersion,
     wanted: EngineChoice,
     device: Device,
     allow_torchscript: bool,
-    library: impl Fn() -> Result<T, String>,
+    library: impl Fn(Precision) -> Result<T, String>,
 ) -> Result<(EngineKind, String), Unusable> {
     let manifest = &version.manifest;
     let unusable =
@@ -125,7 +132,7 @@ fn choose_by<T>(
     };
     let openvino = || match artifact(EngineKind::Openvino) {
         Ok(_) if device != Device::Cpu => Err("it computes on the processor only".to_owned()),
-        Ok(_) => library().map(drop),
+        Ok(artifact) => library(artifact.precision).map(drop),
         Err(reason) => Err(reason),
     };
     let libtorch = || artifact(EngineKind::Libtorch).map(drop);
@@ -146,10 +153,15 @@ fn choose_by<T>(
         EngineChoice::Openvino => asked(EngineKind::Openvino, openvino()),
         EngineChoice::Torchscript => asked(EngineKind::Torchscript, torchscript()),
         EngineChoice::Auto => match (openvino(), libtorch(), torchscript()) {
-            (Ok(()), ..) => Ok((
-                EngineKind::Openvino,
-                "the version has an artifact for it, and OpenVINO is there".to_owned(),
-            )),
+            (Ok(()), ..) => {
+                let integers =
+                    manifest.artifact(EngineKind::Openvino).is_some_and(|a| a.precision == Precision::Int8);
+                let kind = if integers { " of 8-bit integers" } else { "" };
+                Ok((
+                    EngineKind::Openvino,
+                    format!("the version has an artifact{kind} for it, and OpenVINO is there"),
+                ))
+            }
             (Err(why), Ok(()), _) => Ok((EngineKind::Libtorch, format!("not by OpenVINO, since {why}"))),
             (Err(why), _, Ok(())) => Ok((EngineKind::Torchscript, format!("not by OpenVINO, since {why}"))),
             // An artifact that it has says more than one that it has not.
@@ -273,7 +285,7 @@ mod tests {
         ] {
             let root = tempfile::tempdir().unwrap();
             let version = version(root.path(), artifacts, there);
-            let library = || if library { Ok(()) } else { Err("`make openvino` fetches it".to_owned()) };
+            let library = |_| if library { Ok(()) } else { Err("`make openvino` fetches it".to_owned()) };
             let found = choose_by(&version, wanted, device, false, library);
             let found =
                 found.map(|(engine, why)| format!("{engine}: {why}")).map_err(|error| error.to_string());
@@ -290,7 +302,7 @@ mod tests {
         let allowed = |artifacts: &[&str], wanted, allow| {
             let root = tempfile::tempdir().unwrap();
             let version = version(root.path(), artifacts, artifacts);
-            let found = choose_by(&version, wanted, Device::Cpu, allow, || {
+            let found = choose_by(&version, wanted, Device::Cpu, allow, |_| {
                 Err::<(), _>("it is not there".to_owned())
             });
             found.map(|(engine, _)| engine).map_err(|error| error.to_string())

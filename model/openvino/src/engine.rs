@@ -12,6 +12,7 @@ use openvino::{
 };
 use registry::{Input, Layout};
 
+use crate::exact::{SATURATES, integers_are_exact};
 use crate::library::{Missing, library};
 use crate::onnx;
 
@@ -47,6 +48,12 @@ pub enum LoadError {
         file: String,
         /// Why.
         reason: onnx::Unread,
+    },
+    /// It computes in 8-bit integers, and this processor does not do that exactly.
+    #[error("{file} can't be used: {SATURATES}")]
+    Saturates {
+        /// The file.
+        file: String,
     },
     /// OpenVINO refuses it. Its own words, which may be pages, are the source.
     #[error("{file} can't be computed by OpenVINO")]
@@ -107,24 +114,8 @@ impl OpenVino {
     /// # Errors
     /// Where there is no OpenVINO, the file is no ONNX that it takes, or another net than described.
     pub fn load(file: &str, onnx: &[u8], input: &Input, outputs: u32) -> Result<Self, LoadError> {
-        library()?;
         let refused = |source| LoadError::Refused { file: file.to_owned(), source };
-        // Before OpenVINO sees it, who would look for what is missing in files beside it.
-        onnx::read(onnx).map_err(|reason| LoadError::Unread { file: file.to_owned(), reason })?;
-        let mut core = Core::new().map_err(|error| Missing::Unusable {
-            path: "as it was opened".to_owned(),
-            reason: error.to_string(),
-        })?;
-        let settings = [
-            // By itself it would take bfloat16 where the processor has it.
-            (RwPropertyKey::HintInferencePrecision, "f32"),
-            (RwPropertyKey::InferenceNumThreads, "1"),
-            (RwPropertyKey::NumStreams, "1"),
-            // Instances are threads of ours, and each would be bound to the same core.
-            (RwPropertyKey::HintEnableCpuPinning, "NO"),
-        ];
-        core.set_properties(&DeviceType::CPU, settings).map_err(refused)?;
-        let mut model = core.read_model_from_buffer(onnx, None).map_err(refused)?;
+        let (core, mut model) = open(file, onnx)?;
         let batch = settle(&mut model, input, outputs)
             .map_err(refused)?
             .map_err(|what| LoadError::OtherNet { file: file.to_owned(), what })?;
@@ -224,8 +215,38 @@ impl fmt::Debug for OpenVino {
     }
 }
 
+/// OpenVINO, set as all nets want it, and the net of an ONNX file; `file` names it in messages.
+pub(crate) fn open(file: &str, onnx: &[u8]) -> Result<(Core, Model), LoadError> {
+    library()?;
+    let refused = |source| LoadError::Refused { file: file.to_owned(), source };
+    // Before OpenVINO sees it, who would look for what is missing in files beside it.
+    let summary = onnx::read(onnx).map_err(|reason| LoadError::Unread { file: file.to_owned(), reason })?;
+    if summary.quantised && !integers_are_exact()? {
+        return Err(LoadError::Saturates { file: file.to_owned() });
+    }
+    let mut core = core()?;
+    let model = core.read_model_from_buffer(onnx, None).map_err(refused)?;
+    Ok((core, model))
+}
+
+/// OpenVINO, set as all nets want it.
+pub(crate) fn core() -> Result<Core, Missing> {
+    let unusable = |reason: String| Missing::Unusable { path: "as it was opened".to_owned(), reason };
+    let mut core = Core::new().map_err(|error| unusable(error.to_string()))?;
+    let settings = [
+        // By itself it would take bfloat16 where the processor has it. What a file says is in integers is computed in integers.
+        (RwPropertyKey::HintInferencePrecision, "f32"),
+        (RwPropertyKey::InferenceNumThreads, "1"),
+        (RwPropertyKey::NumStreams, "1"),
+        // Instances are threads of ours, and each would be bound to the same core.
+        (RwPropertyKey::HintEnableCpuPinning, "NO"),
+    ];
+    core.set_properties(&DeviceType::CPU, settings).map_err(|error| unusable(error.to_string()))?;
+    Ok(core)
+}
+
 /// The same net for values `[N, size, size, channels]`, as pixels lie and as the kernels want them: so nobody lays them out anew.
-fn interleaved(model: &Model) -> Result<Model, InferenceError> {
+pub(crate) fn interleaved(model: &Model) -> Result<Model, InferenceError> {
     let pipeline = Pipeline::new(model)?;
     let input = pipeline.get_input_info()?;
     input.get_tensor_info()?.set_layout(openvino::Layout::new("NHWC")?)?;
@@ -234,7 +255,7 @@ fn interleaved(model: &Model) -> Result<Model, InferenceError> {
 }
 
 /// An image's dimensions, as a net takes it.
-fn image(input: &Input) -> [i64; 3] {
+pub(crate) fn image(input: &Input) -> [i64; 3] {
     let [size, channels] = [input.size, input.channels].map(i64::from);
     match input.layout {
         Layout::Nchw => [channels, size, size],

@@ -4,10 +4,15 @@
 //! - [`mod@library`]: where OpenVINO lies.
 //! - [`onnx`]: what has to be known of a file before OpenVINO is given it.
 //! - [`engine`]: a file loaded and asked, as an [`Engine`](model_core::Engine).
+//! - [`quantize`]: a file of 32-bit floats made one of 8-bit integers.
 
 pub mod engine;
+mod exact;
 pub mod library;
 pub mod onnx;
+mod probe;
+pub mod quantize;
 
 pub use engine::{LoadError, OpenVino};
+pub use exact::{SATURATES, integers_are_exact};
 pub use library::{Missing, library};

@@ -7,6 +7,8 @@ mod import;
 mod output;
 mod predict;
 mod progress;
+mod publish;
+mod quantize;
 mod train;
 
 use std::io;
@@ -51,6 +53,8 @@ enum Command {
     Export(export::Export),
     /// Make a file that another program wrote a model version, after a trial on sample images.
     Import(Box<import::Import>),
+    /// Make a faster version of a model that computes in 8-bit integers, if its answers stay what they were.
+    Quantize(quantize::Quantize),
     /// Print the completion script of a shell.
     Completions {
         /// The shell.
@@ -118,6 +122,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Benchmark(benchmark) => benchmark.run(),
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
+        Command::Quantize(quantize) => quantize.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "model", &mut script);
@@ -152,7 +157,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
     let usage = error.chain().any(|cause| {
         cause.is::<ConfigError>()
             || cause.is::<export::NoPlace>()
-            || cause.downcast_ref().is_some_and(import::Refusal::is_usage)
+            || cause.downcast_ref().is_some_and(publish::Refusal::is_usage)
             || matches!(cause.downcast_ref(), Some(ModelError::NoCuda))
             || matches!(
                 cause.downcast_ref(),

@@ -4,20 +4,18 @@
 //! plain Rust and in one order, so that the file is the same to the last byte whatever computes it. Its input is what the net takes:
 //! normalised values `[N, channels, size, size]`, any N; its output logits `[N, outputs]`.
 
-mod proto;
-
+use model_openvino::onnx::proto::Message;
+use model_openvino::onnx::write::{Node, floats, side, unsigned};
 use registry::ModelVersion;
 use tch::{TchError, Tensor};
 
 use crate::nets::Net;
 use crate::{ModelError, weights};
-use proto::Message;
 
 /// The version of the format: of 2022, which every runtime in use reads.
 const IR_VERSION: u64 = 8;
 /// The version of the operators, of the same year.
 const OPERATORS: u64 = 17;
-const FLOAT: u64 = 1;
 
 /// The name of the file's one input.
 pub const INPUT: &str = "images";
@@ -139,12 +137,7 @@ impl Graph {
 
     /// A tensor of the file, and its name.
     fn constant(&mut self, name: &str, values: &[f32], shape: &[i64]) -> String {
-        let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let tensor = Message::default()
-            .ints(1, &unsigned(shape))
-            .int(2, FLOAT)
-            .bytes(8, name.as_bytes())
-            .bytes(9, &raw);
+        let tensor = floats(name, &unsigned(shape), values);
         self.constants.push(tensor);
         name.to_owned()
     }
@@ -172,58 +165,13 @@ impl Graph {
     }
 }
 
-/// One node on its way: what it does, and how.
-struct Node {
-    op: &'static str,
-    attributes: Vec<Message>,
-}
-
-impl Node {
-    fn new(op: &'static str) -> Self {
-        Self { op, attributes: Vec::new() }
-    }
-
-    fn with(mut self, name: &str, kind: u64, value: impl FnOnce(Message) -> Message) -> Self {
-        let attribute = value(Message::default().bytes(1, name.as_bytes())).int(20, kind);
-        self.attributes.push(attribute);
-        self
-    }
-
-    fn int(self, name: &str, value: i64) -> Self {
-        self.with(name, 2, |attribute| attribute.int(3, value.unsigned_abs()))
-    }
-
-    fn ints(self, name: &str, values: &[i64]) -> Self {
-        self.with(name, 7, |attribute| attribute.ints(8, &unsigned(values)))
-    }
-
-    fn text(self, name: &str, value: &str) -> Self {
-        self.with(name, 3, |attribute| attribute.bytes(4, value.as_bytes()))
-    }
-
-    fn written(self, inputs: &[String], output: &str) -> Message {
-        let mut node = Message::default();
-        for input in inputs {
-            node = node.bytes(1, input.as_bytes());
-        }
-        node = node.bytes(2, output.as_bytes()).bytes(3, output.as_bytes()).bytes(4, self.op.as_bytes());
-        self.attributes.iter().fold(node, |node, attribute| node.message(5, attribute))
-    }
-}
-
-/// Sides of tensors and of kernels are never negative.
-fn unsigned(values: &[i64]) -> Vec<u64> {
-    values.iter().map(|value| value.unsigned_abs()).collect()
-}
-
 /// An input or output of any number of images, each of that shape.
 fn tensor_of(name: &str, image: &[i64]) -> Message {
     let mut shape = Message::default().message(1, &Message::default().bytes(2, b"N"));
-    for side in unsigned(image) {
-        shape = shape.message(1, &Message::default().int(1, side));
+    for length in unsigned(image) {
+        shape = shape.message(1, &Message::default().int(1, length));
     }
-    let tensor = Message::default().int(1, FLOAT).message(2, &shape);
-    Message::default().bytes(1, name.as_bytes()).message(2, &Message::default().message(1, &tensor))
+    side(name, Some(&shape))
 }
 
 /// The net of a version's libtorch artifact as an ONNX file.

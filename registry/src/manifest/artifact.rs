@@ -87,6 +87,17 @@ impl From<EngineKind> for String {
 pub enum Precision {
     /// 32-bit floats (IEEE 754 binary32).
     F32,
+    /// 8-bit integers, summed in 32 bits; what is between them in 32-bit floats.
+    Int8,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::F32 => "f32",
+            Self::Int8 => "int8",
+        })
+    }
 }
 
 /// The nets there are.
@@ -137,6 +148,9 @@ impl Artifact {
             return Err("files does not name it".into());
         }
         match (self.engine, self.architecture) {
+            (engine, _) if self.precision == Precision::Int8 && engine != EngineKind::Openvino => {
+                return Err("precision int8 goes with engine openvino only".into());
+            }
             (EngineKind::Libtorch, None) => return Err("engine libtorch needs architecture".into()),
             (EngineKind::Libtorch, Some(_)) | (_, None) => {}
             (_, Some(_)) => return Err("architecture goes with engine libtorch only".into()),

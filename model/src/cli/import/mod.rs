@@ -11,23 +11,18 @@ use std::fs::File;
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
-use std::{process, thread};
 
 use anyhow::Context as _;
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use nix::sys::signal::{SigSet, Signal};
-use registry::{Manifest, ModelVersion, Registry, RegistryError};
+use registry::{Registry, RegistryError};
 use serde::Serialize;
 
 use super::output::{json, line};
+use super::publish::{Published, Refusal, end_between_writes, publish};
 use net::Net;
 use settings::{Notes, Settings};
 use trial::Tried;
-
-/// The alias that a model's first version gets.
-const PRODUCTION: &str = "production";
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
@@ -56,43 +51,15 @@ pub(super) struct Import {
     json: bool,
 }
 
-/// Why a file is not imported.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
-    /// What was asked for can't be meant.
-    #[error("{0}")]
-    Usage(String),
-    /// The file, or what it answers, can't be used.
-    #[error("{0}")]
-    Unfit(String),
-    /// Somebody was asked and said no.
-    #[error("it is not imported, and nothing was written")]
-    Declined,
-}
-
-impl Refusal {
-    /// Whether other options would do.
-    pub(super) fn is_usage(&self) -> bool {
-        matches!(self, Self::Usage(_))
-    }
-}
-
 #[derive(Serialize)]
 struct Imported<'a> {
-    model: Model<'a>,
+    model: Published<'a>,
     engine: &'static str,
     /// Whether it is the version that is served from now on.
     production: bool,
     /// How many images it takes at once, where it takes no other number.
     batch: Option<usize>,
     trial: Vec<Tried>,
-}
-
-#[derive(Serialize)]
-struct Model<'a> {
-    name: &'a str,
-    version: u32,
-    digest: &'a str,
 }
 
 impl Import {
@@ -134,13 +101,11 @@ impl Import {
             return Err(Refusal::Declined.into());
         }
         let (version, production) = publish(&registry, manifest, &bytes)?;
-        let manifest = &version.manifest;
         if self.json {
-            let model = Model { name: &manifest.name, version: manifest.version, digest: &version.digest };
+            let model = Published::of(&version);
             json(&Imported { model, engine: engine.word(), production, batch, trial: tried })?;
         } else {
-            let served = if production { ", its production version" } else { "" };
-            line(&format!("{} version {}{served}: {}", manifest.name, manifest.version, version.digest))?;
+            line(&Published::of(&version).words(production))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -179,51 +144,4 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
         return Err(Refusal::Unfit(text).into());
     }
     Ok(bytes)
-}
-
-/// Held while something is written that must be whole.
-static WRITING: Mutex<()> = Mutex::new(());
-
-/// Lets signals end the process at any moment but while a version is written. To be called before there are other threads.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the main thread is at work that nothing else interrupts, and nothing is half written"
-)]
-fn end_between_writes() -> anyhow::Result<()> {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
-    signals.thread_block().context("cannot wait for signals")?;
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            let Ok(signal) = signals.wait() else { return };
-            let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
-            eprintln!("model: ended by {signal}");
-            process::exit(128 + signal as i32);
-        })
-        .context("cannot wait for signals")?;
-    Ok(())
-}
-
-/// Writes the version, under the first number that is free; whether it is the model's production version.
-fn publish(
-    registry: &Registry,
-    mut manifest: Manifest,
-    bytes: &[u8],
-) -> anyhow::Result<(ModelVersion, bool)> {
-    let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
-    let file = manifest.artifacts.first().map(|artifact| artifact.file.clone()).unwrap_or_default();
-    let mut taken = 0;
-    loop {
-        manifest.version = registry.next_version(&manifest.name)?.max(taken + 1);
-        match registry.publish(manifest.clone(), &[(&file, bytes)]) {
-            // Another import was faster, or something else has the name.
-            Err(RegistryError::VersionExists { .. }) => taken = manifest.version,
-            Err(error) => return Err(error.into()),
-            Ok(version) => {
-                let (name, number) = (&version.manifest.name, version.manifest.version);
-                let production = registry.set_alias_if_none(name, PRODUCTION, number)?;
-                return Ok((version, production));
-            }
-        }
-    }
 }

@@ -10,7 +10,7 @@ use model_core::{Engine, EngineError, Pixels};
 use model_openvino::{OpenVino, onnx};
 use registry::{EngineKind, FileEntry, Layout, Manifest};
 
-use super::Refusal;
+use crate::cli::publish::Refusal;
 
 /// A net's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub(super) struct Said {
     image: Option<[u64; 3]>,
     /// How many numbers it gives for an image.
     pub(super) outputs: Option<u32>,
+    /// Whether it computes in 8-bit integers.
+    pub(super) quantised: bool,
 }
 
 impl Said {
@@ -130,7 +132,7 @@ pub(super) fn said(engine: EngineKind, file: &str, bytes: &[u8]) -> Result<Said,
         }
     };
     let outputs = output.shape.as_ref().and_then(|shape| u32::try_from((*shape.get(1)?)?).ok());
-    Ok(Said { image, outputs })
+    Ok(Said { image, outputs, quantised: summary.quantised })
 }
 
 /// A net, loaded.

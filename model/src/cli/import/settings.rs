@@ -182,7 +182,7 @@ impl Settings {
                 engine,
                 file: super::net::file(engine).to_owned(),
                 architecture: None,
-                precision: Precision::F32,
+                precision: if said.quantised { Precision::Int8 } else { Precision::F32 },
                 tolerance: None,
                 fetch: None,
             }],

@@ -7,9 +7,9 @@ use model_core::{ImageLimits, Pixels, Prediction, Preprocessor, Scorer};
 use registry::{Activation, Manifest};
 use serde::Serialize;
 
-use super::Refusal;
 use super::net::Net;
 use crate::cli::predict::{Named, files, read, words};
+use crate::cli::publish::Refusal;
 
 /// How many answers are shown of each image.
 const SHOWN: usize = 5;

@@ -2,7 +2,12 @@
 //! in this file. Read from the Protocol Buffers themselves (<https://protobuf.dev/programming-guides/encoding>); all else of it is
 //! passed over.
 
+pub mod proto;
+pub mod write;
+
 use std::collections::HashSet;
+
+use proto::{Fields, Value};
 
 /// No ONNX file is larger: a message of Protocol Buffers can't be.
 pub const LARGEST: u64 = (2 << 30) - 1;
@@ -35,6 +40,8 @@ pub struct Summary {
     pub inputs: Vec<Side>,
     /// What it gives.
     pub outputs: Vec<Side>,
+    /// Whether a node of it computes in 8-bit integers.
+    pub quantised: bool,
 }
 
 /// An input or output.
@@ -69,7 +76,7 @@ pub fn read(file: &[u8]) -> Result<Summary, Unread> {
             (25, Value::Bytes(bytes)) => {
                 for field in Fields(bytes) {
                     if let (7, Value::Bytes(bytes)) = field? {
-                        node(bytes, 0)?;
+                        summary.quantised |= node(bytes, 0)?;
                     }
                 }
             }
@@ -110,7 +117,7 @@ fn graph<'a>(
     }
     for field in Fields(bytes) {
         match field? {
-            (1, Value::Bytes(bytes)) => node(bytes, depth)?,
+            (1, Value::Bytes(bytes)) => summary.quantised |= node(bytes, depth)?,
             (5, Value::Bytes(bytes)) => drop(held.insert(tensor(bytes)?)),
             (15, Value::Bytes(bytes)) => sparse(bytes)?,
             (11, Value::Bytes(bytes)) => summary.inputs.push(side(bytes)?),
@@ -121,22 +128,42 @@ fn graph<'a>(
     Ok(())
 }
 
-/// A node may have tensors and graphs among its attributes.
-fn node(bytes: &[u8], depth: usize) -> Result<(), Unread> {
+/// The operators that nets in 8-bit integers have.
+const INTEGERS: [&[u8]; 6] = [
+    b"QuantizeLinear",
+    b"DequantizeLinear",
+    b"QLinearConv",
+    b"QLinearMatMul",
+    b"ConvInteger",
+    b"MatMulInteger",
+];
+
+/// A node may have tensors and graphs among its attributes; whether it computes in 8-bit integers.
+fn node(bytes: &[u8], depth: usize) -> Result<bool, Unread> {
+    let mut quantised = false;
     for field in Fields(bytes) {
-        let (5, Value::Bytes(attribute)) = field? else { continue };
+        let attribute = match field? {
+            (4, Value::Bytes(op)) => {
+                quantised |= INTEGERS.contains(&op);
+                continue;
+            }
+            (5, Value::Bytes(attribute)) => attribute,
+            _ => continue,
+        };
         for field in Fields(attribute) {
             match field? {
                 (5 | 10, Value::Bytes(bytes)) => drop(tensor(bytes)?),
                 (6 | 11, Value::Bytes(bytes)) => {
-                    graph(bytes, &mut Summary::default(), &mut HashSet::new(), depth + 1)?;
+                    let mut inner = Summary::default();
+                    graph(bytes, &mut inner, &mut HashSet::new(), depth + 1)?;
+                    quantised |= inner.quantised;
                 }
                 (22 | 23, Value::Bytes(bytes)) => sparse(bytes)?,
                 _ => {}
             }
         }
     }
-    Ok(())
+    Ok(quantised)
 }
 
 /// Two tensors: the values, and where they stand.
@@ -208,68 +235,6 @@ fn tensor_type(bytes: &[u8], side: &mut Side) -> Result<(), Unread> {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// What a field holds.
-enum Value<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-    /// Numbers of fixed length, which nothing here asks for.
-    Other,
-}
-
-/// A message's fields, each with its number; ends with the first that can't be read.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn number(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let (&byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    fn bytes(&mut self, length: u64) -> Option<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(usize::try_from(length).ok()?)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn field(&mut self) -> Option<(u64, Value<'a>)> {
-        let tag = self.number()?;
-        let value = match tag & 7 {
-            0 => Value::Number(self.number()?),
-            1 => self.bytes(8).map(|_| Value::Other)?,
-            2 => {
-                let length = self.number()?;
-                Value::Bytes(self.bytes(length)?)
-            }
-            5 => self.bytes(4).map(|_| Value::Other)?,
-            _ => return None,
-        };
-        (tag >> 3 > 0).then_some((tag >> 3, value))
-    }
-}
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Result<(u64, Value<'a>), Unread>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let field = self.field().ok_or(Unread::NotOnnx("it is cut off, or its bytes mean nothing"));
-        if field.is_err() {
-            self.0 = &[];
-        }
-        Some(field)
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,101 @@
+//! What all commands do alike that make a model version: they refuse, may be interrupted, and publish.
+
+use std::sync::{Mutex, PoisonError};
+use std::{process, thread};
+
+use anyhow::Context as _;
+use nix::sys::signal::{SigSet, Signal};
+use registry::{Manifest, ModelVersion, Registry, RegistryError};
+use serde::Serialize;
+
+/// The alias that a model's first version gets.
+const PRODUCTION: &str = "production";
+
+/// Why no version is made of something.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// What was asked for can't be meant.
+    #[error("{0}")]
+    Usage(String),
+    /// What it is made of, or what that answers, can't be used.
+    #[error("{0}")]
+    Unfit(String),
+    /// Somebody was asked and said no.
+    #[error("it is not imported, and nothing was written")]
+    Declined,
+}
+
+impl Refusal {
+    /// Whether other options would do.
+    pub(super) fn is_usage(&self) -> bool {
+        matches!(self, Self::Usage(_))
+    }
+}
+
+/// A version that is there, as it is told of.
+#[derive(Serialize)]
+pub(super) struct Published<'a> {
+    name: &'a str,
+    version: u32,
+    digest: &'a str,
+}
+
+impl<'a> Published<'a> {
+    pub(super) fn of(version: &'a ModelVersion) -> Self {
+        let manifest = &version.manifest;
+        Self { name: &manifest.name, version: manifest.version, digest: &version.digest }
+    }
+
+    /// For people; `production` is whether it is the version that is served from now on.
+    pub(super) fn words(&self, production: bool) -> String {
+        let served = if production { ", its production version" } else { "" };
+        format!("{} version {}{served}: {}", self.name, self.version, self.digest)
+    }
+}
+
+/// Held while something is written that must be whole.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Lets signals end the process at any moment but while a version is written. To be called before there are other threads.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the main thread is at work that nothing else interrupts, and nothing is half written"
+)]
+pub(super) fn end_between_writes() -> anyhow::Result<()> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    signals.thread_block().context("cannot wait for signals")?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            let Ok(signal) = signals.wait() else { return };
+            let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+            eprintln!("model: ended by {signal}");
+            process::exit(128 + signal as i32);
+        })
+        .context("cannot wait for signals")?;
+    Ok(())
+}
+
+/// Writes the version, under the first number that is free; whether it is the model's production version.
+pub(super) fn publish(
+    registry: &Registry,
+    mut manifest: Manifest,
+    bytes: &[u8],
+) -> anyhow::Result<(ModelVersion, bool)> {
+    let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = manifest.artifacts.first().map(|artifact| artifact.file.clone()).unwrap_or_default();
+    let mut taken = 0;
+    loop {
+        manifest.version = registry.next_version(&manifest.name)?.max(taken + 1);
+        match registry.publish(manifest.clone(), &[(&file, bytes)]) {
+            // Another import was faster, or something else has the name.
+            Err(RegistryError::VersionExists { .. }) => taken = manifest.version,
+            Err(error) => return Err(error.into()),
+            Ok(version) => {
+                let (name, number) = (&version.manifest.name, version.manifest.version);
+                let production = registry.set_alias_if_none(name, PRODUCTION, number)?;
+                return Ok((version, production));
+            }
+        }
+    }
+}
