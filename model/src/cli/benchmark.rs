@@ -33,9 +33,15 @@ pub(super) struct Benchmark {
     /// The model's name [default: all models].
     #[arg(value_name = "MODEL")]
     model: Option<String>,
-    /// Its version: a number, an alias, or `latest`.
-    #[arg(long, env = "MLAAS_MODEL_VERSION", default_value = "production", value_name = "VERSION")]
-    model_version: Select,
+    /// Its version: a number, an alias, or `latest`; several, as 1,3, take turns.
+    #[arg(
+        long,
+        env = "MLAAS_MODEL_VERSION",
+        default_value = "production",
+        value_name = "VERSIONS",
+        value_delimiter = ','
+    )]
+    model_version: Vec<Select>,
     /// The folder of model versions.
     #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER")]
     weights: PathBuf,
@@ -114,20 +120,22 @@ impl Benchmark {
             Some(model) => vec![model.clone()],
             None => registry.models()?,
         };
-        let mut versions = Vec::new();
+        let mut models: Vec<Vec<ModelVersion>> = Vec::new();
         for name in &names {
-            match registry.load(name, &self.model_version) {
-                Ok(version) => versions.push(version),
+            let versions = self.model_version.iter().map(|select| registry.load(name, select));
+            match versions.collect::<Result<Vec<_>, _>>() {
+                Ok(versions) => models.push(versions),
                 // One that is asked for by its name has to be there; of all the others are measured.
                 Err(error) if self.model.is_none() => eprintln!("model: {error}"),
                 Err(error) => return Err(error.into()),
             }
         }
-        if versions.is_empty() {
+        if models.is_empty() {
             bail!("there is no model in {} that can be measured", self.weights.display());
         }
         if let Some(engine) = self.arm {
-            let version = versions.first().context("an arm computes one model")?;
+            let version =
+                models.first().and_then(|versions| versions.first()).context("an arm computes one model")?;
             return compute(version, engine, self.allow_torchscript);
         }
         if !self.json {
@@ -136,33 +144,41 @@ impl Benchmark {
                 instruction_set::instruction_set()
             ))?;
         }
-        for version in &versions {
-            self.measure(version)?;
+        for versions in &models {
+            self.measure(versions)?;
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn measure(&self, version: &ModelVersion) -> anyhow::Result<()> {
-        let manifest = &version.manifest;
+    /// All artifacts of one model's versions.
+    fn measure(&self, versions: &[ModelVersion]) -> anyhow::Result<()> {
+        let numbers: Vec<String> =
+            versions.iter().map(|version| version.manifest.version.to_string()).collect();
+        let name = versions.first().map(|version| version.manifest.name.as_str()).unwrap_or_default();
+        let title = format!("{name} version {}", numbers.join(", "));
         if !self.json {
-            line(&format!("\n{} version {}", manifest.name, manifest.version))?;
+            line(&format!("\n{title}"))?;
             line(&format!(
-                "{:28} {:>6} {:>10} {:>10} {:>12}",
-                "engine", "batch", "images/s", "p50 ms", "memory MiB"
+                "{:28} {:>9} {:>6} {:>10} {:>10} {:>12}",
+                "engine", "precision", "batch", "images/s", "p50 ms", "memory MiB"
             ))?;
         }
+        let several = versions.len() > 1;
         let mut arms = Vec::new();
-        for artifact in &manifest.artifacts {
-            match self.start(version, artifact)? {
-                Ok(arm) => arms.push((artifact, arm)),
-                Err(missing) => self.report(version, artifact, Measured::Missing { missing })?,
+        for version in versions {
+            for artifact in &version.manifest.artifacts {
+                let of = Of { version, artifact, several };
+                match self.start(version, artifact)? {
+                    Ok(arm) => arms.push((of, arm)),
+                    Err(missing) => self.report(&of, Measured::Missing { missing })?,
+                }
             }
         }
         let bar = progress::bar(arms.len() * self.batch.len() * ROUNDS, true);
         for &batch in &self.batch {
-            bar.set_message(format!("{} {}, batch {batch}", manifest.name, manifest.version));
+            bar.set_message(format!("{title}, batch {batch}"));
             for (at, measured) in self.compare(&mut arms, batch as usize, &bar)?.into_iter().enumerate() {
-                bar.suspend(|| self.report(version, arms[at].0, measured))?;
+                bar.suspend(|| self.report(&arms[at].0, measured))?;
             }
         }
         bar.finish_and_clear();
@@ -192,16 +208,16 @@ impl Benchmark {
     /// All engines at one size of batch, one after the other in each round.
     fn compare(
         &self,
-        arms: &mut [(&Artifact, Arm)],
+        arms: &mut [(Of<'_>, Arm)],
         batch: usize,
         bar: &ProgressBar,
     ) -> anyhow::Result<Vec<Measured>> {
         let mut turns: Vec<Vec<Turned>> = arms.iter().map(|_| Vec::new()).collect();
         for _ in 0..ROUNDS {
-            for ((artifact, arm), turns) in arms.iter_mut().zip(&mut turns) {
+            for ((of, arm), turns) in arms.iter_mut().zip(&mut turns) {
                 let turn = Turn { batch, seconds: self.seconds.as_secs_f64() / ROUNDS as f64 };
                 let turned = arm.ask(&turn);
-                turns.push(turned.with_context(|| format!("{} can't be measured", artifact.engine))?);
+                turns.push(turned.with_context(|| format!("{} can't be measured", of.artifact.engine))?);
                 bar.inc(1);
             }
         }
@@ -215,21 +231,32 @@ impl Benchmark {
         Ok(turns.into_iter().map(figures).collect())
     }
 
-    fn report(&self, version: &ModelVersion, artifact: &Artifact, measured: Measured) -> anyhow::Result<()> {
-        let (model, version) = (version.manifest.name.as_str(), version.manifest.version);
-        let (engine, precision, file) = (artifact.engine, artifact.precision, artifact.file.as_str());
+    fn report(&self, of: &Of<'_>, measured: Measured) -> anyhow::Result<()> {
+        let (model, version) = (of.version.manifest.name.as_str(), of.version.manifest.version);
+        let Artifact { engine, precision, ref file, .. } = *of.artifact;
         if self.json {
             return json(&Row { model, version, engine, file, precision, measured });
         }
+        let number = if of.several { format!("{version}: ") } else { String::new() };
+        let name = format!("{number}{engine}, {file}");
         match measured {
             Measured::Figures { batch, images_per_second, p50_ms, memory_bytes, .. } => {
                 let memory = memory_bytes as f64 / f64::from(1 << 20);
-                let name = format!("{engine}, {file}");
-                line(&format!("{name:28} {batch:>6} {images_per_second:>10.1} {p50_ms:>10.2} {memory:>12.0}"))
+                line(&format!(
+                    "{name:28} {precision:>9} {batch:>6} {images_per_second:>10.1} {p50_ms:>10.2} {memory:>12.0}"
+                ))
             }
-            Measured::Missing { missing } => line(&format!("{engine}, {file}: not measured: {missing}")),
+            Measured::Missing { missing } => line(&format!("{name}: not measured: {missing}")),
         }
     }
+}
+
+/// What an arm computes with.
+struct Of<'a> {
+    version: &'a ModelVersion,
+    artifact: &'a Artifact,
+    /// Whether other versions are measured too.
+    several: bool,
 }
 
 /// A process that computes when it is asked to, and ends when nobody can ask any more.
