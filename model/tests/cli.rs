@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod import;
+mod quantize;
 mod tiny;
 
 use std::fs;

@@ -487,3 +487,54 @@ fn a_version_that_hangs_is_named_and_does_not_stop_the_next_worker() {
     account.assert_whole(records.len());
     assert_eq!(get(second.http(), "/livez").0, 200);
 }
+
+/// A version that `model quantize` made, through a worker, answers as `model predict` does; where the processor can't compute it, nobody makes it.
+#[test]
+fn a_version_of_integers_is_served_as_model_predict_answers() {
+    let folder = paths::scratch().join("integers");
+    let [weights, data] = ["weights", "data"].map(|name| folder.join(name));
+    copy_version("fashion-mnist", &weights);
+    fs::create_dir_all(&data).unwrap();
+    let samples = clothes();
+    for copy in 0..260_usize.div_ceil(samples.len()) {
+        for (place, sample) in samples.iter().enumerate() {
+            fs::write(data.join(format!("{copy}-{place}.png")), &sample.bytes).unwrap();
+        }
+    }
+    let arguments = ["quantize", "fashion-mnist", "1", "--images", "40", "--min-agreement", "95", "--data"];
+    let made = model(&weights, &[&arguments[..], &[text(&data)]].concat());
+    if !is_x86_feature_detected!("avx512vnni") && !is_x86_feature_detected!("avxvnni") {
+        assert!(made.code == Some(1) && made.stderr.contains("it has no VNNI"), "{made:?}");
+        return;
+    }
+    done(&made);
+
+    let files: Vec<_> = samples.iter().map(|sample| text(&sample.path)).collect();
+    let predict = ["predict", "--json", "--model", "fashion-mnist", "--model-version", "2"];
+    let predicted = model(&weights, &[&predict[..], &files].concat());
+    done(&predicted);
+    let scene = Scene::on(Kind::Embedded);
+    let root = format!("models.root={}", text(&weights));
+    let serve = "models.serve=[{name: fashion-mnist, version: 2}]";
+    let _worker = scene.worker("w1", &["--set", &root, "--set", serve]);
+    let send =
+        ["send", "--wait", "--json", "--model", "fashion-mnist", "--model-version", "2", "--top-k", "5"];
+    let sent = scene.client(&[&send[..], &files].concat());
+    done(&sent);
+    let answers = |stdout: &str| -> BTreeMap<String, Said> {
+        let lines = stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines
+            .map(|line| (line["file"].to_string(), said(&line["model"]["digest"], &line["predictions"])))
+            .collect()
+    };
+    let (sent, predicted) = (answers(&sent.stdout), answers(&predicted.stdout));
+    assert_eq!((sent.len(), predicted.len()), (samples.len(), samples.len()));
+    for (file, (digest, expected)) in &predicted {
+        let (as_digest, found) = &sent[file];
+        assert_eq!((as_digest, found.len()), (digest, expected.len()), "{file}");
+        for ((label, index, probability), (as_label, as_index, as_sure)) in expected.iter().zip(found) {
+            assert_eq!((as_label, as_index), (label, index), "{file}");
+            assert!((as_sure - probability).abs() < 1e-5, "{file}: {as_sure}, not {probability}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Whether this processor multiplies 8-bit integers exactly. Without VNNI (or its like) oneDNN sums two products in 16 bits, which hold
 //! no more than 32767: a net's answers are others then, and nothing says so.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use openvino::{DeviceType, ElementType, InferenceError, Shape, Tensor};
 
@@ -22,17 +22,18 @@ const CHANNELS: usize = 64;
 /// # Errors
 /// Where there is no OpenVINO, or it can't be used.
 pub fn integers_are_exact() -> Result<bool, Missing> {
-    static EXACT: OnceLock<bool> = OnceLock::new();
+    static EXACT: Mutex<Option<bool>> = Mutex::new(None);
     library()?;
-    if let Some(exact) = EXACT.get() {
-        return Ok(*exact);
+    let mut exact = EXACT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(exact) = *exact {
+        return Ok(exact);
     }
     let sum = sum().map_err(|error| Missing::Unusable {
         path: "as it was opened".to_owned(),
         reason: error.to_string(),
     })?;
     let expected = (CHANNELS * 255 * 127) as f32;
-    Ok(*EXACT.get_or_init(|| (sum / expected - 1.0).abs() < 1e-3))
+    Ok(*exact.insert((sum / expected - 1.0).abs() < 1e-3))
 }
 
 /// What a net of 64 channels of 255, with weights of 127, comes to.

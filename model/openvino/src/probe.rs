@@ -3,7 +3,7 @@
 use model_core::normalise::Normalise;
 use model_core::{EngineError, Pixels};
 use openvino::{
-    CompiledModel, DeviceType, ElementType, InferRequest, InferenceError, PartialShape, Shape, Tensor,
+    CompiledModel, Core, DeviceType, ElementType, InferRequest, InferenceError, PartialShape, Shape, Tensor,
 };
 use registry::{Input, Layout};
 
@@ -26,26 +26,37 @@ pub(crate) struct Probe {
 pub(crate) type Heard<'a> = &'a mut dyn FnMut(usize, &[usize], &[f32]);
 
 impl Probe {
-    /// Loads an ONNX file that takes images as `input` describes them, `batch` of them at once.
-    pub(crate) fn load(file: &str, onnx: &[u8], input: &Input, batch: usize) -> Result<Self, LoadError> {
+    /// Loads an ONNX file that takes images as `input` describes them, `batch` of them at once: so many instances, one after the other. The
+    /// core that compiled them has to outlive them.
+    pub(crate) fn load(
+        file: &str,
+        onnx: &[u8],
+        input: &Input,
+        batch: usize,
+        instances: usize,
+    ) -> Result<(Vec<Self>, Core), LoadError> {
         let refused = |source| LoadError::Refused { file: file.to_owned(), source };
         let (mut core, mut model) = open(file, onnx)?;
-        let mut make = || -> Result<Self, InferenceError> {
+        let mut make = || -> Result<Vec<Self>, InferenceError> {
             let [rows, columns, channels] = image(input);
             let shape = PartialShape::new_static(4, &[batch as i64, rows, columns, channels])?;
             model.reshape_single_input(&shape)?;
             if input.layout == Layout::Nchw {
                 model = interleaved(&model)?;
             }
-            let mut compiled = core.compile_model(&model, DeviceType::CPU)?;
-            let request = compiled.create_infer_request()?;
             let [channels, size] = [input.channels, input.size].map(i64::from);
-            let taken = Tensor::new(ElementType::F32, &Shape::new(&[batch as i64, size, size, channels])?)?;
             let outputs = model.get_outputs_len()?;
-            let normalise = Normalise::new(input);
-            Ok(Self { request, input: taken, normalise, batch, outputs, _model: compiled })
+            let mut instance = || {
+                let mut compiled = core.compile_model(&model, DeviceType::CPU)?;
+                let request = compiled.create_infer_request()?;
+                let taken =
+                    Tensor::new(ElementType::F32, &Shape::new(&[batch as i64, size, size, channels])?)?;
+                let normalise = Normalise::new(input);
+                Ok(Self { request, input: taken, normalise, batch, outputs, _model: compiled })
+            };
+            (0..instances).map(|_| instance()).collect()
         };
-        make().map_err(refused)
+        Ok((make().map_err(refused)?, core))
     }
 
     /// Shows it images, as many as go at once: where there are fewer, some again. `heard` hears of each output.

@@ -127,6 +127,10 @@ impl<'a> Quantizer<'a> {
         let probe = self.probe()?;
         let batch = batch.unwrap_or(1);
         let parts: Vec<&[Pixels]> = images.chunks(images.len().div_ceil(PARTS).max(1)).collect();
+        let threads = threads.clamp(1, parts.len().max(1));
+        // Dropped in this order: what was compiled before what compiled it.
+        let (probes, core) = Probe::load(self.file, &probe, input, batch, threads)?;
+        let probes: Vec<Mutex<Probe>> = probes.into_iter().map(Mutex::new).collect();
         let done = AtomicUsize::new(0);
         let pass = |seen: Option<&[Range]>| -> Result<Vec<Range>, QuantizeError> {
             let blank = || match seen {
@@ -135,8 +139,8 @@ impl<'a> Quantizer<'a> {
             };
             let found: Mutex<Vec<Option<Vec<Range>>>> = Mutex::new(vec![None; parts.len()]);
             let next = AtomicUsize::new(0);
-            let work = || -> Result<(), QuantizeError> {
-                let mut net = Probe::load(self.file, &probe, input, batch)?;
+            let work = |net: &Mutex<Probe>| -> Result<(), QuantizeError> {
+                let mut net = net.lock().unwrap_or_else(PoisonError::into_inner);
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(part) = parts.get(number) else { return Ok(()) };
@@ -155,8 +159,7 @@ impl<'a> Quantizer<'a> {
                 }
             };
             thread::scope(|scope| {
-                let threads: Vec<_> =
-                    (0..threads.clamp(1, parts.len().max(1))).map(|_| scope.spawn(work)).collect();
+                let threads: Vec<_> = probes.iter().map(|net| scope.spawn(|| work(net))).collect();
                 let failed = |_| QuantizeError::Unfit("a thread that calibrates ended early".to_owned());
                 threads.into_iter().try_for_each(|thread| thread.join().map_err(failed)?)
             })?;
@@ -176,6 +179,8 @@ impl<'a> Quantizer<'a> {
             return Err(QuantizeError::Unfit(text));
         }
         let counted = pass(Some(&seen))?;
+        drop(probes);
+        drop(core);
         Ok(Calibration(seen.iter().zip(&counted).map(|(seen, counted)| seen.clone().with(counted)).collect()))
     }
 
