@@ -48,11 +48,12 @@ fn three_terminals_without_a_flag_and_what_comes_next() {
     assert_eq!(listen.wait(PATIENCE).code(), Some(130));
 
     // All of the table, but for what takes minutes, sets something up or wants a file of the reader's own: see below, and
-    // model/tests for the import and the benchmark.
+    // model/tests for the import, the integers and the benchmark.
     let (others, next): (Vec<_>, Vec<_>) = next.into_iter().partition(|of| {
-        of.program == "make" || ["train", "import", "benchmark"].contains(&of.arguments[0].as_str())
+        of.program == "make"
+            || ["train", "import", "benchmark", "quantize"].contains(&of.arguments[0].as_str())
     });
-    assert_eq!((others.len(), next.len()), (8, 7), "{others:?} {next:?}");
+    assert_eq!((others.len(), next.len()), (9, 7), "{others:?} {next:?}");
     for mut command in next {
         for folder in command.arguments.iter_mut().filter(|argument| *argument == "photos/") {
             "data/samples/".clone_into(folder);

@@ -159,7 +159,7 @@ impl Benchmark {
         if !self.json {
             line(&format!("\n{title}"))?;
             line(&format!(
-                "{:28} {:>9} {:>6} {:>10} {:>10} {:>12}",
+                "{:32} {:>9} {:>6} {:>10} {:>10} {:>12}",
                 "engine", "precision", "batch", "images/s", "p50 ms", "memory MiB"
             ))?;
         }
@@ -243,7 +243,7 @@ impl Benchmark {
             Measured::Figures { batch, images_per_second, p50_ms, memory_bytes, .. } => {
                 let memory = memory_bytes as f64 / f64::from(1 << 20);
                 line(&format!(
-                    "{name:28} {precision:>9} {batch:>6} {images_per_second:>10.1} {p50_ms:>10.2} {memory:>12.0}"
+                    "{name:32} {precision:>9} {batch:>6} {images_per_second:>10.1} {p50_ms:>10.2} {memory:>12.0}"
                 ))
             }
             Measured::Missing { missing } => line(&format!("{name}: not measured: {missing}")),

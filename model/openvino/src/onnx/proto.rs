@@ -14,6 +14,9 @@ pub enum Value<'a> {
     Fixed(&'a [u8]),
 }
 
+/// A field's number, what it holds, and all its bytes.
+pub type Whole<'a> = (u64, Value<'a>, &'a [u8]);
+
 /// A message's fields, each with its number; ends with the first that can't be read.
 #[derive(Clone, Debug)]
 pub struct Fields<'a>(pub &'a [u8]);
@@ -42,7 +45,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// If it can't be read.
-    pub fn whole(&mut self) -> Option<Result<(u64, Value<'a>, &'a [u8]), Unread>> {
+    pub fn whole(&mut self) -> Option<Result<Whole<'a>, Unread>> {
         let before = self.0;
         let field = self.next()?;
         let length = before.len() - self.0.len();

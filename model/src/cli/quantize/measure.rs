@@ -76,10 +76,7 @@ pub(super) fn measure(
 }
 
 /// Those that could be used; the first of the others are said.
-fn usable<'a, T>(
-    images: &'a [Image],
-    results: Vec<anyhow::Result<T>>,
-) -> impl Iterator<Item = (&'a Image, T)> {
+fn usable<T>(images: &[Image], results: Vec<anyhow::Result<T>>) -> impl Iterator<Item = (&Image, T)> {
     let bad = results.iter().filter(|result| result.is_err()).count();
     for (image, result) in images.iter().zip(&results).filter(|(_, result)| result.is_err()).take(SAID) {
         let error = result.as_ref().err().map(crate::cli::sentence).unwrap_or_default();
