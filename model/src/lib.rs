@@ -13,6 +13,7 @@
 //! - [`onnx`]: a net as a file for other engines.
 //! - [`dataset`], [`train`] and [`evaluate`]: labelled images, a net learned from them, and how well a version does on them, also
 //!   in other clothes ([`variants`]).
+//! - [`transfer`]: a net that knows photographs learns a user's own classes.
 //! - [`allocator`]: what a process does first, so that its memory stays mapped.
 
 pub mod allocator;
@@ -26,6 +27,7 @@ pub mod onnx;
 pub mod predictor;
 pub mod torchscript;
 pub mod train;
+pub mod transfer;
 pub mod variants;
 pub mod weights;
 

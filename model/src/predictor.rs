@@ -20,7 +20,6 @@ const WARM_UP_PASSES: usize = 3;
 pub struct Predictor {
     net: Box<dyn Net>,
     input: Input,
-    outputs: usize,
     device: tch::Device,
     normalise: Arc<Normalise>,
     /// The images' values on their way to a tensor, in the same memory each time.
@@ -66,7 +65,6 @@ impl Predictor {
         Ok(Self {
             net,
             input,
-            outputs: manifest.classes.outputs as usize,
             device: device.into(),
             normalise,
             values: RefCell::default(),
@@ -80,7 +78,6 @@ impl Predictor {
         Self {
             net: self.net.share(),
             input: self.input.clone(),
-            outputs: self.outputs,
             device: self.device,
             normalise: Arc::clone(&self.normalise),
             values: RefCell::default(),
@@ -122,6 +119,23 @@ impl Predictor {
     /// # Errors
     /// As [`predict`](Self::predict).
     pub fn logits(&self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
+        self.pass_all(batch, |images| self.net.forward_t(images, false))
+    }
+
+    /// What the net's last layer makes outputs of, for each image of the batch, in order.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn features(&self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
+        self.pass_all(batch, |images| self.net.features(images, false))
+    }
+
+    /// A row of numbers for each image of the batch.
+    fn pass_all(
+        &self,
+        batch: &[&Pixels],
+        net: impl Fn(&Tensor) -> Result<Tensor, TchError>,
+    ) -> Result<Vec<Vec<f32>>, EngineError> {
         let mut all = Vec::with_capacity(batch.len());
         for pixels in batch.chunks(self.net.micro_batch_size()) {
             let mut values = self.values.borrow_mut();
@@ -132,15 +146,21 @@ impl Predictor {
             } else {
                 normalise.interleaved(pixels, first, &mut values)?;
             }
-            let flat =
-                self.pass(&values, pixels.len()).map_err(|error| EngineError::Compute(Box::new(error)))?;
-            all.extend(rows(&flat, self.outputs, all.len())?);
+            let flat = self
+                .pass(&values, pixels.len(), &net)
+                .map_err(|error| EngineError::Compute(Box::new(error)))?;
+            all.extend(rows(&flat, flat.len() / pixels.len(), all.len())?);
         }
         Ok(all)
     }
 
-    /// One pass of the net over `images` images: their outputs, one after another.
-    fn pass(&self, values: &[f32], images: usize) -> Result<Vec<f32>, TchError> {
+    /// One pass of the net over `images` images: what it gives for them, one after another.
+    fn pass(
+        &self,
+        values: &[f32],
+        images: usize,
+        net: impl Fn(&Tensor) -> Result<Tensor, TchError>,
+    ) -> Result<Vec<f32>, TchError> {
         let Input { size, channels, .. } = self.input;
         let shape: [i64; 4] = [images as i64, size.into(), size.into(), channels.into()];
         let strides = [shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1];
@@ -154,9 +174,9 @@ impl Predictor {
                 Tensor::f_from_blob(values.as_ptr().cast(), &shape, &strides, Kind::Float, tch::Device::Cpu)?
             };
             let images = images.f_permute([0, 3, 1, 2])?;
-            self.net.forward_t(&images.f_to_device(self.device)?, false)?.f_to_device(tch::Device::Cpu)
+            net(&images.f_to_device(self.device)?)?.f_to_device(tch::Device::Cpu)
         })?;
-        let mut flat = vec![0_f32; images * self.outputs];
+        let mut flat = vec![0_f32; outputs.numel()];
         let count = flat.len();
         outputs.f_contiguous()?.f_copy_data(&mut flat, count)?;
         Ok(flat)

@@ -375,7 +375,7 @@ fn artifacts_are_told_apart_and_each_file_belongs_to_one() {
         (
             "files:\n",
             &format!("files:\n  a: {{size: 1, sha256: {}}}\n", "0".repeat(64)),
-            "a belongs to no artifact",
+            "a belongs to no artifact, and is no configuration",
         ),
     ] {
         assert!(both.contains(from), "{from:?} is not in {both}");

@@ -10,6 +10,7 @@
 //! - [`mod@decode`]: an image file's bytes to an image, within limits.
 //! - [`preprocess`]: that image to the pixels that a version's manifest asks for; `background` is its rule for things on a plain
 //!   background, `cutout` for things on a transparent one.
+//! - [`view`]: other looks at a picture, which training takes.
 //! - [`engine`]: what a net is to everybody else.
 //! - [`presets`]: how other programs say all that, in the manifest's words.
 //! - [`normalise`]: what the engines do alike: pixels to a net's numbers, its numbers to outputs.
@@ -28,6 +29,7 @@ pub mod presets;
 pub mod scorer;
 pub mod scores;
 mod turn;
+pub mod view;
 
 pub use decode::{ImageError, ImageLimits};
 pub use engine::{Engine, EngineError, pass_blank};
@@ -36,3 +38,4 @@ pub use pixels::Pixels;
 pub use preprocess::{PreprocessError, Preprocessor};
 pub use scorer::Scorer;
 pub use scores::{Prediction, Scores};
+pub use view::View;

@@ -10,6 +10,7 @@ use crate::background::{self, Frame};
 use crate::cutout::Cutout;
 use crate::decode::{Demand, ImageError, ImageLimits, Picture, decode};
 use crate::turn::Turn;
+use crate::view::View;
 
 /// How much larger than the net's side a picture is kept where the thing in it may be small: an eighth of the picture still has the
 /// net's pixels.
@@ -65,6 +66,43 @@ impl Preprocessor {
     /// If the bytes are no image, a broken one, or one beyond the limits.
     pub fn decode(&self, file: &[u8], limits: &ImageLimits) -> Result<Pixels, ImageError> {
         self.prepare(decode(file, limits, self.demand())?)
+    }
+
+    /// As [`decode`](Self::decode), and several views of the image, each as the net's input. Where things are trimmed and padded
+    /// there is nothing else to look at, and of a view only its light is taken.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn views(
+        &self,
+        file: &[u8],
+        limits: &ImageLimits,
+        views: &[View],
+    ) -> Result<Vec<Pixels>, ImageError> {
+        if self.input.fit == Fit::TrimAndPad {
+            let pixels = self.decode(file, limits)?;
+            return Ok(views.iter().map(|view| view.lit(pixels.clone())).collect());
+        }
+        let smallest = views.iter().map(|view| view.share).fold(1.0, f64::min).max(0.05);
+        let mut demand = self.demand();
+        demand.shorter_side = (f64::from(demand.shorter_side) / smallest).ceil() as u32;
+        let mut picture = decode(file, limits, demand)?;
+        picture.lay_on_white();
+        if self.input.channels == 1 {
+            picture.make_grey();
+        }
+        let (turn, extent, size) = (Turn::from(picture.orientation), picture.extent, self.input.size);
+        let pixels = picture.into_pixels();
+        let whole = match self.input.fit {
+            Fit::CentreCrop => Area::centre(extent, turn, size, self.crop()),
+            _ => Area::whole(extent),
+        };
+        let look = |view: &View| {
+            let area = if view.is_whole() { whole } else { Area::of(view, extent, turn, self.input.fit) };
+            let small = turn.shown(self.resized(&pixels, area, size, size)?);
+            Ok(self.coloured(view.lit(view.turned(self.oriented_light(small)))))
+        };
+        views.iter().map(look).collect()
     }
 
     /// What decoding has to leave, in pixels and in memory.
@@ -245,6 +283,18 @@ impl From<Frame> for Area {
 impl Area {
     fn whole((width, height): (f64, f64)) -> Self {
         Self { left: 0.0, top: 0.0, width, height }
+    }
+
+    /// The part of the picture as shown that a view looks at: a square where the fit keeps the picture's proportions.
+    fn of(view: &View, whole: (f64, f64), turn: Turn, fit: Fit) -> Self {
+        let (across, down) = turn.sides(whole.0, whole.1);
+        let (width, height) = match fit {
+            Fit::Stretch => (across * view.share, down * view.share),
+            _ => (across.min(down) * view.share, across.min(down) * view.share),
+        };
+        let start = ((across - width) * view.left, (down - height) * view.top);
+        let ((left, top), (width, height)) = turn.part_in_file(start, (width, height), whole);
+        Self { left, top, width: width.min(whole.0 - left), height: height.min(whole.1 - top) }
     }
 
     /// The square of the picture as shown that is left when the shorter side is made `size / share` pixels long and the middle

@@ -41,8 +41,8 @@ Results go to stdout, all else to stderr. Every option can be given by the envir
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train a Fashion-MNIST net and write it as a model version.
-    Train(train::Train),
+    /// Train a net, for clothes or for classes of your own, and write it as a model version.
+    Train(Box<train::Train>),
     /// Measure a model version's accuracy on labelled images.
     Evaluate(evaluate::Evaluate),
     /// Name what images show.

@@ -76,19 +76,28 @@ pub(super) fn end_between_writes() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the version, under the first number that is free; whether it is the model's production version.
+/// As [`publish_files`], with the first artifact's file alone.
 pub(super) fn publish(
     registry: &Registry,
-    mut manifest: Manifest,
+    manifest: Manifest,
     bytes: &[u8],
 ) -> anyhow::Result<(ModelVersion, bool)> {
-    let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let file = manifest.artifacts.first().map(|artifact| artifact.file.clone()).unwrap_or_default();
+    publish_files(registry, manifest, &[(&file, bytes)])
+}
+
+/// Writes the version, under the first number that is free; whether it is the model's production version.
+pub(super) fn publish_files(
+    registry: &Registry,
+    mut manifest: Manifest,
+    files: &[(&str, &[u8])],
+) -> anyhow::Result<(ModelVersion, bool)> {
+    let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut taken = 0;
     loop {
         manifest.version = registry.next_version(&manifest.name)?.max(taken + 1);
-        match registry.publish(manifest.clone(), &[(&file, bytes)]) {
-            // Another import was faster, or something else has the name.
+        match registry.publish(manifest.clone(), files) {
+            // Another was faster, or something else has the name.
             Err(RegistryError::VersionExists { .. }) => taken = manifest.version,
             Err(error) => return Err(error.into()),
             Ok(version) => {

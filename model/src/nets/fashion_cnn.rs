@@ -45,12 +45,15 @@ pub fn fashion_cnn(p: &Path, outputs: i64, dropout: f64) -> FashionCnn {
 
 impl Net for FashionCnn {
     fn forward_t(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
+        self.output.forward(&self.features(images, train)?.f_dropout(self.dropout, train)?)
+    }
+
+    fn features(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
         let [conv1, conv2, conv3, conv4] = &self.convs;
         let halve = |xs: Tensor| xs.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false);
         let xs = halve(conv2.forward_t(&conv1.forward_t(images, train)?, train)?)?;
         let xs = halve(conv4.forward_t(&conv3.forward_t(&xs, train)?, train)?)?;
-        let hidden = self.hidden.forward_t(&xs.f_flatten(1, 3)?, train)?;
-        self.output.forward(&hidden.f_dropout(self.dropout, train)?)
+        self.hidden.forward_t(&xs.f_flatten(1, 3)?, train)
     }
 
     fn fuse(&mut self) -> Result<(), TchError> {

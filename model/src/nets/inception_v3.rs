@@ -251,6 +251,10 @@ impl Branch {
 
 impl Net for InceptionV3 {
     fn forward_t(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
+        self.fc.forward(&self.features(images, train)?.f_dropout(0.5, train)?)
+    }
+
+    fn features(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
         let mut xs = images.shallow_clone();
         for layer in &self.layers {
             xs = match layer {
@@ -265,7 +269,7 @@ impl Net for InceptionV3 {
                 }
             };
         }
-        self.fc.forward(&global_average(&xs)?.f_dropout(0.5, train)?)
+        global_average(&xs)
     }
 
     fn fuse(&mut self) -> Result<(), TchError> {

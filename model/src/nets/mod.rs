@@ -22,6 +22,12 @@ pub trait Net: fmt::Debug + Send {
     /// If the shapes do not match.
     fn forward_t(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError>;
 
+    /// Normalised images to what the last layer makes logits of, `[n, features]`.
+    ///
+    /// # Errors
+    /// If the shapes do not match.
+    fn features(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError>;
+
     /// Makes the net ready for inference: each normalisation fused into its convolution, weights channels last. No training
     /// after this.
     ///
@@ -48,7 +54,7 @@ pub trait Net: fmt::Debug + Send {
     fn micro_batch_size(&self) -> usize;
 }
 
-/// The name of the tensor with one number for each output of that architecture.
+/// The name of the tensor with one number for each output of that architecture: the last layer's bias, and beside it lies its weight.
 ///
 /// # Errors
 /// If this build has no such net.

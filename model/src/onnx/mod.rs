@@ -6,7 +6,7 @@
 
 use model_openvino::onnx::proto::Message;
 use model_openvino::onnx::write::{Node, floats, side, unsigned};
-use registry::ModelVersion;
+use registry::{Manifest, ModelVersion};
 use tch::{TchError, Tensor};
 
 use crate::nets::Net;
@@ -180,10 +180,16 @@ fn tensor_of(name: &str, image: &[i64]) -> Message {
 /// If the version has no such artifact, or its weights cannot be loaded.
 pub fn export(version: &ModelVersion) -> Result<Vec<u8>, ModelError> {
     let (_store, net) = weights::net(version, tch::Device::Cpu)?;
-    let manifest = &version.manifest;
+    Ok(of(&*net, &version.manifest)?)
+}
+
+/// `net`, which is not fused and is what `manifest` describes, as an ONNX file.
+///
+/// # Errors
+/// If libtorch runs out of memory.
+pub fn of(net: &dyn Net, manifest: &Manifest) -> Result<Vec<u8>, TchError> {
     let (size, channels) = (manifest.input.size.into(), manifest.input.channels.into());
-    let outputs = manifest.classes.outputs.into();
-    Ok(file(&*net, &manifest.name, [channels, size, size], outputs)?)
+    file(net, &manifest.name, [channels, size, size], manifest.classes.outputs.into())
 }
 
 /// `net`, which is not fused, as an ONNX file: for images of `input` (channels, rows, columns).

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::FASHION_MNIST_LABELS;
@@ -132,16 +133,23 @@ impl Default for Normalize {
     }
 }
 
+/// A file as its type says, values not checked.
+///
+/// # Errors
+/// An unreadable file, an unknown key (named with its line), or a value of the wrong kind.
+pub fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    serde_yaml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
+}
+
 impl TrainConfig {
     /// Reads and checks a file.
     ///
     /// # Errors
     /// An unreadable file, an unknown key (named with its line), or a value out of range.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let config: Self = serde_yaml::from_str(&text)
-            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source })?;
+        let config: Self = parse(path)?;
         config.check(path)?;
         Ok(config)
     }

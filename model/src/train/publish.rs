@@ -153,6 +153,7 @@ fn manifest(config: &TrainConfig, output: &TrainOutput, version: u32, weights: F
         metrics: Vec::new(),
         parents: Vec::new(),
         data: Vec::new(),
+        configuration: None,
         license: config.license.clone(),
         origin: format!(
             "{}; trained by `model train` with seed {}, the weights of epoch {best} of {}",

@@ -209,8 +209,16 @@ pub(super) fn validate(manifest: &Manifest) -> Result<(), String> {
             return Err(format!("artifacts: {} is given twice", artifact.file));
         }
     }
+    if let Some(file) = &manifest.configuration {
+        if !manifest.files.contains_key(file) {
+            return Err(format!("configuration: files does not name {file}"));
+        }
+        if !files.insert(file) {
+            return Err(format!("configuration: {file} is an artifact's file"));
+        }
+    }
     match manifest.files.keys().find(|file| !files.contains(file.as_str())) {
-        Some(file) => Err(format!("files: {file} belongs to no artifact")),
+        Some(file) => Err(format!("files: {file} belongs to no artifact, and is no configuration")),
         None => Ok(()),
     }
 }

@@ -52,6 +52,9 @@ pub struct Manifest {
     /// What it was trained on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<Data>,
+    /// The file that holds the configuration it was trained with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
     /// SPDX expression of the weights' licence.
     pub license: String,
     /// Where the weights come from.

@@ -105,6 +105,7 @@ impl From<Oldest> for Manifest {
             metrics: oldest.metrics,
             parents: Vec::new(),
             data: Vec::new(),
+            configuration: None,
             license: oldest.license,
             origin: oldest.origin,
             files: oldest.files,

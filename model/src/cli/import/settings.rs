@@ -191,6 +191,7 @@ impl Settings {
             metrics: Vec::new(),
             parents: Vec::new(),
             data: Vec::new(),
+            configuration: None,
             license: self.license.clone(),
             origin: self.origin.clone().unwrap_or_else(|| format!("imported from {}", file.escape_default())),
             files: BTreeMap::new(),

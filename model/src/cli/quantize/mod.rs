@@ -251,6 +251,7 @@ impl Quantize {
                 name: format!("list of {count} calibration images (seed {seed})"),
                 sha256: digest,
             }],
+            configuration: None,
             origin: format!("{}; quantised", parent.origin),
             ..parent.clone()
         }

@@ -1,12 +1,9 @@
-//! `model train`: a run from its configuration to a model version, with a bar, plain lines, or one JSON object for each epoch.
+//! The clothes' net from its configuration to a model version, with a bar, plain lines, or one JSON object for each epoch.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Args;
-use clap::builder::FalseyValueParser;
 use indicatif::ProgressBar;
-use model::DeviceChoice;
 use model::dataset::{DEBIAN_FASHION_MNIST, Dataset, Split};
 use model::train::config::TrainConfig;
 use model::train::publish::{Place, publish};
@@ -14,48 +11,9 @@ use model::train::{EpochReport, Event, Options, train};
 use registry::{Registry, RegistryError};
 use serde::Serialize;
 
-use super::output::{json, line, percent};
-use super::progress;
-
-#[derive(Debug, Args)]
-pub(super) struct Train {
-    /// The training configuration.
-    #[arg(default_value = "configs/fashion-mnist.yaml", value_name = "CONFIG")]
-    config: PathBuf,
-    /// The folder with the four idx files, plain or gzipped.
-    #[arg(long, env = "MLAAS_DATA", default_value = DEBIAN_FASHION_MNIST, value_name = "FOLDER")]
-    data: PathBuf,
-    /// The folder of model versions; the result becomes the next one there.
-    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER")]
-    weights: PathBuf,
-    /// Write the result to this folder instead: <weights>/<model>/<number>.
-    #[arg(long, env = "MLAAS_OUTPUT", value_name = "FOLDER")]
-    output: Option<PathBuf>,
-    /// Let the alias `production` name the result; it does anyway where there is no such alias yet.
-    #[arg(long, env = "MLAAS_PROMOTE", value_parser = FalseyValueParser::new())]
-    promote: bool,
-    /// Replace an existing version, and drop the checkpoint of an unfinished run.
-    #[arg(long, env = "MLAAS_FORCE", value_parser = FalseyValueParser::new())]
-    force: bool,
-    /// Go on from the checkpoint where there is one.
-    #[arg(long, env = "MLAAS_RESUME", value_parser = FalseyValueParser::new())]
-    resume: bool,
-    /// The folder of checkpoints, one for each model.
-    #[arg(long, env = "MLAAS_RUNS", default_value = "runs", value_name = "FOLDER")]
-    runs: PathBuf,
-    /// Stop after this many epochs; --resume goes on.
-    #[arg(long, env = "MLAAS_STOP_AFTER", value_name = "EPOCHS")]
-    stop_after: Option<usize>,
-    /// Threads to compute with [default: one for each core]. With one the result is the same each time.
-    #[arg(long, env = "MLAAS_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-    /// Where to compute: cpu, cuda, or auto for cuda where there is one.
-    #[arg(long, env = "MLAAS_DEVICE", default_value_t = DeviceChoice::Cpu, value_name = "DEVICE")]
-    device: DeviceChoice,
-    /// Print one JSON object for each epoch and one for the result.
-    #[arg(long, env = "MLAAS_JSON", value_parser = FalseyValueParser::new())]
-    json: bool,
-}
+use super::super::output::{json, line, percent};
+use super::super::progress;
+use super::Train;
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -81,23 +39,23 @@ enum Line<'a> {
 }
 
 impl Train {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn clothes(self) -> anyhow::Result<ExitCode> {
         let config = TrainConfig::read(&self.config)?;
+        let folder = self.data.as_deref().unwrap_or(Path::new(DEBIAN_FASHION_MNIST));
         let device = self.device.resolve()?;
         let place = match &self.output {
             Some(path) => Place::parse(path, &config.model)?,
             None => Place::next(&self.weights, &config.model),
         };
         // Before hours of work, not after.
-        let folder = place.folder(&config.model);
-        if folder.exists() && !self.force {
-            let exists = anyhow::Error::from(RegistryError::VersionExists { path: folder });
+        let result = place.folder(&config.model);
+        if result.exists() && !self.force {
+            let exists = anyhow::Error::from(RegistryError::VersionExists { path: result });
             return Err(exists.context("not without --force"));
         }
-        let data = Dataset::read(&self.data, Split::Train)?;
-        let test = Dataset::read(&self.data, Split::Test)?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from) as u16;
-        tch::set_num_threads(i32::from(self.threads.unwrap_or(cores)));
+        let test = Dataset::read(folder, Split::Test)?;
+        let data = Dataset::read(folder, Split::Train)?;
+        tch::set_num_threads(i32::from(self.threads()));
 
         let run = self.runs.join(&config.model);
         let options = Options {
@@ -130,7 +88,7 @@ impl Train {
             json(&Line::Published {
                 model: &config.model,
                 version: place.version,
-                folder: &folder,
+                folder: &result,
                 digest: &version.digest,
                 accuracy: evaluation.accuracy,
                 images: evaluation.images,
@@ -138,7 +96,7 @@ impl Train {
         } else {
             line(&format!(
                 "{}: {} of {} test images named right",
-                folder.display(),
+                result.display(),
                 percent(evaluation.accuracy),
                 evaluation.images
             ))?;

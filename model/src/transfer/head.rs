@@ -1,0 +1,193 @@
+//! The new last layer: softmax regression on features, by Adam (<https://arxiv.org/abs/1412.6980>) with decoupled weight decay
+//! (<https://arxiv.org/abs/1711.05101>). Its gradient is short enough to be written down.
+
+use rand::SeedableRng as _;
+use rand::seq::SliceRandom as _;
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::config::Head;
+
+const BETAS: [f64; 2] = [0.9, 0.999];
+const EPSILON: f64 = 1e-8;
+
+/// Features, and the class of each row.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// `[n, width]`.
+    pub(super) features: Tensor,
+    /// `[n]`, class numbers.
+    pub(super) labels: Tensor,
+    /// `[n]`, what a row counts.
+    pub(super) weights: Tensor,
+}
+
+impl Rows {
+    pub(super) fn len(&self) -> usize {
+        self.labels.size()[0] as usize
+    }
+}
+
+/// A last layer: logits are `features * weight' + bias`.
+#[derive(Debug)]
+pub(super) struct Layer {
+    /// `[classes, width]`.
+    pub(super) weight: Tensor,
+    /// `[classes]`.
+    pub(super) bias: Tensor,
+}
+
+/// How an epoch went.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Epoch {
+    /// Counted from 1.
+    pub(super) epoch: usize,
+    /// Mean training loss.
+    pub(super) loss: f64,
+    /// Share of the checked rows that were named right.
+    pub(super) accuracy: Option<f64>,
+}
+
+/// A fitted layer, and after how many epochs.
+#[derive(Debug)]
+pub(super) struct Fitted {
+    pub(super) layer: Layer,
+    pub(super) epochs: usize,
+}
+
+impl Layer {
+    /// `[n, classes]`.
+    pub(super) fn logits(&self, features: &Tensor) -> Result<Tensor, TchError> {
+        features.f_linear(&self.weight, Some(&self.bias))
+    }
+
+    fn copy(&self) -> Result<Self, TchError> {
+        Ok(Self { weight: self.weight.f_clone(&self.weight)?, bias: self.bias.f_clone(&self.bias)? })
+    }
+}
+
+/// The mean of the features and one number for their scale: gradients are then of one size whatever the backbone is. One number for all,
+/// since features that seldom differ say the least.
+struct Scale {
+    mean: Tensor,
+    factor: f64,
+}
+
+impl Scale {
+    fn of(features: &Tensor) -> Result<Self, TchError> {
+        let mean = features.f_mean_dim(&[0_i64][..], false, Kind::Float)?;
+        let centred = features.f_sub(&mean)?;
+        let spread = centred.f_mul(&centred)?.f_mean(Kind::Double)?.f_double_value(&[])?.sqrt();
+        Ok(Self { mean, factor: 1.0 / spread.max(1e-6) })
+    }
+
+    fn scaled(&self, features: &Tensor) -> Result<Tensor, TchError> {
+        features.f_sub(&self.mean)?.f_mul_scalar(self.factor)
+    }
+
+    /// The layer that does to features as they are what `layer` does to scaled ones.
+    fn folded(&self, layer: &Layer) -> Result<Layer, TchError> {
+        let weight = layer.weight.f_mul_scalar(self.factor)?;
+        let bias = layer.bias.f_sub(&weight.f_mv(&self.mean)?)?;
+        Ok(Layer { weight, bias })
+    }
+}
+
+/// One tensor that Adam moves.
+struct Moved {
+    value: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    decay: f64,
+}
+
+impl Moved {
+    fn new(shape: &[i64], decay: f64) -> Result<Self, TchError> {
+        let zeros = || Tensor::f_zeros(shape, (Kind::Float, Device::Cpu));
+        Ok(Self { value: zeros()?, mean: zeros()?, square: zeros()?, decay })
+    }
+
+    fn step(&mut self, gradient: &Tensor, rate: f64, step: i32) -> Result<(), TchError> {
+        let [first, second] = BETAS;
+        self.mean = self.mean.f_mul_scalar(first)?.f_add(&gradient.f_mul_scalar(1.0 - first)?)?;
+        let square = gradient.f_mul(gradient)?.f_mul_scalar(1.0 - second)?;
+        self.square = self.square.f_mul_scalar(second)?.f_add(&square)?;
+        let scale = self.square.f_mul_scalar(1.0 / (1.0 - second.powi(step)))?.f_sqrt()?;
+        let change =
+            self.mean.f_mul_scalar(rate / (1.0 - first.powi(step)))?.f_div(&scale.f_add_scalar(EPSILON)?)?;
+        self.value = self.value.f_mul_scalar(1.0 - rate * self.decay)?.f_sub(&change)?;
+        Ok(())
+    }
+}
+
+/// Fits a layer for `classes` classes. With `check` it ends where the loss on those rows has not fallen for [`Head::patience`] epochs,
+/// and gives the layer of the best; without, after `epochs`. `on` hears each epoch.
+pub(super) fn fit(
+    rows: &Rows,
+    classes: usize,
+    head: &Head,
+    seed: u64,
+    epochs: usize,
+    check: Option<&Rows>,
+    on: &mut dyn FnMut(Epoch),
+) -> Result<Fitted, TchError> {
+    let scale = Scale::of(&rows.features)?;
+    let features = scale.scaled(&rows.features)?;
+    let one_hot = rows.labels.f_one_hot(classes as i64)?.f_to_kind(Kind::Float)?;
+    let smooth = head.label_smoothing;
+    let targets = one_hot.f_mul_scalar(1.0 - smooth)?.f_add_scalar(smooth / classes as f64)?;
+    let width = features.size()[1];
+    let mut weight = Moved::new(&[classes as i64, width], head.weight_decay)?;
+    let mut bias = Moved::new(&[classes as i64], 0.0)?;
+    let mut order: Vec<i64> = (0..rows.len() as i64).collect();
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut best: Option<(f64, Fitted)> = None;
+    let mut step = 0;
+    for epoch in 1..=epochs {
+        order.shuffle(&mut random);
+        let mut loss = 0.0;
+        for batch in order.chunks(head.batch_size) {
+            step += 1;
+            let batch = Tensor::f_from_slice(batch)?;
+            let features = features.f_index_select(0, &batch)?;
+            let targets = targets.f_index_select(0, &batch)?;
+            let counts = rows.weights.f_index_select(0, &batch)?.f_unsqueeze(1)?;
+            let logits = features.f_linear(&weight.value, Some(&bias.value))?;
+            let logs = logits.f_log_softmax(1, Kind::Float)?;
+            loss -= logs.f_mul(&targets)?.f_mul(&counts)?.f_sum(Kind::Double)?.f_double_value(&[])?;
+            let share = 1.0 / counts.f_sum(Kind::Double)?.f_double_value(&[])?.max(1e-12);
+            let slope = logs.f_exp()?.f_sub(&targets)?.f_mul(&counts)?.f_mul_scalar(share)?;
+            weight.step(&slope.f_tr()?.f_matmul(&features)?, head.learning_rate, step)?;
+            bias.step(&slope.f_sum_dim_intlist(&[0_i64][..], false, Kind::Float)?, head.learning_rate, step)?;
+        }
+        let layer = Layer { weight: weight.value.shallow_clone(), bias: bias.value.shallow_clone() };
+        let measured = match check {
+            Some(check) => Some(measure(&scale.folded(&layer)?, check)?),
+            None => None,
+        };
+        on(Epoch { epoch, loss: loss / rows.len() as f64, accuracy: measured.map(|(_, accuracy)| accuracy) });
+        let Some((loss, _)) = measured else {
+            if epoch == epochs {
+                best = Some((0.0, Fitted { layer: layer.copy()?, epochs }));
+            }
+            continue;
+        };
+        let record = best.as_ref().map_or(f64::INFINITY, |(record, _)| *record);
+        if loss < record {
+            best = Some((loss, Fitted { layer: layer.copy()?, epochs: epoch }));
+        } else if best.as_ref().is_some_and(|(_, fitted)| epoch >= fitted.epochs + head.patience) {
+            break;
+        }
+    }
+    let (_, fitted) =
+        best.ok_or_else(|| TchError::Kind("the loss is no number: lower head.learning_rate".into()))?;
+    Ok(Fitted { layer: scale.folded(&fitted.layer)?, ..fitted })
+}
+
+/// Mean loss, and the share that is named right.
+fn measure(layer: &Layer, rows: &Rows) -> Result<(f64, f64), TchError> {
+    let logits = layer.logits(&rows.features)?;
+    let loss = logits.f_cross_entropy_loss::<Tensor>(&rows.labels, None, tch::Reduction::Mean, -100, 0.0)?;
+    let right = logits.f_argmax(-1, false)?.f_eq_tensor(&rows.labels)?.f_sum(Kind::Int64)?;
+    Ok((loss.f_double_value(&[])?, right.f_double_value(&[])? / rows.len().max(1) as f64))
+}

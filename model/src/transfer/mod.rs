@@ -1,0 +1,72 @@
+//! Classes of one's own: a net that knows photographs (the backbone) stays as it is, and a new last layer learns to tell a user's classes by
+//! what it sees.
+//!
+//! ```text
+//! Folder::read --> features of each view (kept on disk) --> fit --> choose, measure --> fit on all --> a model version
+//! ```
+//!
+//! A run is a function of the images, the configuration and the backbone. Features are the long part, and kept: a run that was ended is
+//! begun again, and comes to the same result.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub mod config;
+mod features;
+pub mod folder;
+mod head;
+mod publish;
+mod reject;
+mod run;
+mod split;
+
+pub use run::{Event, Job, Measured, Others, Trained, train};
+
+use crate::{EngineError, ImageError, ModelError};
+use folder::FolderError;
+
+/// Why nothing was learned.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The folder of images.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The images or the backbone are such that there is nothing to learn.
+    #[error("{0}")]
+    Data(String),
+    /// An image that could be read when the folder was looked through.
+    #[error("{path} can't be used")]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ImageError,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The backbone failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The backbone, or the result, cannot be loaded.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The backbone cannot be read, or the result not be described.
+    #[error(transparent)]
+    Registry(#[from] registry::RegistryError),
+    /// libtorch failed.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+}
+
+impl TransferError {
+    fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Write { path, source }
+    }
+}
