@@ -1,0 +1,249 @@
+//! `model train` for classes of one's own, as its users run it: folders of made-up pictures, the bird net as backbone.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use image::{Rgb, RgbImage};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::tiny::{objects, stderr};
+
+const LIMIT: Duration = Duration::from_secs(120);
+const CONFIG: &str = "recipe: transfer\naugmentation: {views: 1, rotation: 10}\nhead: {epochs: 20}\n";
+
+/// A picture of a class: stripes across, stripes down, or discs, in colours of its own.
+fn picture(class: &str, seed: u64) -> RgbImage {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut colour = || Rgb([(); 3].map(|()| random.random_range(0..=255_u8)));
+    let (one, other) = (colour(), colour());
+    let (width, phase) = (random.random_range(10..20), random.random_range(0..20));
+    RgbImage::from_fn(96, 80, |x, y| {
+        let (x, y) = (x + phase, y + phase);
+        let inside = match class {
+            "across" => (y / width) % 2 == 0,
+            "down" => (x / width) % 2 == 0,
+            _ => (x % 32).abs_diff(16).pow(2) + (y % 32).abs_diff(16).pow(2) < 120,
+        };
+        if inside { one } else { other }
+    })
+}
+
+/// A folder with `data/<class>/*.png` and `birds.yaml`.
+fn folder(classes: &[&str], images: u64) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for class in classes {
+        let path = folder.path().join("data").join(class);
+        fs::create_dir_all(&path).unwrap();
+        for seed in 0..images {
+            picture(class, seed).save(path.join(format!("{seed}.png"))).unwrap();
+        }
+    }
+    fs::write(folder.path().join("birds.yaml"), CONFIG).unwrap();
+    folder
+}
+
+fn train(folder: &Path, more: &[&str]) -> Command {
+    let backbones = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_model"));
+    command.env_clear().current_dir(folder);
+    command.args(["train", "birds.yaml", "--data", "data", "--name", "own", "--threads", "1"]);
+    command.args(["--json", "--backbone-weights"]).arg(backbones).args(more);
+    command
+}
+
+fn published(output: &Output) -> Value {
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+    let last = objects(output).pop().unwrap();
+    assert_eq!(last["event"], "published", "{last}");
+    last
+}
+
+fn manifest(folder: &Path, version: u32) -> registry::Manifest {
+    let select = registry::Select::Version(version);
+    registry::Registry::open(folder.join("weights")).unwrap().load("own", &select).unwrap().manifest
+}
+
+/// What of a version is the same whenever the same was learned from the same.
+fn identity(folder: &Path) -> (String, String) {
+    let manifest = manifest(folder, 1);
+    (manifest.files["model.safetensors"].sha256.clone(), manifest.data[0].sha256.clone())
+}
+
+#[test]
+fn a_folder_of_pictures_becomes_a_version_that_names_others_of_their_kind() {
+    let folder = folder(&["across", "discs", "down"], 8);
+    let folder = folder.path();
+    let result = published(&train(folder, &["--folds", "2"]).output().unwrap());
+    assert_eq!((&result["version"], &result["production"]), (&1.into(), &true.into()));
+    assert!(result["accuracy"].as_f64().unwrap() >= 0.8, "{result}");
+    assert_eq!(result["folds"].as_array().unwrap().len(), 2, "{result}");
+    assert!(result["own_rejected"].as_f64().unwrap() <= 0.02, "{result}");
+    assert_eq!(result["others"], "classes-left-out", "{result}");
+
+    let manifest = manifest(folder, 1);
+    let labels: Vec<&str> = manifest.classes.labels.iter().map(|class| class.label.as_str()).collect();
+    assert_eq!(labels, ["across", "discs", "down"]);
+    assert_eq!(manifest.parents[0].name, "bird");
+    let files: Vec<&str> = manifest.files.keys().map(String::as_str).collect();
+    assert_eq!(files, ["model.onnx", "model.safetensors", "train.yaml"]);
+    let written = fs::read_to_string(folder.join("weights/own/1/train.yaml")).unwrap();
+    assert!(written.contains("rotation: 10"), "{written}");
+
+    // Others of their kind, by both artifacts.
+    for class in labels {
+        picture(class, 1000).save(folder.join(format!("{class}.png"))).unwrap();
+    }
+    let ask = |engine: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_model"));
+        command.env_clear().current_dir(folder);
+        command.args(["predict", "--model", "own", "--json", "--engine", engine]);
+        let output = command.args(["across.png", "discs.png", "down.png"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let first = |answer: &Value| answer["predictions"][0].clone();
+        objects(&output).iter().map(first).collect::<Vec<_>>()
+    };
+    let by_libtorch = ask("libtorch");
+    let named: Vec<_> = by_libtorch.iter().map(|prediction| prediction["label"].as_str().unwrap()).collect();
+    assert_eq!(named, ["across", "discs", "down"], "{by_libtorch:?}");
+    for (one, other) in by_libtorch.iter().zip(ask("openvino")) {
+        assert_eq!(one["label"], other["label"]);
+        let probability = |of: &Value| of["probability"].as_f64().unwrap();
+        assert!((probability(one) - probability(&other)).abs() < 1e-4, "{one} {other}");
+    }
+}
+
+#[test]
+fn two_classes_are_enough_and_what_is_none_of_them_is_told_from_others_that_are_given() {
+    let folder = folder(&["across", "down"], 8);
+    let folder = folder.path();
+    fs::create_dir_all(folder.join("other/any")).unwrap();
+    for seed in 0..6 {
+        picture("discs", seed).save(folder.join(format!("other/any/{seed}.png"))).unwrap();
+    }
+    let result = published(&train(folder, &[]).output().unwrap());
+    assert_eq!((&result["others"], &result["others_rejected"]), (&"none".into(), &Value::Null));
+    let result = published(&train(folder, &["--other", "other"]).output().unwrap());
+    assert_eq!((&result["others"], &result["version"]), (&"given".into(), &2.into()));
+    let rejected = result["others_rejected"].as_f64().unwrap();
+    // Learned from images that it was not chosen by, the threshold says what the result does.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_model"));
+    command.env_clear().current_dir(folder).args(["predict", "--model", "own", "--model-version", "2"]);
+    let output = command.args(["--engine", "libtorch", "--json", "other/any"]).output().unwrap();
+    let none = |answer: &&Value| answer["predictions"][0]["label"] == "none of these";
+    let found = objects(&output).iter().filter(none).count() as f64 / 6.0;
+    assert!((found - rejected).abs() < 1e-9, "{found} of the others, not {rejected}");
+}
+
+#[test]
+fn what_cannot_be_learned_from_is_said_file_by_file_and_left_out_on_request() {
+    let folder = folder(&["across", "down", "empty"], 4);
+    let data = folder.path().join("data");
+    fs::remove_dir_all(data.join("empty")).unwrap();
+    fs::create_dir(data.join("empty")).unwrap();
+    fs::write(data.join("across/notes.txt"), "no picture").unwrap();
+    let whole = fs::read(data.join("across/0.png")).unwrap();
+    fs::write(data.join("across/cut.png"), &whole[..whole.len() / 2]).unwrap();
+    // The same picture in another file: BMP.
+    picture("down", 1).save(data.join("down/again.bmp")).unwrap();
+    fs::copy(data.join("across/2.png"), data.join("down/wrong.png")).unwrap();
+    fs::create_dir(data.join("down/deeper")).unwrap();
+    fs::write(data.join("across/.DS_Store"), "hidden").unwrap();
+
+    let output = train(folder.path(), &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--fix FILE"), "{}", stderr(&output));
+    let lines: Vec<Value> =
+        String::from_utf8_lossy(&output.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let found: BTreeSet<(String, String)> = lines
+        .iter()
+        .map(|line| (line["path"].as_str().unwrap().into(), line["problem"].as_str().unwrap().into()))
+        .collect();
+    let expected = [
+        ("data/across/2.png", "two-classes"),
+        ("data/across/cut.png", "unreadable"),
+        ("data/across/notes.txt", "unreadable"),
+        ("data/down/again.bmp", "duplicate"),
+        ("data/down/deeper", "unreadable"),
+        ("data/down/wrong.png", "two-classes"),
+        ("data/empty", "empty-class"),
+    ];
+    assert_eq!(found, expected.map(|(path, problem)| (path.into(), problem.into())).into());
+    assert!(!folder.path().join("weights").exists() && !folder.path().join("runs").exists());
+
+    let output = train(folder.path(), &["--fix", "left-out.txt"]).output().unwrap();
+    published(&output);
+    let list = fs::read_to_string(folder.path().join("left-out.txt")).unwrap();
+    assert_eq!(list.lines().count(), expected.len(), "{list}");
+    assert!(list.contains("data/down/wrong.png: the same picture as data/across/2.png, of another class"), "{list}");
+    let labels = manifest(folder.path(), 1).classes.labels.into_iter().map(|class| class.label);
+    assert_eq!(labels.collect::<Vec<_>>(), ["across", "down"]);
+    // Nothing is learned where there is one class.
+    fs::remove_dir_all(data.join("down")).unwrap();
+    let output = train(folder.path(), &["--fix", "left-out.txt"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+}
+
+#[test]
+fn a_killed_training_is_begun_again_and_comes_to_the_same() {
+    let folder = folder(&["across", "down"], 6);
+    let whole = self::folder(&["across", "down"], 6);
+    published(&train(whole.path(), &[]).output().unwrap());
+
+    let features = |folder: &Path| -> Vec<PathBuf> {
+        let below = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        below(folder.join("runs/features")).flat_map(below).collect()
+    };
+    let started = Instant::now();
+    for kept in [1, 5, 9] {
+        let mut child = train(folder.path(), &[]).stdout(Stdio::null()).spawn().unwrap();
+        while features(folder.path()).len() < kept {
+            assert!(started.elapsed() < LIMIT, "nothing is kept");
+            assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed");
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!folder.path().join("weights").exists(), "half of it is there");
+    }
+    // What is kept is used, and what is no such thing is not.
+    let kept = features(folder.path());
+    let times: Vec<_> = kept.iter().map(|path| fs::metadata(path).unwrap().modified().unwrap()).collect();
+    fs::write(&kept[0], b"something else").unwrap();
+    published(&train(folder.path(), &[]).output().unwrap());
+    assert_eq!(identity(folder.path()), identity(whole.path()));
+    let now = |path: &PathBuf| fs::metadata(path).unwrap().modified().unwrap();
+    let is_whole = |path: &&PathBuf| path.extension().is_none();
+    for (path, time) in kept.iter().zip(times).skip(1).filter(|(path, _)| is_whole(path)) {
+        assert_eq!(now(path), time, "{} was computed again", path.display());
+    }
+}
+
+#[test]
+fn what_does_not_go_with_the_recipe_or_is_missing_is_said_before_any_work() {
+    let folder = folder(&["across", "down"], 2);
+    let bare = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_model"));
+        command.env_clear().current_dir(folder.path()).arg("train").args(arguments).output().unwrap()
+    };
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/fashion-mnist.yaml");
+    let shipped = shipped.to_str().unwrap();
+    for (arguments, words) in [
+        (&["birds.yaml"][..], "--data FOLDER"),
+        (&["birds.yaml", "--data", "data"], "--name NAME"),
+        (&["birds.yaml", "--data", "data", "--name", "../up"], "../up"),
+        (&["birds.yaml", "--data", "data", "--name", "own", "--resume"], "--resume does not go with birds.yaml"),
+        (&["birds.yaml", "--data", "data", "--name", "own", "--backbone-weights", "."], "no backbone bird"),
+        (&[shipped, "--name", "own"], "--name does not go with"),
+    ] {
+        let output = bare(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{arguments:?}: {}", stderr(&output));
+    }
+    assert!(!folder.path().join("weights").exists());
+}
