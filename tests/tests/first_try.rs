@@ -47,13 +47,15 @@ fn three_terminals_without_a_flag_and_what_comes_next() {
     listen.signal(Signal::SIGINT);
     assert_eq!(listen.wait(PATIENCE).code(), Some(130));
 
-    // All of the table, but for what takes minutes, sets something up or wants a file of the reader's own: see below, and
-    // model/tests for the import, the integers and the benchmark.
+    // All of the table, but for what takes minutes, sets something up or wants files of the reader's own: see below, and
+    // model/tests for the import and the benchmark.
     let (others, next): (Vec<_>, Vec<_>) = next.into_iter().partition(|of| {
+        let has = |word: &&str| of.arguments.iter().any(|argument| argument == word);
         of.program == "make"
-            || ["train", "import", "benchmark", "quantize"].contains(&of.arguments[0].as_str())
+            || of.arguments.is_empty()
+            || ["train", "import", "benchmark", "mine"].iter().any(has)
     });
-    assert_eq!((others.len(), next.len()), (9, 7), "{others:?} {next:?}");
+    assert_eq!((others.len(), next.len()), (11, 7), "{others:?} {next:?}");
     for mut command in next {
         for folder in command.arguments.iter_mut().filter(|argument| *argument == "photos/") {
             "data/samples/".clone_into(folder);
@@ -65,6 +67,48 @@ fn three_terminals_without_a_flag_and_what_comes_next() {
     worker.signal(Signal::SIGINT);
     assert_eq!(worker.wait(PATIENCE).code(), Some(0));
     assert!(!worker.stderr.text().contains(GONE), "all was answered");
+}
+
+/// The three commands of the README from a folder of pictures to their labels over Kafka.
+#[test]
+fn classes_of_ones_own_are_learned_and_served() {
+    let scene = Scene::without_broker();
+    let (_, next) = page::readme();
+    let train = next.iter().position(|of| of.arguments.iter().any(|argument| argument == "mine")).unwrap();
+    let [train, start, send] = &next[train..train + 3] else { panic!("not three: {next:?}") };
+    // Fine noise, and coarse.
+    let photos = scene.folder.join("photos");
+    for (class, width) in [("fine", 96), ("coarse", 6)] {
+        std::fs::create_dir_all(photos.join(class)).unwrap();
+        for seed in 0..4 {
+            std::fs::write(photos.join(format!("{class}/{seed}.bmp")), noise_bmp(width, width, seed))
+                .unwrap();
+        }
+    }
+    let one = scene.folder.join("one.bmp");
+    std::fs::write(&one, noise_bmp(6, 6, 9)).unwrap();
+    let own = |of: &Typed| {
+        let mut of = of.clone();
+        for argument in &mut of.arguments {
+            match argument.as_str() {
+                "photos/" => *argument = photos.to_str().unwrap().to_owned(),
+                "photos/one.jpg" => *argument = one.to_str().unwrap().to_owned(),
+                _ => {}
+            }
+        }
+        let mut command = typed(&scene, &of);
+        command
+            .env("MLAAS_WEIGHTS", scene.folder.join("weights"))
+            .env("MLAAS_RUNS", scene.folder.join("runs"));
+        command
+    };
+    let trained = Process::run("model train", own(train), PATIENCE);
+    assert_eq!(trained.code, Some(0), "{trained:?}");
+    let mut worker = Process::spawn("worker", own(start));
+    worker.wait_for_line("its ready line", PATIENCE, |line| line.starts_with("ready").then_some(()));
+    let sent = Process::run("client send", own(send), PATIENCE);
+    assert_eq!(sent.code, Some(0), "{sent:?}");
+    assert!(sent.stdout.contains("coarse"), "{sent:?}");
 }
 
 /// What the README says to train and to measure with, in its order. Training is stopped after the first of its ten epochs, and

@@ -132,9 +132,9 @@ impl Default for Augmentation {
 impl Default for Head {
     fn default() -> Self {
         Self {
-            epochs: 60,
-            patience: 8,
-            batch_size: 128,
+            epochs: 40,
+            patience: 4,
+            batch_size: 256,
             learning_rate: 0.002,
             weight_decay: 1e-4,
             label_smoothing: 0.0,

@@ -10,6 +10,8 @@ use super::config::Head;
 
 const BETAS: [f64; 2] = [0.9, 0.999];
 const EPSILON: f64 = 1e-8;
+/// A loss that has fallen by less, as a share, has not fallen.
+const WORTH: f64 = 0.005;
 
 /// Features, and the class of each row.
 #[derive(Debug)]
@@ -62,7 +64,12 @@ impl Layer {
     }
 
     fn copy(&self) -> Result<Self, TchError> {
-        Ok(Self { weight: self.weight.f_clone(&self.weight)?, bias: self.bias.f_clone(&self.bias)? })
+        let copy = |tensor: &Tensor| {
+            let mut copy = tensor.f_zeros_like()?;
+            copy.f_copy_(tensor)?;
+            Ok::<_, TchError>(copy)
+        };
+        Ok(Self { weight: copy(&self.weight)?, bias: copy(&self.bias)? })
     }
 }
 
@@ -109,13 +116,16 @@ impl Moved {
 
     fn step(&mut self, gradient: &Tensor, rate: f64, step: i32) -> Result<(), TchError> {
         let [first, second] = BETAS;
-        self.mean = self.mean.f_mul_scalar(first)?.f_add(&gradient.f_mul_scalar(1.0 - first)?)?;
-        let square = gradient.f_mul(gradient)?.f_mul_scalar(1.0 - second)?;
-        self.square = self.square.f_mul_scalar(second)?.f_add(&square)?;
-        let scale = self.square.f_mul_scalar(1.0 / (1.0 - second.powi(step)))?.f_sqrt()?;
-        let change =
-            self.mean.f_mul_scalar(rate / (1.0 - first.powi(step)))?.f_div(&scale.f_add_scalar(EPSILON)?)?;
-        self.value = self.value.f_mul_scalar(1.0 - rate * self.decay)?.f_sub(&change)?;
+        // In place: the weights are the most of what is moved.
+        let _ = self.mean.f_lerp_(gradient, 1.0 - first)?;
+        let _ = self.square.f_mul_scalar_(second)?;
+        let part = gradient.f_mul_scalar((1.0 - second).sqrt())?;
+        let _ = self.square.f_addcmul_(&part, &part)?;
+        let mut scale = self.square.f_sqrt()?;
+        let _ = scale.f_mul_scalar_((1.0 - second.powi(step)).sqrt().recip())?.f_add_scalar_(EPSILON)?;
+        let mut change = self.mean.f_div(&scale)?;
+        let _ = change.f_mul_scalar_(rate / (1.0 - first.powi(step)))?;
+        let _ = self.value.f_mul_scalar_(1.0 - rate * self.decay)?.f_sub_(&change)?;
         Ok(())
     }
 }
@@ -173,7 +183,7 @@ pub(super) fn fit(
             continue;
         };
         let record = best.as_ref().map_or(f64::INFINITY, |(record, _)| *record);
-        if loss < record {
+        if loss < record * (1.0 - WORTH) {
             best = Some((loss, Fitted { layer: layer.copy()?, epochs: epoch }));
         } else if best.as_ref().is_some_and(|(_, fitted)| epoch >= fitted.epochs + head.patience) {
             break;

@@ -180,7 +180,10 @@ fn what_cannot_be_learned_from_is_said_file_by_file_and_left_out_on_request() {
     published(&output);
     let list = fs::read_to_string(folder.path().join("left-out.txt")).unwrap();
     assert_eq!(list.lines().count(), expected.len(), "{list}");
-    assert!(list.contains("data/down/wrong.png: the same picture as data/across/2.png, of another class"), "{list}");
+    assert!(
+        list.contains("data/down/wrong.png: the same picture as data/across/2.png, of another class"),
+        "{list}"
+    );
     let labels = manifest(folder.path(), 1).classes.labels.into_iter().map(|class| class.label);
     assert_eq!(labels.collect::<Vec<_>>(), ["across", "down"]);
     // Nothing is learned where there is one class.
@@ -196,7 +199,8 @@ fn a_killed_training_is_begun_again_and_comes_to_the_same() {
     published(&train(whole.path(), &[]).output().unwrap());
 
     let features = |folder: &Path| -> Vec<PathBuf> {
-        let below = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let below =
+            |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
         below(folder.join("runs/features")).flat_map(below).collect()
     };
     let started = Instant::now();
@@ -237,7 +241,10 @@ fn what_does_not_go_with_the_recipe_or_is_missing_is_said_before_any_work() {
         (&["birds.yaml"][..], "--data FOLDER"),
         (&["birds.yaml", "--data", "data"], "--name NAME"),
         (&["birds.yaml", "--data", "data", "--name", "../up"], "../up"),
-        (&["birds.yaml", "--data", "data", "--name", "own", "--resume"], "--resume does not go with birds.yaml"),
+        (
+            &["birds.yaml", "--data", "data", "--name", "own", "--resume"],
+            "--resume does not go with birds.yaml",
+        ),
         (&["birds.yaml", "--data", "data", "--name", "own", "--backbone-weights", "."], "no backbone bird"),
         (&[shipped, "--name", "own"], "--name does not go with"),
     ] {
