@@ -117,15 +117,15 @@ impl Moved {
     fn step(&mut self, gradient: &Tensor, rate: f64, step: i32) -> Result<(), TchError> {
         let [first, second] = BETAS;
         // In place: the weights are the most of what is moved.
-        let _ = self.mean.f_lerp_(gradient, 1.0 - first)?;
-        let _ = self.square.f_mul_scalar_(second)?;
+        drop(self.mean.f_lerp_(gradient, 1.0 - first)?);
+        drop(self.square.f_mul_scalar_(second)?);
         let part = gradient.f_mul_scalar((1.0 - second).sqrt())?;
-        let _ = self.square.f_addcmul_(&part, &part)?;
+        drop(self.square.f_addcmul_(&part, &part)?);
         let mut scale = self.square.f_sqrt()?;
-        let _ = scale.f_mul_scalar_((1.0 - second.powi(step)).sqrt().recip())?.f_add_scalar_(EPSILON)?;
+        drop(scale.f_mul_scalar_((1.0 - second.powi(step)).sqrt().recip())?.f_add_scalar_(EPSILON)?);
         let mut change = self.mean.f_div(&scale)?;
-        let _ = change.f_mul_scalar_(rate / (1.0 - first.powi(step)))?;
-        let _ = self.value.f_mul_scalar_(1.0 - rate * self.decay)?.f_sub_(&change)?;
+        drop(change.f_mul_scalar_(rate / (1.0 - first.powi(step)))?);
+        drop(self.value.f_mul_scalar_(1.0 - rate * self.decay)?.f_sub_(&change)?);
         Ok(())
     }
 }

@@ -20,6 +20,7 @@ mod reject;
 mod run;
 mod split;
 
+pub use publish::Files;
 pub use run::{Event, Job, Measured, Others, Trained, train};
 
 use crate::{EngineError, ImageError, ModelError};

@@ -17,6 +17,9 @@ use super::{Job, Measured, Others, TransferError};
 use crate::onnx::{self, numbers};
 use crate::{ModelError, nets, weights};
 
+/// Files by their names in the version's folder, and what they hold.
+pub type Files = Vec<(&'static str, Vec<u8>)>;
+
 const ONNX_FILE: &str = "model.onnx";
 const CONFIG_FILE: &str = "train.yaml";
 /// How far OpenVINO's outputs may be from libtorch's, as for all exports of the project's own nets.
@@ -31,7 +34,7 @@ pub(super) struct Found<'a> {
 }
 
 /// The version, but for its number.
-pub(super) fn version(found: &Found<'_>) -> Result<(Manifest, Vec<(&'static str, Vec<u8>)>), TransferError> {
+pub(super) fn version(found: &Found<'_>) -> Result<(Manifest, Files), TransferError> {
     let backbone = found.job.backbone;
     let (artifact, content) = weights::content(backbone, EngineKind::Libtorch)?;
     let architecture = artifact.architecture.ok_or_else(|| {

@@ -11,7 +11,7 @@ use super::config::{ClassWeights, TransferConfig};
 use super::features::{Extractor, Features};
 use super::folder::Folder;
 use super::head::{self, Fitted, Layer, Rows};
-use super::publish::Found;
+use super::publish::{Files, Found};
 use super::reject::{self, Threshold};
 use super::split::{Split, folds, stratified};
 use super::{TransferError, publish};
@@ -113,7 +113,7 @@ pub struct Trained {
     /// What it is.
     pub manifest: registry::Manifest,
     /// Its files, by the names in the manifest.
-    pub files: Vec<(&'static str, Vec<u8>)>,
+    pub files: Files,
 }
 
 /// Learns the classes of a folder. The same images, configuration and backbone give the same result on one kind of processor.
@@ -198,6 +198,16 @@ impl Images<'_> {
     }
 }
 
+/// What a layer says of images that it has not learned from.
+struct Fold {
+    accuracy: f64,
+    top5: f64,
+    /// `[n, classes]`.
+    logits: Tensor,
+    /// `[n]`.
+    labels: Tensor,
+}
+
 /// One layer after another.
 struct Fitting<'a> {
     images: &'a Images<'a>,
@@ -230,19 +240,17 @@ impl Fitting<'_> {
         let checked = images.rows(&check.kept_out, false)?;
         let epochs = self.fit(&inner.learned, config.head.epochs, Some(&checked))?.epochs;
 
-        let (accuracy, mut kept_out) = self.fold(&split, epochs)?;
-        let mut of_folds = Vec::new();
-        if let Some(count) = job.folds {
-            kept_out = Vec::new();
-            for fold in folds(&everything, &images.class, count, config.seed) {
-                let (accuracy, logits) = self.fold(&fold, epochs)?;
-                of_folds.push(accuracy.0);
-                kept_out.extend(logits);
-            }
-        }
-        let tensors: Vec<&Tensor> = kept_out.iter().map(|(logits, _)| logits).collect();
-        let labels: Vec<&Tensor> = kept_out.iter().map(|(_, labels)| labels).collect();
-        let (logits, labels) = (Tensor::f_cat(&tensors, 0)?, Tensor::f_cat(&labels, 0)?);
+        let held_out = self.fold(&split, epochs)?;
+        let of_folds = match job.folds {
+            Some(count) => folds(&everything, &images.class, count, config.seed)
+                .iter()
+                .map(|fold| self.fold(fold, epochs))
+                .collect::<Result<_, _>>()?,
+            None => Vec::new(),
+        };
+        let looked_at = if of_folds.is_empty() { std::slice::from_ref(&held_out) } else { &of_folds };
+        let all = |of: fn(&Fold) -> &Tensor| Tensor::f_cat(&looked_at.iter().map(of).collect::<Vec<_>>(), 0);
+        let (logits, labels) = (all(|fold| &fold.logits)?, all(|fold| &fold.labels)?);
         let temperature = reject::temperature(&logits, &labels)?;
         let own = reject::scores(&logits, temperature)?;
 
@@ -257,10 +265,10 @@ impl Fitting<'_> {
         let threshold = reject::choose(&own, &strange, config.reject.most)
             .ok_or_else(|| TransferError::Data("no image was kept out to measure by".into()))?;
         let measured = Measured {
-            accuracy: accuracy.0,
-            top5: accuracy.1,
+            accuracy: held_out.accuracy,
+            top5: held_out.top5,
             images: split.kept_out.len(),
-            folds: of_folds,
+            folds: of_folds.iter().map(|fold| fold.accuracy).collect(),
             own_rejected: threshold.own_rejected,
             others_rejected: threshold.others_rejected,
             others: kind,
@@ -270,23 +278,17 @@ impl Fitting<'_> {
         Ok((layer, measured, threshold))
     }
 
-    /// What a layer that has learned from the one part says of the other: accuracy and top five, logits and labels.
-    #[expect(clippy::type_complexity, reason = "two pairs, each taken apart at once")]
-    fn fold(
-        &mut self,
-        split: &Split,
-        epochs: usize,
-    ) -> Result<((f64, f64), Vec<(Tensor, Tensor)>), TransferError> {
+    /// What a layer that has learned from the one part says of the other.
+    fn fold(&mut self, split: &Split, epochs: usize) -> Result<Fold, TransferError> {
         let layer = self.fit(&split.learned, epochs, None)?.layer;
-        let rows = self.images.rows(&split.kept_out, false)?;
-        let logits = layer.logits(&rows.features)?;
+        let Rows { features, labels, .. } = self.images.rows(&split.kept_out, false)?;
+        let logits = layer.logits(&features)?;
         let top = |k: i64| -> Result<f64, TchError> {
-            let k = k.min(self.images.classes as i64);
-            let (_, named) = logits.f_topk(k, -1, true, true)?;
-            let right = named.f_eq_tensor(&rows.labels.f_unsqueeze(1)?)?.f_sum(Kind::Int64)?;
-            Ok(right.f_double_value(&[])? / rows.len() as f64)
+            let (_, named) = logits.f_topk(k.min(self.images.classes as i64), -1, true, true)?;
+            let right = named.f_eq_tensor(&labels.f_unsqueeze(1)?)?.f_sum(Kind::Int64)?;
+            Ok(right.f_double_value(&[])? / split.kept_out.len() as f64)
         };
-        Ok(((top(1)?, top(5)?), vec![(logits, rows.labels)]))
+        Ok(Fold { accuracy: top(1)?, top5: top(5)?, logits, labels })
     }
 
     /// The scores of images of classes that a layer has never seen, part after part.

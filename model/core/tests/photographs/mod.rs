@@ -96,6 +96,7 @@ pub(crate) fn preprocessor(input: Input) -> Preprocessor {
         metrics: vec![],
         parents: vec![],
         data: vec![],
+        configuration: None,
         license: "CC0-1.0".into(),
         origin: "made up".into(),
         files: [("model.safetensors".to_owned(), FileEntry { size: 0, sha256: "0".repeat(64) })].into(),
