@@ -47,6 +47,8 @@ pub(super) fn choose(own: &[f64], others: &[f64], most: f64) -> Option<Threshold
 /// The temperature by which logits are divided so that probabilities are right in the mean
 /// (<https://arxiv.org/abs/1706.04599>): the one of the least loss, by golden section between a twentieth and twenty.
 pub(super) fn temperature(logits: &Tensor, labels: &Tensor) -> Result<f64, TchError> {
+    // The loss is flat where it is least.
+    let logits = logits.f_to_kind(Kind::Double)?;
     let loss = |power: f64| {
         let divided = logits.f_mul_scalar((-power).exp())?;
         divided
