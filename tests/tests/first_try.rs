@@ -85,6 +85,13 @@ fn classes_of_ones_own_are_learned_and_served() {
                 .unwrap();
         }
     }
+    // Beside the shipped ones, one of which is the default.
+    let weights = scene.folder.join("weights");
+    std::fs::create_dir(&weights).unwrap();
+    for shipped in ["bird", "fashion-mnist"] {
+        std::os::unix::fs::symlink(e2e::paths::root().join("weights").join(shipped), weights.join(shipped))
+            .unwrap();
+    }
     let one = scene.folder.join("one.bmp");
     std::fs::write(&one, noise_bmp(6, 6, 9)).unwrap();
     let own = |of: &Typed| {
@@ -97,9 +104,7 @@ fn classes_of_ones_own_are_learned_and_served() {
             }
         }
         let mut command = typed(&scene, &of);
-        command
-            .env("MLAAS_WEIGHTS", scene.folder.join("weights"))
-            .env("MLAAS_RUNS", scene.folder.join("runs"));
+        command.env("MLAAS_WEIGHTS", &weights).env("MLAAS_RUNS", scene.folder.join("runs"));
         command
     };
     let trained = Process::run("model train", own(train), PATIENCE);
