@@ -48,14 +48,14 @@ fn three_terminals_without_a_flag_and_what_comes_next() {
     assert_eq!(listen.wait(PATIENCE).code(), Some(130));
 
     // All of the table, but for what takes minutes, sets something up or wants files of the reader's own: see below, and
-    // model/tests for the import and the benchmark.
+    // model/tests for the import, the integers and the benchmark.
     let (others, next): (Vec<_>, Vec<_>) = next.into_iter().partition(|of| {
         let has = |word: &&str| of.arguments.iter().any(|argument| argument == word);
         of.program == "make"
             || of.arguments.is_empty()
-            || ["train", "import", "benchmark", "mine"].iter().any(has)
+            || ["train", "import", "quantize", "benchmark", "mine"].iter().any(has)
     });
-    assert_eq!((others.len(), next.len()), (11, 7), "{others:?} {next:?}");
+    assert_eq!((others.len(), next.len()), (12, 7), "{others:?} {next:?}");
     for mut command in next {
         for folder in command.arguments.iter_mut().filter(|argument| *argument == "photos/") {
             "data/samples/".clone_into(folder);
