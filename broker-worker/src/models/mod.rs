@@ -67,7 +67,9 @@ pub enum ModelsError {
         version: u32,
     },
     /// The default is not among them.
-    #[error("models.default is {default}, and this worker serves {served} only")]
+    #[error(
+        "models.default is {default}, and this worker serves {served} only: name one of them, as with --set models.default=NAME"
+    )]
     Default {
         /// The configured name.
         default: String,
