@@ -1,10 +1,6 @@
 //! How well a version does on labelled images, as they are or in other clothes. Each image goes the way of a user's: written as a
 //! file, preprocessed as the manifest says, and shown to an instance of the engine.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
-
 use model_core::{
     Engine, EngineError, ImageError, ImageLimits, Pixels, PreprocessError, Preprocessor, Scorer,
 };
@@ -12,6 +8,7 @@ use registry::Manifest;
 use serde::Serialize;
 
 use crate::dataset::Dataset;
+use crate::parallel::side_by_side;
 use crate::variants::{Grey, Variant};
 
 /// Images shown to an instance at a time.
@@ -126,33 +123,18 @@ pub fn evaluate(
     let part = Part { preprocessor, scorer, data, options };
     let instances: Vec<Box<dyn Engine>> =
         (0..options.instances.max(1)).map(|_| engine.share()).collect::<Result<_, _>>()?;
-    let next = AtomicUsize::new(0);
-    let (answered, answers) = mpsc::channel();
-    thread::scope(|scope| {
-        for mut engine in instances {
-            let (part, next, answered) = (&part, &next, answered.clone());
-            scope.spawn(move || {
-                loop {
-                    let first = next.fetch_add(BATCH, Ordering::Relaxed);
-                    // It is no longer listened where another batch failed.
-                    if first >= part.data.len() || answered.send(part.named(&mut *engine, first)).is_err() {
-                        break;
-                    }
-                }
-            });
+    let batches: Vec<usize> = (0..data.len()).step_by(BATCH).collect();
+    let mut done = 0;
+    let named = |engine: &mut Box<dyn Engine>, &first: &usize| part.named(&mut **engine, first);
+    side_by_side(&batches, instances, named, |_, named| {
+        let (first, named) = named?;
+        for (index, &place) in named.iter().zip(&places[first..]) {
+            let class = &mut tally[place];
+            class.images += 1;
+            class.correct += usize::from(*index == Some(class.index));
         }
-        drop(answered);
-        let mut done = 0;
-        for named in answers {
-            let (first, named) = named?;
-            for (index, &place) in named.iter().zip(&places[first..]) {
-                let class = &mut tally[place];
-                class.images += 1;
-                class.correct += usize::from(*index == Some(class.index));
-            }
-            done += named.len();
-            on(done);
-        }
+        done += named.len();
+        on(done);
         Ok::<_, EvaluateError>(())
     })?;
 

@@ -14,6 +14,7 @@
 //! - [`dataset`], [`train`] and [`evaluate`]: labelled images, a net learned from them, and how well a version does on them, also
 //!   in other clothes ([`variants`]).
 //! - [`transfer`]: a net that knows photographs learns a user's own classes.
+//! - [`parallel`]: work on many images side by side.
 //! - [`allocator`]: what a process does first, so that its memory stays mapped.
 
 pub mod allocator;
@@ -24,6 +25,7 @@ mod error;
 pub mod evaluate;
 pub mod nets;
 pub mod onnx;
+pub mod parallel;
 pub mod predictor;
 pub mod torchscript;
 pub mod train;

@@ -4,20 +4,20 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
 
 use model_core::{ImageLimits, Preprocessor, View};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use super::TransferError;
 use super::config::Augmentation;
-use super::folder::{Folder, Labelled, read_again};
+use super::folder::{Folder, Labelled, read_again, sha256};
 use crate::Predictor;
+use crate::parallel::side_by_side;
+
+/// How long a digest is, in hexadecimal digits.
+const DIGEST: usize = 64;
 
 /// Of each image one row for each view, the plain one first.
 #[derive(Debug)]
@@ -61,28 +61,14 @@ impl Extractor<'_> {
     ) -> Result<Features, TransferError> {
         let kept = self.folder()?;
         let images = &folder.images;
-        let next = AtomicUsize::new(0);
-        let (computed, results) = mpsc::channel();
         let mut rows: Vec<Vec<f32>> = vec![Vec::new(); images.len()];
-        thread::scope(|scope| {
-            for _ in 0..self.threads.max(1) {
-                let (backbone, kept, next, computed) = (backbone.share(), &kept, &next, computed.clone());
-                scope.spawn(move || {
-                    loop {
-                        let place = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(image) = images.get(place) else { break };
-                        // It is no longer listened where another image failed.
-                        if computed.send((place, self.one(&backbone, image, kept))).is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-            drop(computed);
-            for (done, (place, result)) in results.into_iter().enumerate() {
-                rows[place] = result?;
-                on(done + 1, images.len());
-            }
+        let backbones = (0..self.threads.max(1)).map(|_| backbone.share()).collect();
+        let mut done = 0;
+        let one = |backbone: &mut Predictor, image: &Labelled| self.one(backbone, image, &kept);
+        side_by_side(images, backbones, one, |place, row| {
+            rows[place] = row?;
+            done += 1;
+            on(done, images.len());
             Ok::<_, TransferError>(())
         })?;
         let views = self.views();
@@ -97,9 +83,9 @@ impl Extractor<'_> {
     /// The folder of features made in this way, which is there then.
     fn folder(&self) -> Result<PathBuf, TransferError> {
         let Self { digest, augmentation, seed, .. } = *self;
-        let key = serde_json::to_vec(&Key { layout: 1, backbone: digest, augmentation, seed })
+        let key = serde_json::to_vec(&Key { layout: 2, backbone: digest, augmentation, seed })
             .map_err(|error| TransferError::Data(error.to_string()))?;
-        let folder = self.cache.join(&format!("{:x}", Sha256::digest(key))[..16]);
+        let folder = self.cache.join(&sha256(&key)[..16]);
         fs::create_dir_all(&folder).map_err(TransferError::write(&folder))?;
         Ok(folder)
     }
@@ -123,10 +109,11 @@ impl Extractor<'_> {
     }
 }
 
-/// Writes the numbers and their digest under another name first: what lies under its own name is whole.
+/// Writes the numbers and their digest under another name first: what lies under its own name is whole. Not made durable one by one:
+/// what a loss of power takes is computed again.
 fn keep(path: &Path, values: &[f32]) -> Result<(), TransferError> {
     let mut bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    bytes.extend(Sha256::digest(&bytes));
+    bytes.extend(sha256(&bytes).into_bytes());
     let partial = path.with_extension(format!("{}.partial", std::process::id()));
     let write = || {
         fs::File::create(&partial)?.write_all(&bytes)?;
@@ -140,9 +127,9 @@ fn keep(path: &Path, values: &[f32]) -> Result<(), TransferError> {
 
 /// The numbers that [`keep`] wrote; nothing where it did not write this.
 fn numbers(bytes: &[u8], views: usize) -> Option<Vec<f32>> {
-    let (values, digest) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
+    let (values, digest) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST)?)?;
     let whole = !values.is_empty() && values.len() % (4 * views) == 0;
-    if !whole || Sha256::digest(values)[..] != *digest {
+    if !whole || sha256(values).as_bytes() != digest {
         return None;
     }
     Some(

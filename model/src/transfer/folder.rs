@@ -2,17 +2,17 @@
 //! file, before anything is learned from them.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
 
 use model_core::{ImageLimits, Preprocessor};
+use registry::FileEntry;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
+
+use crate::parallel::side_by_side;
 
 /// The largest file that is read: larger ones are no photographs.
 const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -128,7 +128,7 @@ impl fmt::Display for Finding {
 }
 
 /// A file as it was read: its digest, and that of the picture in it.
-type Looked = Result<(String, [u8; 32]), String>;
+type Looked = Result<(String, String), String>;
 
 impl Folder {
     /// Looks at every file of `folder/<class>/*`, on `threads` threads; `on` hears how many of how many are done. Names that begin with a
@@ -163,7 +163,7 @@ impl Folder {
 
     /// Each file to the images, or to the findings.
     fn sort_out(&mut self, files: Vec<(usize, PathBuf)>, looked: Vec<Looked>) {
-        let mut pictures: BTreeMap<[u8; 32], Vec<Labelled>> = BTreeMap::new();
+        let mut pictures: BTreeMap<String, Vec<Labelled>> = BTreeMap::new();
         for ((class, path), looked) in files.into_iter().zip(looked) {
             match looked {
                 Ok((sha256, picture)) => {
@@ -225,7 +225,7 @@ impl Folder {
             .map(|image| format!("{}\0{}\n", self.classes[image.class], image.sha256))
             .collect();
         lines.sort();
-        format!("{:x}", Sha256::digest(lines.concat()))
+        sha256(lines.concat().as_bytes())
     }
 
     /// How many images each class has.
@@ -243,7 +243,7 @@ impl Folder {
 /// If they are others now.
 pub(super) fn read_again(image: &Labelled) -> Result<Vec<u8>, FolderError> {
     let bytes = read(&image.path).map_err(|_| FolderError::Changed { path: image.path.clone() })?;
-    if format!("{:x}", Sha256::digest(&bytes)) == image.sha256 {
+    if sha256(&bytes) == image.sha256 {
         Ok(bytes)
     } else {
         Err(FolderError::Changed { path: image.path.clone() })
@@ -271,27 +271,14 @@ fn look_at(
     threads: usize,
     on: &mut dyn FnMut(usize, usize),
 ) -> Vec<Looked> {
-    let next = AtomicUsize::new(0);
-    let (looked, results) = mpsc::channel();
     let mut all: Vec<Looked> = vec![Err(String::new()); files.len()];
-    thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            let (next, looked) = (&next, looked.clone());
-            scope.spawn(move || {
-                loop {
-                    let place = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((_, path)) = files.get(place) else { break };
-                    if looked.send((place, look(path, preprocessor))).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        drop(looked);
-        for (done, (place, result)) in results.into_iter().enumerate() {
-            all[place] = result;
-            on(done + 1, files.len());
-        }
+    let mut done = 0;
+    let look = |(): &mut (), (_, path): &(usize, PathBuf)| look(path, preprocessor);
+    let Ok(()) = side_by_side(files, vec![(); threads.max(1)], look, |place, looked| {
+        all[place] = looked;
+        done += 1;
+        on(done, files.len());
+        Ok::<_, Infallible>(())
     });
     all
 }
@@ -299,7 +286,7 @@ fn look_at(
 fn look(path: &Path, preprocessor: &Preprocessor) -> Looked {
     let bytes = read(path)?;
     let pixels = preprocessor.decode(&bytes, &ImageLimits::default()).map_err(|error| error.to_string())?;
-    Ok((format!("{:x}", Sha256::digest(&bytes)), Sha256::digest(&pixels.data).into()))
+    Ok((sha256(&bytes), sha256(&pixels.data)))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
@@ -318,4 +305,9 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("it is larger than {MAX_FILE_BYTES} bytes"));
     }
     Ok(bytes)
+}
+
+/// In hexadecimal digits.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    FileEntry::of_bytes(bytes).sha256
 }

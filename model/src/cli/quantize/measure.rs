@@ -1,10 +1,7 @@
 //! The work on images: reading those that calibrate, and asking two nets about the others, on all cores.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
-
 use anyhow::Context as _;
+use model::parallel::side_by_side;
 use model_core::{Engine, ImageLimits, Pixels, Preprocessor, Scorer};
 use model_openvino::OpenVino;
 use registry::{FileEntry, Manifest};
@@ -14,8 +11,6 @@ use super::images::{Image, Images, Taken, plain};
 use crate::cli::progress;
 use crate::cli::publish::Refusal;
 
-/// Images that a thread takes at a time.
-const BATCH: usize = 8;
 /// Images that can't be used are said one by one up to so many.
 const SAID: usize = 3;
 
@@ -26,7 +21,7 @@ pub(super) fn calibration(
     threads: usize,
 ) -> anyhow::Result<(Vec<Pixels>, String)> {
     let tools = (0..threads).map(|_| ()).collect();
-    let decoded = side_by_side("reading", &images.calibration, tools, |(), image| {
+    let decoded = all("reading", &images.calibration, tools, |(), image| {
         let Taken { file, sha256 } = images.read(image)?;
         Ok((preprocessor.decode(&file, &ImageLimits::default())?, sha256))
     })?;
@@ -56,7 +51,7 @@ pub(super) fn measure(
     let tools = (0..threads)
         .map(|_| Ok([share(nets[0])?, share(nets[1])?]))
         .collect::<anyhow::Result<Vec<[Box<dyn Engine>; 2]>>>()?;
-    let answered = side_by_side("measuring", &images.measured, tools, |engines, image| {
+    let answered = all("measuring", &images.measured, tools, |engines, image| {
         let pixels = preprocessor.decode(&images.read(image)?.file, &ImageLimits::default())?;
         // An image that can't be used is passed over; a net that can't be computed is not.
         Ok((|| -> anyhow::Result<Answered> {
@@ -88,8 +83,8 @@ fn usable<T>(images: &[Image], results: Vec<anyhow::Result<T>>) -> impl Iterator
     images.iter().zip(results).filter_map(|(image, result)| Some((image, result.ok()?)))
 }
 
-/// `work` on each image, on as many threads as there are tools, each with its own; results in the order of the images.
-fn side_by_side<W: Send, R: Send>(
+/// `work` on each image, on as many threads as there are tools, behind a bar; results in the order of the images.
+fn all<W: Send, R: Send>(
     message: &'static str,
     images: &[Image],
     tools: Vec<W>,
@@ -97,31 +92,12 @@ fn side_by_side<W: Send, R: Send>(
 ) -> anyhow::Result<Vec<anyhow::Result<R>>> {
     let bar = progress::bar(images.len(), true);
     bar.set_message(message);
-    let next = AtomicUsize::new(0);
-    let (done, results) = mpsc::channel();
     let mut all: Vec<Option<anyhow::Result<R>>> = images.iter().map(|_| None).collect();
-    thread::scope(|scope| {
-        for mut tool in tools {
-            let (next, work, done) = (&next, &work, done.clone());
-            scope.spawn(move || {
-                loop {
-                    let first = next.fetch_add(BATCH, Ordering::Relaxed);
-                    for (place, image) in images.iter().enumerate().skip(first).take(BATCH) {
-                        // Nobody listens any more where the command ends.
-                        drop(done.send((place, work(&mut tool, image))));
-                    }
-                    if first >= images.len() {
-                        break;
-                    }
-                }
-            });
-        }
-        drop(done);
-        for (place, result) in results {
-            all[place] = Some(result);
-            bar.inc(1);
-        }
-    });
+    side_by_side(images, tools, work, |place, result| {
+        all[place] = Some(result);
+        bar.inc(1);
+        anyhow::Ok(())
+    })?;
     bar.finish_and_clear();
     all.into_iter().collect::<Option<Vec<_>>>().context("a thread ended early")
 }

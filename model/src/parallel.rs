@@ -1,0 +1,62 @@
+//! The same work on many things, on several threads.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+/// `work` on each item, on as many threads as there are tools, each with its own. `on` hears, on this thread, of each result with its
+/// item's place, in the order in which they are done; its error ends the work.
+///
+/// # Errors
+/// That of `on`.
+pub fn side_by_side<I: Sync, W: Send, R: Send, E>(
+    items: &[I],
+    tools: Vec<W>,
+    work: impl Fn(&mut W, &I) -> R + Sync,
+    mut on: impl FnMut(usize, R) -> Result<(), E>,
+) -> Result<(), E> {
+    let next = AtomicUsize::new(0);
+    let (done, results) = mpsc::channel();
+    thread::scope(|scope| {
+        for mut tool in tools {
+            let (next, work, done) = (&next, &work, done.clone());
+            scope.spawn(move || {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(place) else { break };
+                    // It is no longer listened where the work has ended.
+                    if done.send((place, work(&mut tool, item))).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(done);
+        results.into_iter().try_for_each(|(place, result)| on(place, result))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_item_is_worked_on_once_and_an_error_ends_the_work() {
+        let items: Vec<usize> = (0..1000).collect();
+        let mut all = vec![0; items.len()];
+        let double = |(): &mut (), item: &usize| 2 * item;
+        let fill = |place: usize, result| {
+            all[place] += result;
+            Ok::<_, ()>(())
+        };
+        side_by_side(&items, vec![(); 4], double, fill).unwrap();
+        assert!(all.iter().enumerate().all(|(place, result)| *result == 2 * place));
+        let mut heard = 0;
+        let stop = |_, _| {
+            heard += 1;
+            if heard == 10 { Err("enough") } else { Ok(()) }
+        };
+        assert_eq!(side_by_side(&items, vec![(); 4], double, stop), Err("enough"));
+        assert_eq!(heard, 10);
+    }
+}
