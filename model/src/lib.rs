@@ -13,11 +13,13 @@
 //! - [`onnx`]: a net as a file for other engines.
 //! - [`dataset`], [`train`] and [`evaluate`]: labelled images, a net learned from them, and how well a version does on them, also
 //!   in other clothes ([`variants`]).
+//! - [`calibration`]: how sure its answers are to be taken.
 //! - [`transfer`]: a net that knows photographs learns a user's own classes.
 //! - [`parallel`]: work on many images side by side.
 //! - [`allocator`]: what a process does first, so that its memory stays mapped.
 
 pub mod allocator;
+pub mod calibration;
 pub mod dataset;
 pub mod device;
 pub mod engines;

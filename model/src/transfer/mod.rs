@@ -60,6 +60,9 @@ pub enum TransferError {
     /// The backbone cannot be read, or the result not be described.
     #[error(transparent)]
     Registry(#[from] registry::RegistryError),
+    /// The images that were kept out give no temperature.
+    #[error(transparent)]
+    Calibration(#[from] crate::calibration::CalibrationError),
     /// libtorch failed.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),

@@ -44,26 +44,6 @@ pub(super) fn choose(own: &[f64], others: &[f64], most: f64) -> Option<Threshold
     })
 }
 
-/// The temperature by which logits are divided so that probabilities are right in the mean
-/// (<https://arxiv.org/abs/1706.04599>): the one of the least loss, by golden section between a twentieth and twenty.
-pub(super) fn temperature(logits: &Tensor, labels: &Tensor) -> Result<f64, TchError> {
-    // The loss is flat where it is least.
-    let logits = logits.f_to_kind(Kind::Double)?;
-    let loss = |power: f64| {
-        let divided = logits.f_mul_scalar((-power).exp())?;
-        divided
-            .f_cross_entropy_loss::<Tensor>(labels, None, tch::Reduction::Mean, -100, 0.0)?
-            .f_double_value(&[])
-    };
-    let (mut low, mut high) = (-(20.0_f64.ln()), 20.0_f64.ln());
-    let golden = (5.0_f64.sqrt() - 1.0) / 2.0;
-    for _ in 0..40 {
-        let part = golden * (high - low);
-        if loss(high - part)? <= loss(low + part)? { high = low + part } else { low = high - part }
-    }
-    Ok(f64::midpoint(low, high).exp())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,14 +66,5 @@ mod tests {
             assert_eq!((threshold.score, threshold.own_rejected), (4.0, 0.0));
             assert_eq!(threshold.others_rejected, Some(1.0));
         }
-    }
-
-    #[test]
-    fn a_temperature_undoes_what_a_net_exaggerates() {
-        // Sure to 95 % of the first class of two, and right in 3 of 4 cases: ln 3 is what it should say.
-        let logits = Tensor::from_slice2(&[[4.0_f32, 0.0]; 4]);
-        let labels = Tensor::from_slice(&[0_i64, 0, 0, 1]);
-        let found = temperature(&logits, &labels).unwrap();
-        assert!((found - 4.0 / 3.0_f64.ln()).abs() < 1e-3, "{found}");
     }
 }

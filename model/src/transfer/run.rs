@@ -15,6 +15,8 @@ use super::publish::{Files, Found};
 use super::reject::{self, Threshold};
 use super::split::{Split, folds, stratified};
 use super::{TransferError, publish};
+use crate::calibration::fit_temperature;
+use crate::onnx::numbers;
 use crate::{Device, Predictor};
 
 /// Into how many parts the classes are cut, to leave out one part after another.
@@ -251,7 +253,9 @@ impl Fitting<'_> {
         let looked_at = if of_folds.is_empty() { std::slice::from_ref(&held_out) } else { &of_folds };
         let all = |of: fn(&Fold) -> &Tensor| Tensor::f_cat(&looked_at.iter().map(of).collect::<Vec<_>>(), 0);
         let (logits, labels) = (all(|fold| &fold.logits)?, all(|fold| &fold.labels)?);
-        let temperature = reject::temperature(&logits, &labels)?;
+        let places: Vec<i64> = Vec::try_from(&labels)?;
+        let places: Vec<usize> = places.into_iter().filter_map(|place| usize::try_from(place).ok()).collect();
+        let temperature = fit_temperature(&numbers(&logits)?, images.classes, &places)?;
         let own = reject::scores(&logits, temperature)?;
 
         let layer = self.fit(&everything, epochs, None)?.layer;
