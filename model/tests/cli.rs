@@ -6,6 +6,7 @@ mod classes;
 mod import;
 mod quantize;
 mod tiny;
+mod versions;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -31,9 +31,7 @@ impl Draft {
     pub(crate) fn create(model: &Path, version: u32) -> Result<Self, RegistryError> {
         let made = model.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
         let made = made.map(Path::to_owned).collect();
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        // Process ids may be the same on two machines, or in two containers.
-        let folder = model.join(format!(".{version}.{}.{}", process::id(), now.as_nanos()));
+        let folder = hidden(model, version);
         let mut draft = Self { folder, made, _lock: None, published: false };
         fs::create_dir_all(model).map_err(RegistryError::io("create", model))?;
         fs::create_dir(&draft.folder).map_err(RegistryError::io("create", &draft.folder))?;
@@ -108,6 +106,14 @@ impl Drop for Draft {
         // One that somebody else uses by now is not empty, and stays.
         self.made.iter().for_each(|folder| drop(fs::remove_dir(folder)));
     }
+}
+
+/// A path for what becomes a version, or was one: no reader takes it for one, and if its process is killed the next one to publish
+/// removes it.
+pub(crate) fn hidden(model: &Path, version: u32) -> PathBuf {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    // Process ids may be the same on two machines, or in two containers.
+    model.join(format!(".{version}.{}.{}", process::id(), now.as_nanos()))
 }
 
 /// Removes the drafts whose process is gone.

@@ -49,15 +49,13 @@ pub enum RegistryError {
         /// Its folder.
         path: PathBuf,
     },
-    /// No file of that alias.
-    #[error("model {name:?} has no alias {alias:?}: write a version number into {path}")]
+    /// The alias names nothing.
+    #[error("model {name:?} has no alias {alias:?}: `model promote {name} VERSION --alias {alias}` makes it")]
     UnknownAlias {
         /// The model.
         name: String,
         /// The alias asked for.
         alias: String,
-        /// The file that would hold it.
-        path: PathBuf,
     },
     /// The alias file holds something else than a version number.
     #[error("the alias file {path} must hold one version number, and holds {content:?}")]
@@ -168,6 +166,58 @@ pub enum RegistryError {
     VersionExists {
         /// The version folder.
         path: PathBuf,
+    },
+    /// Somebody else changed the alias after it was looked at.
+    #[error(
+        "{alias:?} of model {name:?} was changed meanwhile, and names {}: look at its history, and decide again",
+        found.map_or_else(|| "no version".to_owned(), |version| format!("version {version}")),
+    )]
+    ChangedMeanwhile {
+        /// The model.
+        name: String,
+        /// The alias.
+        alias: String,
+        /// What it names now.
+        found: Option<u32>,
+    },
+    /// There is nothing to go back to.
+    #[error("{alias:?} of model {name:?} can't go back: {}", to.map_or_else(
+        || "its history knows no version before the present one".to_owned(),
+        |version| format!("it never named version {version} before, or does so now"),
+    ))]
+    NoRollback {
+        /// The model.
+        name: String,
+        /// The alias.
+        alias: String,
+        /// The version asked for, if one was.
+        to: Option<u32>,
+    },
+    /// The version can't be taken away.
+    #[error("model {name:?} version {version} is what {alias:?} names: promote another one first")]
+    InService {
+        /// The model.
+        name: String,
+        /// The version.
+        version: u32,
+        /// The alias that names it.
+        alias: String,
+    },
+    /// An entry of an alias's history is damaged.
+    #[error("the history's entry {path} cannot be used: {message}")]
+    BadHistory {
+        /// The entry.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A file that no program wrote.
+    #[error("{path} is larger than {limit} bytes")]
+    LargeFile {
+        /// The file.
+        path: PathBuf,
+        /// The most that is read.
+        limit: u64,
     },
     /// Reading or writing failed.
     #[error("cannot {action} {path}: {source}")]

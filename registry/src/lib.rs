@@ -5,6 +5,7 @@
 //! weights/
 //!   bird/
 //!     production            the alias file: a version number
+//!     history/production/   each change of that alias: who, when, from, to, why
 //!     1/
 //!       manifest.yaml       name, artifacts, classes, preprocessing, metrics, origin, size and SHA-256 of each file
 //!       model.safetensors   an artifact: what one engine computes with
@@ -15,19 +16,28 @@
 //! - [`select`]: which version is meant: a number, an alias or the latest.
 //! - [`digest`]: size and SHA-256 of a file.
 //! - `version`: a version's folder: which artifacts it holds, and their bytes, read once and checked.
-//! - `store`: all of them: list, load, publish, set an alias. Both are a feature, since who only needs to know what a manifest
-//!   says (`model-core`) reads no folder.
+//! - `registry`: all of them: list, load, publish.
+//! - `aliases`: promote, roll back, and delete what none names.
+//! - `history`: how an alias is changed, so that of two who do so at once one is told.
+//! - `store`: where the small files of aliases and histories lie. These five are a feature, since who only needs to know what a
+//!   manifest says (`model-core`) reads no folder.
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "store")]
+mod aliases;
 #[cfg(feature = "store")]
 mod content;
 pub mod digest;
 #[cfg(feature = "store")]
 mod draft;
 mod error;
+#[cfg(feature = "store")]
+mod history;
 pub mod manifest;
 mod name;
+#[cfg(feature = "store")]
+mod registry;
 pub mod select;
 #[cfg(feature = "store")]
 pub mod store;
@@ -38,12 +48,14 @@ pub mod version;
 pub use content::Content;
 pub use digest::FileEntry;
 pub use error::RegistryError;
+#[cfg(feature = "store")]
+pub use history::{Author, Change, Kind, Seen};
 pub use manifest::{
     Activation, Architecture, Artifact, Calibration, Class, Classes, Data, EngineKind, Fit, Input,
     Interpolation, Layout, Manifest, Metric, Order, Parent, Polarity, Precision, Reject, Schema,
 };
-pub use select::Select;
 #[cfg(feature = "store")]
-pub use store::Registry;
+pub use registry::Registry;
+pub use select::Select;
 #[cfg(feature = "store")]
 pub use version::{ModelVersion, write_whole};

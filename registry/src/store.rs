@@ -1,241 +1,142 @@
-//! The folders that hold model versions: list them, load one after checking it, publish a new one, set an alias.
+//! Where a registry's small files lie: the few things that aliases and their history ask of it.
 
-use std::fs;
-use std::io;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::draft::{self, Draft};
 use crate::error::RegistryError;
-use crate::manifest::{MANIFEST_FILE, Manifest};
-use crate::name::is_plain_name;
-use crate::select::Select;
-use crate::version::{ModelVersion, write_whole};
+use crate::version::write_whole;
 
-/// A folder of model versions.
+/// Files by key: names with `/` between them, from the registry's root.
+pub trait Store: fmt::Debug + Send + Sync {
+    /// The names of what lies directly in `folder`, in no order; none where there is no such folder.
+    ///
+    /// # Errors
+    /// If it cannot be listed.
+    fn list(&self, folder: &str) -> Result<Vec<String>, RegistryError>;
+
+    /// What the file holds; none where there is no such file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is longer than `limit` bytes.
+    fn get(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>, RegistryError>;
+
+    /// Writes a file where there is none; whether this call did. Of several at once one does. Readers see it whole or not at all,
+    /// also after a loss of power.
+    ///
+    /// # Errors
+    /// If writing fails.
+    fn put_if_absent(&self, key: &str, bytes: &[u8]) -> Result<bool, RegistryError>;
+
+    /// Writes a file or replaces it. Readers see the old one or the new one, also after a loss of power.
+    ///
+    /// # Errors
+    /// If writing fails.
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<(), RegistryError>;
+
+    /// How people find a file.
+    fn place(&self, key: &str) -> PathBuf;
+}
+
+/// A folder of this machine.
 #[derive(Clone, Debug)]
-pub struct Registry {
+pub struct Folder {
     root: PathBuf,
 }
 
-impl Registry {
-    /// The model versions under `root`.
-    ///
-    /// # Errors
-    /// If `root` is no folder.
-    pub fn open(root: impl AsRef<Path>) -> Result<Self, RegistryError> {
-        let root = root.as_ref().to_path_buf();
-        if !root.is_dir() {
-            return Err(RegistryError::NoRoot { path: root });
-        }
-        Ok(Self { root })
-    }
-
-    /// The model versions under `root`, a folder that need not be there: publishing makes it.
+impl Folder {
+    /// The files below `root`.
     #[must_use]
     pub fn at(root: impl AsRef<Path>) -> Self {
-        Self { root: root.as_ref().to_path_buf() }
+        Self { root: root.as_ref().to_owned() }
     }
 
-    /// The names of all models, sorted.
-    ///
-    /// # Errors
-    /// If the root cannot be read.
-    pub fn models(&self) -> Result<Vec<String>, RegistryError> {
-        let mut names: Vec<String> =
-            folders(&self.root)?.into_iter().filter(|name| is_plain_name(name)).collect();
-        names.sort();
-        Ok(names)
+    /// Makes the folders above a file, durably.
+    fn make_room(&self, path: &Path) -> Result<(), RegistryError> {
+        let folder = path.parent().unwrap_or(&self.root);
+        let absent: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
+        if absent.is_empty() {
+            return Ok(());
+        }
+        fs::create_dir_all(folder).map_err(RegistryError::io("create", folder))?;
+        absent.iter().filter_map(|made| made.parent()).try_for_each(sync)
     }
+}
 
-    /// A model's version numbers, ascending. Folders whose names are no version numbers are passed over.
-    ///
-    /// # Errors
-    /// If there is no such model, or its folder cannot be read.
-    pub fn versions(&self, name: &str) -> Result<Vec<u32>, RegistryError> {
-        numbers(&self.folder(name)?)
-    }
-
-    /// The number that `select` means for this model.
-    ///
-    /// # Errors
-    /// If there is no such model, version or alias.
-    pub fn resolve(&self, name: &str, select: &Select) -> Result<u32, RegistryError> {
-        let versions = self.versions(name)?;
-        let version = match select {
-            Select::Version(version) => *version,
-            Select::Latest => *versions
-                .last()
-                .ok_or_else(|| RegistryError::NoVersions { name: name.into(), path: self.root.join(name) })?,
-            Select::Alias(alias) => self.read_alias(name, alias)?,
+impl Store for Folder {
+    fn list(&self, folder: &str) -> Result<Vec<String>, RegistryError> {
+        let path = self.place(folder);
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if is_absence(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(RegistryError::io("list", path)(error)),
         };
-        if !versions.contains(&version) {
-            let known: Vec<String> = versions.iter().map(u32::to_string).collect();
-            return Err(RegistryError::UnknownVersion { name: name.into(), version, known: list(&known) });
-        }
-        Ok(version)
+        let name = |entry: io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().into_string().ok());
+        let names: Result<Vec<_>, _> = entries.filter_map(|entry| name(entry).transpose()).collect();
+        names.map_err(RegistryError::io("list", path))
     }
 
-    /// Finds a version, reads its manifest and looks at its folder: each file is there in its size or not fetched, and nothing else
-    /// is. What the files hold is checked when they are read, [`ModelVersion::read`].
-    ///
-    /// # Errors
-    /// If there is no such version, its manifest is wrong, none of its files is fetched, one is of another size, or there is
-    /// one too many.
-    pub fn load(&self, name: &str, select: &Select) -> Result<ModelVersion, RegistryError> {
-        let version = self.resolve(name, select)?;
-        let folder = self.root.join(name).join(version.to_string());
-        let loaded = ModelVersion::open(&folder)?;
-        let manifest = &loaded.manifest;
-        if manifest.name != name || manifest.version != version {
-            return Err(RegistryError::InvalidManifest {
-                path: folder.join(MANIFEST_FILE),
-                message: format!(
-                    "it describes {} version {}, and lies in the folder of {name} version {version}",
-                    manifest.name, manifest.version
-                ),
-            });
-        }
-        Ok(loaded)
-    }
-
-    /// The number after a model's last version; 1 where there is no such model.
-    ///
-    /// # Errors
-    /// If that is no name for a model, or its folder cannot be read.
-    pub fn next_version(&self, name: &str) -> Result<u32, RegistryError> {
-        if !is_plain_name(name) {
-            return Err(RegistryError::BadName { name: name.into() });
-        }
-        // One look: somebody may be making the folder.
-        match numbers(&self.root.join(name)) {
-            Ok(versions) => Ok(versions.last().map_or(1, |last| last.saturating_add(1))),
-            Err(RegistryError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(1),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Publishes a version: `files` (an artifact's file, and what it holds) are written, the manifest's `files` is filled in, and the
-    /// folder appears whole or not at all, also after a loss of power. Of one that fails nothing is left, the folders that were made
-    /// for it included.
-    ///
-    /// # Errors
-    /// If the version exists, the manifest says something that cannot be, or writing fails.
-    pub fn publish(
-        &self,
-        mut manifest: Manifest,
-        files: &[(&str, &[u8])],
-    ) -> Result<ModelVersion, RegistryError> {
-        if !is_plain_name(&manifest.name) {
-            return Err(RegistryError::BadName { name: manifest.name });
-        }
-        let model = self.root.join(&manifest.name);
-        let folder = model.join(manifest.version.to_string());
-        if folder.exists() {
-            return Err(RegistryError::VersionExists { path: folder });
-        }
-        draft::sweep(&model);
-        let draft = Draft::create(&model, manifest.version)?;
-        draft.fill(&mut manifest, files)?;
-        draft.publish(&folder)?;
-        self.load(&manifest.name, &Select::Version(manifest.version))
-    }
-
-    /// Lets `alias` name a version, which must exist. Readers see the old number or the new one, nothing between.
-    ///
-    /// # Errors
-    /// If there is no such version, the alias is no plain name, or writing fails.
-    pub fn set_alias(&self, name: &str, alias: &str, version: u32) -> Result<(), RegistryError> {
-        if !matches!(alias.parse(), Ok(Select::Alias(_))) {
-            return Err(RegistryError::BadSelect { text: alias.into() });
-        }
-        self.resolve(name, &Select::Version(version))?;
-        let path = self.root.join(name).join(alias);
-        write_whole(&path, format!("{version}\n").as_bytes())
-    }
-
-    /// Lets `alias` name a version where it names none yet; whether it does so now. Of several who ask at once one is heard.
-    ///
-    /// # Errors
-    /// As [`set_alias`](Self::set_alias).
-    pub fn set_alias_if_none(&self, name: &str, alias: &str, version: u32) -> Result<bool, RegistryError> {
-        if !matches!(alias.parse(), Ok(Select::Alias(_))) {
-            return Err(RegistryError::BadSelect { text: alias.into() });
-        }
-        self.resolve(name, &Select::Version(version))?;
-        let path = self.root.join(name).join(alias);
-        if path.exists() {
-            return Ok(false);
-        }
-        // A link is made where nothing is, or not at all.
-        let draft = path.with_file_name(format!(".{alias}.{version}"));
-        write_whole(&draft, format!("{version}\n").as_bytes())?;
-        let linked = fs::hard_link(&draft, &path);
-        drop(fs::remove_file(&draft));
-        match linked {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(RegistryError::io("write", path)(error)),
-        }
-    }
-
-    fn folder(&self, name: &str) -> Result<PathBuf, RegistryError> {
-        if !is_plain_name(name) {
-            return Err(RegistryError::BadName { name: name.into() });
-        }
-        let folder = self.root.join(name);
-        if !folder.is_dir() {
-            return Err(RegistryError::UnknownModel {
-                name: name.into(),
-                root: self.root.clone(),
-                known: list(&self.models()?),
-            });
-        }
-        Ok(folder)
-    }
-
-    fn read_alias(&self, name: &str, alias: &str) -> Result<u32, RegistryError> {
-        if !is_plain_name(alias) {
-            return Err(RegistryError::BadSelect { text: alias.into() });
-        }
-        let path = self.root.join(name).join(alias);
-        let content = match fs::read_to_string(&path) {
-            Ok(content) => content,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(RegistryError::UnknownAlias { name: name.into(), alias: alias.into(), path });
-            }
+    fn get(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>, RegistryError> {
+        let path = self.place(key);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if is_absence(&error) => return Ok(None),
             Err(error) => return Err(RegistryError::io("read", path)(error)),
         };
-        match content.trim().parse() {
-            Ok(Select::Version(version)) => Ok(version),
-            _ => Err(RegistryError::BadAlias { path, content: content.chars().take(40).collect() }),
+        let mut bytes = Vec::new();
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(RegistryError::io("read", &path))?;
+        if bytes.len() as u64 > limit {
+            return Err(RegistryError::LargeFile { path, limit });
         }
+        Ok(Some(bytes))
+    }
+
+    fn put_if_absent(&self, key: &str, bytes: &[u8]) -> Result<bool, RegistryError> {
+        /// Tells the drafts of this process's threads apart.
+        static DRAFTS: AtomicU64 = AtomicU64::new(0);
+        let path = self.place(key);
+        self.make_room(&path)?;
+        let draft = DRAFTS.fetch_add(1, Ordering::Relaxed);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let draft = path.with_file_name(format!(".{name}.{}.{draft}", process::id()));
+        let write = || {
+            let mut file = File::create(&draft)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            // A link is made where nothing is, or not at all.
+            match fs::hard_link(&draft, &path) {
+                Ok(()) => Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        let written = write();
+        // Who failed has said so; a draft that can't be removed harms nobody.
+        drop(fs::remove_file(&draft));
+        let written = written.map_err(RegistryError::io("write", &path))?;
+        path.parent().map_or(Ok(()), sync)?;
+        Ok(written)
+    }
+
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<(), RegistryError> {
+        let path = self.place(key);
+        self.make_room(&path)?;
+        write_whole(&path, bytes)
+    }
+
+    fn place(&self, key: &str) -> PathBuf {
+        self.root.join(key)
     }
 }
 
-/// The numbers of the versions in a model's folder, ascending.
-fn numbers(model: &Path) -> Result<Vec<u32>, RegistryError> {
-    let number = |folder: &String| match folder.parse() {
-        Ok(Select::Version(version)) => Some(version),
-        _ => None,
-    };
-    let mut versions: Vec<u32> = folders(model)?.iter().filter_map(number).collect();
-    versions.sort_unstable();
-    Ok(versions)
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn folders(path: &Path) -> Result<Vec<String>, RegistryError> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(path).map_err(RegistryError::io("list", path))? {
-        let entry = entry.map_err(RegistryError::io("list", path))?;
-        if entry.path().is_dir()
-            && let Ok(name) = entry.file_name().into_string()
-        {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
-fn list(names: &[String]) -> String {
-    if names.is_empty() { "none".into() } else { names.join(", ") }
+fn sync(folder: &Path) -> Result<(), RegistryError> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(RegistryError::io("write", folder))
 }

@@ -3,99 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 
+use common::{House, WEIGHTS, author, manifest, publish, weights_of};
 use registry::{
     Architecture, Artifact, EngineKind, FileEntry, Manifest, ModelVersion, Registry, RegistryError, Select,
 };
-use tempfile::TempDir;
 
-const WEIGHTS: &[u8] = b"eight weights that matter";
-
-/// A registry with the model `bird` in the given versions.
-struct House {
-    folder: TempDir,
-}
-
-impl House {
-    fn new(versions: &[u32]) -> Self {
-        let house = Self { folder: tempfile::tempdir().unwrap() };
-        for version in versions {
-            house.add("bird", *version);
-        }
-        house
-    }
-
-    fn add(&self, name: &str, version: u32) {
-        publish(&self.registry(), manifest(name, version), WEIGHTS).unwrap();
-    }
-
-    fn registry(&self) -> Registry {
-        Registry::open(self.folder.path()).unwrap()
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
-    }
-
-    /// What loading version 1 is refused with, after `damage`.
-    fn refusal(damage: impl FnOnce(&House)) -> String {
-        let house = Self::new(&[1]);
-        assert!(house.registry().load("bird", &Select::Version(1)).is_ok());
-        damage(&house);
-        house.registry().load("bird", &Select::Version(1)).unwrap_err().to_string()
-    }
-
-    /// What loading version 1 is refused with, after `from` became `to` in its manifest.
-    fn refusal_of(from: &str, to: &str) -> String {
-        Self::refusal(|house| {
-            let path = house.path("bird/1/manifest.yaml");
-            let text = fs::read_to_string(&path).unwrap();
-            assert!(text.contains(from), "{from:?} is not in {text}");
-            fs::write(path, text.replacen(from, to, 1)).unwrap();
-        })
-    }
-}
-
-fn manifest(name: &str, version: u32) -> Manifest {
-    let text = format!(
-        "
-schema: 1
-name: {name}
-version: {version}
-artifacts: [{{ engine: libtorch, file: model.safetensors, architecture: efficientnet-lite0, precision: f32, fetch: make it }}]
-classes:
-  outputs: 10
-  labels: [{{ index: 7, label: rooster }}, {{ index: 8, label: hen }}]
-  reject: {{ label: not a bird, threshold: 0.2 }}
-input:
-  size: 224
-  channels: 3
-  fit: centre-crop
-  crop: 0.875
-  interpolation: bicubic
-  mean: [127, 127, 127]
-  std: [128, 128, 128]
-metrics: [{{ name: accuracy, value: 0.75, data: a test set, command: model evaluate }}]
-license: Apache-2.0
-origin: a test
-files: {{ model.safetensors: {{ size: 0, sha256: {} }} }}
-",
-        "0".repeat(64)
-    );
-    Manifest::from_yaml(&text, Path::new("manifest.yaml")).unwrap()
-}
-
-fn publish(registry: &Registry, manifest: Manifest, weights: &[u8]) -> Result<ModelVersion, RegistryError> {
-    registry.publish(manifest, &[("model.safetensors", weights)])
-}
-
-/// What the libtorch artifact holds.
-fn weights_of(version: &ModelVersion) -> Vec<u8> {
-    version.read(EngineKind::Libtorch).unwrap().unwrap().1.bytes
-}
+mod common;
 
 fn assert_says(sentence: &str, words: &[&str]) {
     for word in words {
@@ -111,13 +28,13 @@ fn a_published_version_is_found_and_loaded_by_number_alias_and_latest() {
     assert_eq!(registry.models().unwrap(), ["bird", "fashion-mnist"]);
     assert_eq!(registry.versions("bird").unwrap(), [1, 2, 10]);
 
-    registry.set_alias("bird", "production", 2).unwrap();
+    registry.promote("bird", "production", 2, &author(), None).unwrap();
     for (select, version) in [("1", 1), ("production", 2), ("latest", 10)] {
         let loaded = registry.load("bird", &select.parse().unwrap()).unwrap();
         assert_eq!(loaded.manifest.version, version);
         assert_eq!(weights_of(&loaded), WEIGHTS);
     }
-    registry.set_alias("bird", "production", 1).unwrap();
+    registry.promote("bird", "production", 1, &author(), None).unwrap();
     assert_eq!(registry.resolve("bird", &Select::default()).unwrap(), 1);
 }
 
@@ -422,7 +339,7 @@ fn what_is_not_there_is_said_with_what_is() {
     let sentence = |name: &str, select| registry.load(name, &select).unwrap_err().to_string();
     assert_says(&sentence("brid", Select::Latest), &["brid", "there are: bird"]);
     assert_says(&sentence("bird", Select::Version(3)), &["version 3", "1, 4"]);
-    assert_says(&sentence("bird", Select::default()), &["production", "bird/production"]);
+    assert_says(&sentence("bird", Select::default()), &["production", "`model promote bird"]);
 
     fs::write(house.path("bird/production"), "the newest").unwrap();
     assert_says(&sentence("bird", Select::default()), &["bird/production", "the newest"]);
@@ -455,8 +372,8 @@ fn a_published_version_never_changes_and_a_failed_one_leaves_nothing() {
     assert!(publish(&registry, senseless, WEIGHTS).is_err());
     assert!(registry.publish(manifest("bird", 2), &[]).is_err(), "its artifact is not among the files");
     assert_eq!(fs::read_dir(house.path("bird")).unwrap().count(), 1);
-    assert!(registry.set_alias("bird", "production", 2).is_err());
-    assert!(registry.set_alias("bird", "3", 1).is_err());
+    assert!(registry.promote("bird", "production", 2, &author(), None).is_err());
+    assert!(registry.promote("bird", "3", 1, &author(), None).is_err());
 }
 
 #[test]
@@ -516,7 +433,8 @@ fn of_several_who_publish_at_once_each_number_is_one_s_and_one_names_the_alias()
                     let number = registry.next_version("bird").unwrap();
                     match publish(&registry, manifest("bird", number), &weights) {
                         Ok(version) => {
-                            let named = registry.set_alias_if_none("bird", "production", number).unwrap();
+                            let named =
+                                registry.promote_first("bird", "production", number, &author()).unwrap();
                             break (weights_of(&version) == weights, number, named);
                         }
                         Err(RegistryError::VersionExists { .. }) => {}
@@ -533,28 +451,34 @@ fn of_several_who_publish_at_once_each_number_is_one_s_and_one_names_the_alias()
     let named: Vec<_> = done.iter().filter(|&&(.., named)| named).collect();
     let [(_, production, _)] = named[..] else { panic!("{done:?}") };
     assert_eq!(registry.resolve("bird", &Select::default()).unwrap(), *production);
-    assert_eq!(fs::read_dir(root.join("bird")).unwrap().count(), 5, "four versions, an alias, and no draft");
+    assert_eq!(
+        fs::read_dir(root.join("bird")).unwrap().count(),
+        6,
+        "four versions, an alias, its history, and no draft"
+    );
 }
 
 #[test]
 fn of_several_who_name_an_alias_at_once_one_is_heard() {
     let house = House::new(&[1, 2, 3, 4]);
     let (registry, start) = (house.registry(), Barrier::new(4));
-    let named = |version: u32| -> Vec<bool> {
+    // Nobody panics before all are done: the others would wait for them.
+    let named = |version: u32| -> Vec<Result<bool, RegistryError>> {
         let name = |round: u32| {
             start.wait();
-            registry.set_alias_if_none("bird", &format!("alias{round}"), version).unwrap()
+            registry.promote_first("bird", &format!("alias{round}"), version, &author())
         };
         (0..50).map(name).collect()
     };
-    let heard: Vec<Vec<bool>> = thread::scope(|scope| {
+    let heard: Vec<Vec<_>> = thread::scope(|scope| {
         let threads: Vec<_> = (1..=4).map(|version| scope.spawn(move || named(version))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     for round in 0..50 {
-        let heard: Vec<u32> = (1..=4).filter(|&version| heard[version as usize - 1][round]).collect();
+        let heard: Vec<u32> =
+            (1..=4).filter(|&version| *heard[version as usize - 1][round].as_ref().unwrap()).collect();
         let alias = Select::Alias(format!("alias{round}"));
         assert_eq!(heard, [registry.resolve("bird", &alias).unwrap()], "round {round}");
     }
-    assert_eq!(fs::read_dir(house.path("bird")).unwrap().count(), 4 + 50, "no draft is left");
+    assert_eq!(fs::read_dir(house.path("bird")).unwrap().count(), 4 + 50 + 1, "no draft is left");
 }

@@ -55,7 +55,7 @@ fn three_terminals_without_a_flag_and_what_comes_next() {
             || of.arguments.is_empty()
             || ["train", "import", "quantize", "benchmark", "mine"].iter().any(has)
     });
-    assert_eq!((others.len(), next.len()), (12, 7), "{others:?} {next:?}");
+    assert_eq!((others.len(), next.len()), (12, 8), "{others:?} {next:?}");
     for mut command in next {
         for folder in command.arguments.iter_mut().filter(|argument| *argument == "photos/") {
             "data/samples/".clone_into(folder);

@@ -10,6 +10,7 @@ mod progress;
 mod publish;
 mod quantize;
 mod train;
+mod versions;
 
 use std::io;
 use std::path::PathBuf;
@@ -55,6 +56,8 @@ enum Command {
     Import(Box<import::Import>),
     /// Make a faster version of a model that computes in 8-bit integers, if its answers stay what they were.
     Quantize(quantize::Quantize),
+    #[command(flatten)]
+    Versions(versions::Versions),
     /// Print the completion script of a shell.
     Completions {
         /// The shell.
@@ -123,6 +126,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
         Command::Quantize(quantize) => quantize.run(),
+        Command::Versions(versions) => versions.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "model", &mut script);
@@ -167,6 +171,9 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
                         | RegistryError::UnknownModel { .. }
                         | RegistryError::UnknownVersion { .. }
                         | RegistryError::UnknownAlias { .. }
+                        | RegistryError::BadSelect { .. }
+                        | RegistryError::NoRollback { .. }
+                        | RegistryError::InService { .. }
                         | RegistryError::VersionExists { .. }
                 )
             )

@@ -5,7 +5,8 @@ use std::thread;
 
 use anyhow::Context as _;
 use nix::sys::signal::{SigSet, Signal};
-use registry::{Manifest, ModelVersion, Registry, RegistryError};
+use nix::unistd::{User, gethostname, getuid};
+use registry::{Author, Manifest, ModelVersion, Registry, RegistryError};
 use serde::Serialize;
 
 /// The alias that a model's first version gets.
@@ -77,6 +78,13 @@ pub(super) fn end_between_writes() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Who runs this: user@machine.
+pub(super) fn whoami() -> String {
+    let user = User::from_uid(getuid()).ok().flatten().map_or_else(|| getuid().to_string(), |user| user.name);
+    let machine = gethostname().ok().and_then(|name| name.into_string().ok());
+    machine.map_or(user.clone(), |machine| format!("{user}@{machine}"))
+}
+
 /// As [`publish_files`], with the first artifact's file alone.
 pub(super) fn publish(
     registry: &Registry,
@@ -94,6 +102,7 @@ pub(super) fn publish_files(
     files: &[(&str, &[u8])],
 ) -> anyhow::Result<(ModelVersion, bool)> {
     let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let author = Author { by: whoami(), reason: Some("the first version".into()) };
     let mut taken = 0;
     loop {
         manifest.version = registry.next_version(&manifest.name)?.max(taken + 1);
@@ -103,7 +112,7 @@ pub(super) fn publish_files(
             Err(error) => return Err(error.into()),
             Ok(version) => {
                 let (name, number) = (&version.manifest.name, version.manifest.version);
-                let production = registry.set_alias_if_none(name, PRODUCTION, number)?;
+                let production = registry.promote_first(name, PRODUCTION, number, &author)?;
                 return Ok((version, production));
             }
         }

@@ -8,11 +8,12 @@ use model::dataset::{DEBIAN_FASHION_MNIST, Dataset, Split};
 use model::train::config::TrainConfig;
 use model::train::publish::{Place, publish};
 use model::train::{EpochReport, Event, Options, train};
-use registry::{Registry, RegistryError};
+use registry::{Author, Registry, RegistryError};
 use serde::Serialize;
 
 use super::super::output::{json, line, percent};
 use super::super::progress;
+use super::super::publish::whoami;
 use super::Train;
 
 #[derive(Serialize)]
@@ -106,10 +107,12 @@ impl Train {
 
     fn set_alias(&self, place: &Place, model: &str) -> anyhow::Result<()> {
         let registry = Registry::open(&place.root)?;
-        let alias = registry::Select::default();
-        let absent = matches!(registry.resolve(model, &alias), Err(RegistryError::UnknownAlias { .. }));
-        if self.promote || absent {
-            registry.set_alias(model, &alias.to_string(), place.version)?;
+        let alias = registry::Select::default().to_string();
+        let author = Author { by: whoami(), reason: Some("trained".into()) };
+        if self.promote {
+            registry.promote(model, &alias, place.version, &author, None)?;
+        } else {
+            registry.promote_first(model, &alias, place.version, &author)?;
         }
         Ok(())
     }

@@ -1,0 +1,103 @@
+//! Which version is in service.
+
+use clap::Args;
+use clap::builder::FalseyValueParser;
+use registry::{Change, Registry, Seen, Select};
+use serde::Serialize;
+
+use super::super::output::{json, line};
+use super::super::publish::Refusal;
+use super::{PRODUCTION, Place, Signature};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Promote {
+    /// The model's name.
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// The version: its number, or `latest`.
+    #[arg(value_name = "VERSION")]
+    version: Select,
+    /// The alias.
+    #[arg(long, env = "MLAAS_ALIAS", default_value = PRODUCTION, value_name = "ALIAS")]
+    alias: String,
+    /// Promote a version that was not held against the one in service; wants a --reason.
+    #[arg(long, env = "MLAAS_FORCE", value_parser = FalseyValueParser::new())]
+    force: bool,
+    #[command(flatten)]
+    signature: Signature,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Rollback {
+    /// The model's name.
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// The version [default: the one that was in service before this one was promoted].
+    #[arg(long, env = "MLAAS_TO", value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
+    to: Option<u32>,
+    /// The alias.
+    #[arg(long, env = "MLAAS_ALIAS", default_value = PRODUCTION, value_name = "ALIAS")]
+    alias: String,
+    #[command(flatten)]
+    signature: Signature,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    model: &'a str,
+    #[serde(flatten)]
+    change: &'a Change,
+}
+
+impl Promote {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let registry = self.place.registry()?;
+        let version = registry.resolve(&self.model, &self.version)?;
+        let seen = registry.alias(&self.model, &self.alias)?;
+        self.gate(&registry, version, &seen)?;
+        let author = self.signature.author();
+        let change = registry.promote(&self.model, &self.alias, version, &author, Some(&seen))?;
+        told(&self.place, &self.model, &change)
+    }
+
+    /// Whether the version may take the place of the one in service.
+    fn gate(&self, registry: &Registry, version: u32, seen: &Seen) -> anyhow::Result<()> {
+        let refuse = |why: String| Err(Refusal::Usage(why).into());
+        let Some(champion) = seen.version else { return Ok(()) };
+        if champion == version {
+            return refuse(format!("{} of {} is version {version} already", self.alias, self.model));
+        }
+        let reason = self.signature.reason.as_deref().unwrap_or_default();
+        if !self.force || reason.trim().is_empty() {
+            // Whoever is told so should know what they would replace.
+            drop(registry.load(&self.model, &Select::Version(version))?);
+            return refuse(format!(
+                "version {version} of {} was not held against version {champion}, which is in service: `model evaluate` both, \
+                 then promote it with --force --reason TEXT, which the history keeps",
+                self.model
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Rollback {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let registry = self.place.registry()?;
+        let author = self.signature.author();
+        let change = registry.rollback(&self.model, &self.alias, self.to, &author)?;
+        told(&self.place, &self.model, &change)
+    }
+}
+
+fn told(place: &Place, model: &str, change: &Change) -> anyhow::Result<()> {
+    if place.json {
+        return json(&Told { model, change });
+    }
+    let from = change.from.map_or_else(|| "no version".into(), |from| format!("version {from}"));
+    line(&format!("{} of {model}: from {from} to version {}", change.alias, change.to))
+}

@@ -1,0 +1,103 @@
+//! `model list`, `show`, `diff`, `history`, `promote`, `rollback`, `delete` and `gc`: which versions there are, and which one is in
+//! service. None of them computes.
+
+mod change;
+mod clean;
+mod diff;
+mod look;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, Subcommand};
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use registry::{Author, Registry};
+
+use super::output::line;
+
+/// The alias of the version that is served.
+const PRODUCTION: &str = "production";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Versions {
+    /// List model versions, and which one each alias names.
+    List(look::List),
+    /// Print what a model version says of itself.
+    Show(look::Show),
+    /// Print in what two versions of a model differ, their metrics side by side.
+    Diff(diff::Diff),
+    /// Print which version an alias named when, who had it so, and why.
+    History(look::History),
+    /// Let an alias name a version: who follows the alias serves it.
+    Promote(change::Promote),
+    /// Let an alias name the version that it named before.
+    Rollback(change::Rollback),
+    /// Take a version away that no alias names.
+    Delete(clean::Delete),
+    /// List the versions that nobody needs any more, and with --delete take them away.
+    Gc(clean::Gc),
+}
+
+impl Versions {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::List(list) => list.run(),
+            Self::Show(show) => show.run(),
+            Self::Diff(diff) => diff.run(),
+            Self::History(history) => history.run(),
+            Self::Promote(promote) => promote.run(),
+            Self::Rollback(rollback) => rollback.run(),
+            Self::Delete(delete) => delete.run(),
+            Self::Gc(gc) => gc.run(),
+        }?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Where the versions are, and how they are told of.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Place {
+    /// The folder of model versions.
+    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER")]
+    weights: PathBuf,
+    /// Print JSON: an object, or one a line where there are several.
+    #[arg(long, env = "MLAAS_JSON", value_parser = FalseyValueParser::new())]
+    json: bool,
+}
+
+impl Place {
+    fn registry(&self) -> anyhow::Result<Registry> {
+        Ok(Registry::open(&self.weights)?)
+    }
+}
+
+/// Who changes an alias, and why.
+#[derive(Debug, Args)]
+struct Signature {
+    /// Why: a sentence that the history keeps.
+    #[arg(long, env = "MLAAS_REASON", value_name = "TEXT")]
+    reason: Option<String>,
+    /// Who [default: user@machine].
+    #[arg(long, env = "MLAAS_BY", value_name = "NAME")]
+    by: Option<String>,
+}
+
+impl Signature {
+    fn author(&self) -> Author {
+        Author { by: self.by.clone().unwrap_or_else(super::publish::whoami), reason: self.reason.clone() }
+    }
+}
+
+/// Prints rows under a heading, in columns.
+fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> anyhow::Result<()> {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header(header);
+    table.add_rows(rows);
+    line(&table.trim_fmt())
+}

@@ -1,0 +1,236 @@
+//! What an alias named when, who had it so, and why.
+//!
+//! `<model>/history/<alias>/<number>.yaml` is one [`Change`], numbered from 1. Each is written once, where nothing is, and never
+//! altered. Who wants to change an alias looks at the last entry and writes the one after it: of several who do so at once one
+//! finds its place free, and the others are told (a compare-and-swap that every store has). The alias file follows the history, for
+//! people and for older readers, and can be made of it again.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::RegistryError;
+use crate::store::Store;
+
+/// The folder of histories in a model's folder; so no alias has that name.
+pub(crate) const FOLDER: &str = "history";
+/// The largest entry that is read, in bytes.
+const LIMIT: u64 = 64 << 10;
+/// An alias file holds a number.
+const ALIAS_LIMIT: u64 = 1 << 10;
+
+/// An entry: one change of an alias. Unknown keys are passed over, so that older readers follow newer writers.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Change {
+    /// Its place in the history, from 1.
+    pub number: u32,
+    /// The alias.
+    pub alias: String,
+    /// Whether it goes forward or back.
+    pub kind: Kind,
+    /// The version that the alias named before, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u32>,
+    /// The version that it names from then on.
+    pub to: u32,
+    /// That version's identity, the SHA-256 of its manifest: `sha256:<64 hexadecimal digits>`.
+    pub digest: String,
+    /// When, by the clock of whoever wrote it.
+    pub at: Timestamp,
+    /// Who.
+    pub by: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Which way a change goes.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// To another version.
+    Promote,
+    /// To one that was named before.
+    Rollback,
+}
+
+/// Who changes an alias, and why.
+#[derive(Clone, Debug, Default)]
+pub struct Author {
+    /// Who: a name, or user@machine.
+    pub by: String,
+    /// Why, in a sentence.
+    pub reason: Option<String>,
+}
+
+/// What an alias names, as somebody saw it: a change is made to what was seen, or not at all.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Seen {
+    /// The version, if the alias names one.
+    pub version: Option<u32>,
+    /// The number of the last change; 0 where the alias was written by hand, or is not there.
+    pub number: u32,
+    /// The version that the alias file names, which follows the history: where it says another, a writer died, or somebody
+    /// wrote it by hand.
+    pub file: Option<u32>,
+}
+
+/// One alias of one model.
+pub(crate) struct History<'a> {
+    pub(crate) store: &'a dyn Store,
+    pub(crate) model: &'a str,
+    pub(crate) alias: &'a str,
+}
+
+impl History<'_> {
+    /// What the alias names: the last entry's version; where there is no history, the file's.
+    pub(crate) fn seen(&self) -> Result<Seen, RegistryError> {
+        let numbers = self.numbers()?;
+        match numbers.last() {
+            Some(&number) => {
+                let version = Some(self.entry(number)?.to);
+                // The history stands, whatever the file holds.
+                Ok(Seen { version, number, file: self.file().ok().flatten() })
+            }
+            None => {
+                let version = self.file()?;
+                Ok(Seen { version, number: 0, file: version })
+            }
+        }
+    }
+
+    /// All entries, the first first.
+    pub(crate) fn entries(&self) -> Result<Vec<Change>, RegistryError> {
+        self.numbers()?.into_iter().map(|number| self.entry(number)).collect()
+    }
+
+    /// Adds the entry after what was seen; whether nobody else did so meanwhile. The alias file follows.
+    pub(crate) fn add(&self, change: &Change) -> Result<bool, RegistryError> {
+        let key = self.key(change.number);
+        let text = serde_yaml::to_string(change).map_err(|error| RegistryError::BadHistory {
+            path: self.store.place(&key),
+            message: error.to_string(),
+        })?;
+        if !self.store.put_if_absent(&key, text.as_bytes())? {
+            return Ok(false);
+        }
+        self.follow()?;
+        Ok(true)
+    }
+
+    /// Has the alias file say what the history says.
+    pub(crate) fn follow(&self) -> Result<(), RegistryError> {
+        loop {
+            let Seen { version: Some(version), number, file } = self.seen()? else { return Ok(()) };
+            if number == 0 || file == Some(version) {
+                return Ok(());
+            }
+            self.store.put(&self.file_key(), format!("{version}\n").as_bytes())?;
+            // Who was faster, and wrote the file sooner, is followed in another round.
+        }
+    }
+
+    fn numbers(&self) -> Result<Vec<u32>, RegistryError> {
+        let folder = format!("{}/{FOLDER}/{}", self.model, self.alias);
+        let number = |name: &String| name.strip_suffix(".yaml")?.parse().ok().filter(|number| *number > 0);
+        let mut numbers: Vec<u32> = self.store.list(&folder)?.iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn entry(&self, number: u32) -> Result<Change, RegistryError> {
+        let key = self.key(number);
+        let bad = |message: String| RegistryError::BadHistory { path: self.store.place(&key), message };
+        let bytes = self.store.get(&key, LIMIT)?.ok_or_else(|| bad("it is gone".into()))?;
+        let change: Change = serde_yaml::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
+        if (change.number, change.alias.as_str()) != (number, self.alias) {
+            return Err(bad(format!("it is change {} of {:?}", change.number, change.alias)));
+        }
+        Ok(change)
+    }
+
+    /// What the alias file names; none where there is no such file.
+    fn file(&self) -> Result<Option<u32>, RegistryError> {
+        let key = self.file_key();
+        let Some(bytes) = self.store.get(&key, ALIAS_LIMIT)? else { return Ok(None) };
+        let content = String::from_utf8_lossy(&bytes);
+        match content.trim().parse() {
+            Ok(crate::Select::Version(version)) => Ok(Some(version)),
+            _ => Err(RegistryError::BadAlias {
+                path: self.store.place(&key),
+                content: content.chars().take(40).collect(),
+            }),
+        }
+    }
+
+    fn file_key(&self) -> String {
+        format!("{}/{}", self.model, self.alias)
+    }
+
+    /// Numbers are written so that names sort as they do.
+    fn key(&self, number: u32) -> String {
+        format!("{}/{FOLDER}/{}/{number:08}.yaml", self.model, self.alias)
+    }
+}
+
+/// Where a rollback goes: the version that the alias named before the present one was promoted, whatever was rolled back since.
+pub(crate) fn before(changes: &[Change]) -> Option<u32> {
+    let mut way: Vec<u32> = Vec::new();
+    for change in changes {
+        if way.is_empty() {
+            way.extend(change.from);
+        }
+        match change.kind {
+            Kind::Rollback => {
+                // Back over what was promoted since. A version that is not on the way was named outright.
+                match way.iter().rposition(|version| *version == change.to) {
+                    Some(place) => way.truncate(place + 1),
+                    None => way.push(change.to),
+                }
+            }
+            Kind::Promote if way.last() == Some(&change.to) => {}
+            Kind::Promote => way.push(change.to),
+        }
+    }
+    way.pop();
+    way.pop()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes(way: &[(Kind, u32)]) -> Vec<Change> {
+        let mut from = Some(1);
+        let change = |(number, &(kind, to)): (u32, &(Kind, u32))| Change {
+            number,
+            alias: "production".into(),
+            kind,
+            from: from.replace(to),
+            to,
+            digest: String::new(),
+            at: Timestamp::UNIX_EPOCH,
+            by: String::new(),
+            reason: None,
+        };
+        (1..).zip(way).map(change).collect()
+    }
+
+    #[test]
+    fn a_rollback_goes_further_back_each_time() {
+        use Kind::{Promote, Rollback};
+        for (way, expected) in [
+            (&[(Promote, 2)][..], Some(1)),
+            (&[(Promote, 2), (Promote, 3)], Some(2)),
+            (&[(Promote, 2), (Promote, 3), (Rollback, 2)], Some(1)),
+            (&[(Promote, 2), (Promote, 3), (Rollback, 2), (Rollback, 1)], None),
+            (&[(Promote, 2), (Promote, 3), (Rollback, 2), (Promote, 4)], Some(2)),
+            (&[(Promote, 2), (Promote, 2)], Some(1)),
+            (&[(Promote, 2), (Promote, 1), (Promote, 3)], Some(1)),
+            (&[(Promote, 2), (Rollback, 7)], Some(2)),
+        ] {
+            assert_eq!(before(&changes(way)), expected, "{way:?}");
+        }
+        assert_eq!(before(&[]), None);
+    }
+}
