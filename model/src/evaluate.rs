@@ -1,20 +1,41 @@
-//! How well a version does on labelled images, as they are or in other clothes. Each image goes the way of a user's: written as a
-//! file, preprocessed as the manifest says, and shown to an instance of the engine.
+//! How well a version does on labelled images. Each image goes the way of a user's: a file, preprocessed as the manifest says, shown to an
+//! instance of the engine, and answered as it is served.
+//!
+//! ```text
+//! Images --file--> Pixels --logits--> Outcome, one an image --> Evaluation: Confusion, Reliability, Share
+//! ```
 
-use model_core::{
-    Engine, EngineError, ImageError, ImageLimits, Pixels, PreprocessError, Preprocessor, Scorer,
-};
-use registry::Manifest;
+mod figures;
+mod images;
+mod outcome;
+mod reliability;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use model_core::{Engine, EngineError, ImageLimits, Pixels, PreprocessError, Preprocessor};
+use registry::{Calibration, Classes, Manifest};
 use serde::Serialize;
 
+use crate::calibration::{CalibrationError, fit_temperature};
 use crate::dataset::Dataset;
 use crate::parallel::side_by_side;
-use crate::variants::{Grey, Variant};
+use crate::transfer::folder::FolderError;
+use crate::variants::Variant;
 
-/// Images shown to an instance at a time.
+pub use figures::{Averages, ClassFigures, Confusion, Pair, Share, wilson};
+pub use images::{Image, Images};
+pub use outcome::{Outcome, Truth};
+pub use reliability::{BINS, Bin, Reliability, Sure};
+
+use outcome::{Judge, exclusive, sure};
+
+/// Images shown to an instance at a time ...
 const BATCH: usize = 128;
+/// ... and at most so many numbers of them: of photographs fewer.
+const NUMBERS: usize = 1 << 22;
 
-/// Why an evaluation failed.
+/// Why there is no evaluation.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
     /// The data has a label that the model has no class for.
@@ -27,21 +48,44 @@ pub enum EvaluateError {
         /// Its label.
         label: u8,
     },
-    /// An image of the data could not be written as a file.
-    #[error("cannot write image {image} as a file")]
-    Encode {
-        /// The image's place in the data, from 0.
-        image: usize,
-        /// The encoder's reason.
-        source: image::ImageError,
+    /// A folder cannot be listed.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Folders are named as none of the classes.
+    #[error(
+        "{root}: the folders {folders} are named as no class of {model}, whose classes are {classes}: rename them or take them out, and give images of none of the classes by --other FOLDER"
+    )]
+    Unknown {
+        /// The folder in which they lie.
+        root: PathBuf,
+        /// The version.
+        model: String,
+        /// Their names.
+        folders: String,
+        /// The version's classes.
+        classes: String,
     },
-    /// The preprocessing refused an image.
-    #[error("image {image} cannot be used")]
-    Image {
-        /// The image's place in the data, from 0.
-        image: usize,
-        /// What was wrong with it.
-        source: ImageError,
+    /// There is nothing to show.
+    #[error("{root} holds no image of a class: they lie in {root}/<class>/, in a folder for each class")]
+    NoImage {
+        /// The folder.
+        root: PathBuf,
+    },
+    /// There is no image of none of the classes.
+    #[error("{root} holds no file, neither itself nor in its folders")]
+    NoOther {
+        /// The folder.
+        root: PathBuf,
+    },
+    /// No image of a class could be answered.
+    #[error("none of the {images} images of the classes could be answered: the first, {name}: {reason}")]
+    NoneUsable {
+        /// How many there are.
+        images: usize,
+        /// One of them.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The manifest asks for a preprocessing that this build has not.
     #[error(transparent)]
@@ -49,37 +93,28 @@ pub enum EvaluateError {
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// No temperature can be fitted.
+    #[error("no temperature can be fitted")]
+    Calibration(#[from] CalibrationError),
+    /// There is no temperature for such outputs.
+    #[error(
+        "no temperature can be fitted: one goes with outputs of which softmax, or sigmoid of a single one, makes probabilities"
+    )]
+    NoTemperature,
 }
 
-/// What was measured.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Evaluation {
-    /// Share of images whose first prediction is their label, from 0 to 1.
-    pub accuracy: f64,
-    /// How many of them.
-    pub correct: usize,
-    /// Of how many.
-    pub images: usize,
-    /// The same for each class.
-    pub classes: Vec<ClassAccuracy>,
+impl EvaluateError {
+    /// Whether other options or other names would do.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Unknown { .. } | Self::NoImage { .. } | Self::NoOther { .. } | Self::NoTemperature
+        )
+    }
 }
 
-/// One class's part of an [`Evaluation`].
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ClassAccuracy {
-    /// The class's number.
-    pub index: u32,
-    /// Its name.
-    pub label: String,
-    /// Share of its images named right; none where there is no image of it.
-    pub accuracy: Option<f64>,
-    /// How many of them.
-    pub correct: usize,
-    /// Of how many.
-    pub images: usize,
-}
-
-/// How an evaluation is carried out.
+/// How the images of idx files are shown.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// What is made of each image before it is shown.
@@ -90,10 +125,89 @@ pub struct Options {
     pub instances: usize,
 }
 
-/// Shows all images to instances of the engine; `on` hears how many are done.
+/// What was measured. All of it but `others` is of images of the classes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Share of images whose first answer is their class, from 0 to 1. One that is called none of the classes is wrong.
+    pub accuracy: f64,
+    /// Its 95 % interval, see [`wilson`].
+    pub accuracy_interval: [f64; 2],
+    /// How many of them.
+    pub correct: usize,
+    /// Of how many.
+    pub images: usize,
+    /// Share whose class is the likeliest, also of those that are called none of them.
+    pub top1: f64,
+    /// Share whose class is among the five likeliest, the same way.
+    pub top5: f64,
+    /// Those that are called none of the classes; none where the version never does.
+    pub rejected: Option<Share>,
+    /// Share of the others whose answer is right; none where there are none.
+    pub selective_accuracy: Option<f64>,
+    /// Images of none of the classes that are called so, as they should be; none where none was shown.
+    pub others: Option<Share>,
+    /// The mean negative log-likelihood of the images' classes in nats, as it is served; see [`Reliability::loss`].
+    pub loss: Option<f64>,
+    /// How sure the answers are.
+    pub calibration: Calibrated,
+    /// Means over the classes.
+    pub macro_average: Averages,
+    /// Each class's part, in the order of the manifest's labels.
+    pub classes: Vec<ClassFigures>,
+    /// Who is taken for whom.
+    pub confusion: Confusion,
+    /// The images that could not be answered. They count nowhere else.
+    pub failed: Vec<Failed>,
+}
+
+/// How sure answers are, against how often they are right: without a temperature, and with the manifest's and a fitted one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Calibrated {
+    /// At temperature 1; none where the version knows nothing of any image.
+    pub before: Option<Reliability>,
+    /// The manifest's temperature, if it has one.
+    pub temperature: Option<f32>,
+    /// With it, as it is served; none where there is none.
+    pub after: Option<Reliability>,
+    /// With one that is fitted on these images, if it was asked for.
+    pub fitted: Option<Fitted>,
+}
+
+/// A temperature, and what it does to the images that it is fitted on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Fitted {
+    /// By which outputs are divided.
+    pub temperature: f64,
+    /// With it.
+    #[serde(flatten)]
+    pub reliability: Reliability,
+}
+
+/// An image that could not be answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failed {
+    /// Its name.
+    pub file: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// Its place among those that were shown.
+    #[serde(skip)]
+    pub image: usize,
+}
+
+/// An evaluation, and the outcome of each image that could be answered, in their order.
+#[derive(Debug, Clone)]
+pub struct Evaluated {
+    /// The figures.
+    pub evaluation: Evaluation,
+    /// What they are made of.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Shows the images of idx files to instances of the engine: what training measures its result by. `on` hears how many are done.
 ///
 /// # Errors
-/// A label without a class, or an image or batch that fails.
+/// As [`measure`], and a label without a class.
 pub fn evaluate(
     engine: &dyn Engine,
     manifest: &Manifest,
@@ -101,88 +215,186 @@ pub fn evaluate(
     options: &Options,
     on: &mut dyn FnMut(usize),
 ) -> Result<Evaluation, EvaluateError> {
-    let classes = &manifest.classes;
-    let mut tally: Vec<ClassAccuracy> = classes
-        .labels
-        .iter()
-        .map(|class| ClassAccuracy {
-            index: class.index,
-            label: class.label.clone(),
-            accuracy: None,
-            correct: 0,
-            images: 0,
-        })
-        .collect();
-    let class = |(image, &label): (usize, &u8)| {
-        let place = tally.iter().position(|class| class.index == u32::from(label));
-        place.ok_or(EvaluateError::Label { image, label })
-    };
-    let places: Vec<usize> = data.labels.iter().enumerate().map(class).collect::<Result<_, _>>()?;
+    let Options { variant, seed, instances } = *options;
+    let images = Images::of_dataset(data, "images", &manifest.classes)?.dressed(variant, seed);
+    Ok(measure(engine, manifest, &images, instances, false, on)?.evaluation)
+}
 
-    let (preprocessor, scorer) = (&Preprocessor::new(manifest)?, &Scorer::new(manifest));
-    let part = Part { preprocessor, scorer, data, options };
+/// Shows all images to so many instances of the engine, each on a thread of its own, and fits a temperature on them if `fit` says so; `on`
+/// hears how many are done. An image that can't be answered is passed over and told.
+///
+/// # Errors
+/// An engine that fails, or no image of a class that can be answered.
+pub fn measure(
+    engine: &dyn Engine,
+    manifest: &Manifest,
+    images: &Images<'_>,
+    instances: usize,
+    fit: bool,
+    on: &mut dyn FnMut(usize),
+) -> Result<Evaluated, EvaluateError> {
+    let input = &manifest.input;
+    let most = NUMBERS / (input.size as usize * input.size as usize * input.channels.max(1) as usize).max(1);
+    // Of few images each instance gets its part.
+    let batch = most.clamp(1, BATCH).min(images.list().len().div_ceil(instances.max(1)).max(1));
+    let (judge, preprocessor) = (Judge::new(manifest), Preprocessor::new(manifest)?);
+    let show = Show { judge: &judge, preprocessor: &preprocessor, images, keep: fit };
+    let list = images.list();
+    let batches: Vec<(usize, &[Image])> =
+        list.chunks(batch).enumerate().map(|(place, images)| (place * batch, images)).collect();
     let instances: Vec<Box<dyn Engine>> =
-        (0..options.instances.max(1)).map(|_| engine.share()).collect::<Result<_, _>>()?;
-    let batches: Vec<usize> = (0..data.len()).step_by(BATCH).collect();
+        (0..instances.clamp(1, batches.len().max(1))).map(|_| engine.share()).collect::<Result<_, _>>()?;
+    let mut answered: BTreeMap<usize, Vec<Answered>> = BTreeMap::new();
     let mut done = 0;
-    let named = |engine: &mut Box<dyn Engine>, &first: &usize| part.named(&mut **engine, first);
-    side_by_side(&batches, instances, named, |_, named| {
-        let (first, named) = named?;
-        for (index, &place) in named.iter().zip(&places[first..]) {
-            let class = &mut tally[place];
-            class.images += 1;
-            class.correct += usize::from(*index == Some(class.index));
-        }
-        done += named.len();
+    let ask = |engine: &mut Box<dyn Engine>, &(first, batch): &(usize, &[Image])| {
+        show.batch(&mut **engine, first, batch)
+    };
+    side_by_side(&batches, instances, ask, |place, batch| {
+        let batch = batch?;
+        done += batch.len();
+        answered.insert(place, batch);
         on(done);
         Ok::<_, EvaluateError>(())
     })?;
-
-    for class in &mut tally {
-        class.accuracy = (class.images > 0).then(|| class.correct as f64 / class.images as f64);
-    }
-    let correct: usize = tally.iter().map(|class| class.correct).sum();
-    Ok(Evaluation {
-        accuracy: correct as f64 / data.len().max(1) as f64,
-        correct,
-        images: data.len(),
-        classes: tally,
-    })
+    sum_up(&judge, images, answered.into_values().flatten(), fit)
 }
+
+/// An image's outcome, and its outputs if they are kept; or why there is none.
+type Answered = Result<(Outcome, Vec<f32>), String>;
 
 /// What all instances look at.
-struct Part<'a> {
+struct Show<'a> {
+    judge: &'a Judge,
     preprocessor: &'a Preprocessor,
-    scorer: &'a Scorer,
-    data: &'a Dataset,
-    options: &'a Options,
+    images: &'a Images<'a>,
+    keep: bool,
 }
 
-impl Part<'_> {
-    /// The batch's place, and for each of its images the class that is named first.
-    fn named(
+impl Show<'_> {
+    fn batch(
         &self,
         engine: &mut dyn Engine,
         first: usize,
-    ) -> Result<(usize, Vec<Option<u32>>), EvaluateError> {
-        let batch = self.data.images().enumerate().skip(first).take(BATCH);
-        let pixels: Vec<Pixels> =
-            batch.map(|(position, image)| self.prepare(position, image)).collect::<Result<_, _>>()?;
-        let logits = engine.logits(&pixels.iter().collect::<Vec<_>>())?;
-        let best = |(pixels, logits): (&Pixels, Vec<f32>)| {
-            self.scorer.top_k(pixels, logits, 1).first().and_then(|prediction| prediction.index)
+        images: &[Image],
+    ) -> Result<Vec<Answered>, EngineError> {
+        let pixels: Vec<Result<Pixels, String>> = images
+            .iter()
+            .map(|image| {
+                let file = self.images.file(image)?;
+                let limits = ImageLimits::default();
+                self.preprocessor.decode(&file, &limits).map_err(|error| error.to_string())
+            })
+            .collect();
+        let good: Vec<&Pixels> = pixels.iter().filter_map(|pixels| pixels.as_ref().ok()).collect();
+        let mut answers = logits(engine, &good)?.into_iter();
+        let answer = |(place, pixels): (usize, Result<Pixels, String>)| {
+            let pixels = pixels?;
+            let logits = answers.next().unwrap_or_else(|| Err("the engine gave no answer".into()))?;
+            let outcome = self.judge.judge(first + place, images[place].truth, &pixels, &logits);
+            Ok((outcome, if self.keep { logits } else { Vec::new() }))
         };
-        Ok((first, pixels.iter().zip(logits).map(best).collect()))
-    }
-
-    fn prepare(&self, position: usize, image: &[u8]) -> Result<Pixels, EvaluateError> {
-        let Options { variant, seed, .. } = *self.options;
-        let image = Grey { pixels: image, width: self.data.columns as u32, height: self.data.rows as u32 };
-        let file = variant
-            .file(image, seed, position)
-            .map_err(|source| EvaluateError::Encode { image: position, source })?;
-        self.preprocessor
-            .decode(&file, &ImageLimits::default())
-            .map_err(|source| EvaluateError::Image { image: position, source })
+        Ok(pixels.into_iter().enumerate().map(answer).collect())
     }
 }
+
+/// The outputs for each image. One for which there are no numbers does not spoil the others'.
+fn logits(engine: &mut dyn Engine, batch: &[&Pixels]) -> Result<Vec<Result<Vec<f32>, String>>, EngineError> {
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
+    match engine.logits(batch) {
+        Ok(rows) => Ok(rows.into_iter().map(Ok).collect()),
+        Err(EngineError::NotANumber { .. }) if batch.len() == 1 => {
+            Ok(vec![Err("the net answers with something that is no number".into())])
+        }
+        Err(EngineError::NotANumber { .. }) => {
+            let alone: Result<Vec<_>, _> = batch.iter().map(|image| logits(engine, &[image])).collect();
+            Ok(alone?.into_iter().flatten().collect())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn sum_up(
+    judge: &Judge,
+    images: &Images<'_>,
+    answered: impl Iterator<Item = Answered>,
+    fit: bool,
+) -> Result<Evaluated, EvaluateError> {
+    let classes = judge.classes();
+    let (mut outcomes, mut failed, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+    for (image, answered) in answered.enumerate() {
+        match answered {
+            Ok((outcome, logits)) => {
+                if fit && let Truth::Class(truth) = outcome.truth {
+                    rows.push((truth, logits));
+                }
+                outcomes.push(outcome);
+            }
+            Err(reason) => failed.push(Failed { file: images.list()[image].name.clone(), reason, image }),
+        }
+    }
+    let (own, others): (Vec<&Outcome>, Vec<&Outcome>) =
+        outcomes.iter().partition(|outcome| outcome.truth != Truth::Other);
+    if own.is_empty() {
+        let first = failed.into_iter().next();
+        let (name, reason) = first.map(|failed| (failed.file, failed.reason)).unwrap_or_default();
+        let count = images.list().iter().filter(|image| image.truth != Truth::Other).count();
+        return Err(EvaluateError::NoneUsable { images: count, name, reason });
+    }
+    let count = |of: &dyn Fn(&Outcome) -> bool| own.iter().filter(|outcome| of(outcome)).count();
+    let share = |of: &dyn Fn(&Outcome) -> bool| count(of) as f64 / own.len() as f64;
+    let confusion = Confusion::of(&outcomes, classes.labels.len());
+    let figures = confusion.classes(classes);
+    let (correct, rejected) = (count(&Outcome::is_right), count(&|outcome| outcome.answer.is_none()));
+    let reliability = |sure: fn(&Outcome) -> Option<Sure>| {
+        Reliability::of(&own.iter().filter_map(|outcome| sure(outcome)).collect::<Vec<_>>())
+    };
+    let (before, after) = (reliability(|outcome| outcome.before), reliability(|outcome| outcome.after));
+    let temperature = classes.calibration.map(|calibration| calibration.temperature);
+    let evaluation = Evaluation {
+        accuracy: correct as f64 / own.len() as f64,
+        accuracy_interval: wilson(correct, own.len()),
+        correct,
+        images: own.len(),
+        top1: share(&|outcome| outcome.top[0]),
+        top5: share(&|outcome| outcome.top[1]),
+        rejected: classes.reject.as_ref().and_then(|_| Share::of(rejected, own.len())),
+        selective_accuracy: Share::of(correct, own.len() - rejected).map(|share| share.share),
+        others: Share::of(others.iter().filter(|outcome| outcome.is_right()).count(), others.len()),
+        loss: after.as_ref().and_then(|after| after.loss),
+        calibration: Calibrated {
+            before,
+            temperature,
+            after: temperature.and(after),
+            fitted: if fit { Some(fitted(classes, &rows)?) } else { None },
+        },
+        macro_average: Averages::of(&figures),
+        classes: figures,
+        confusion,
+        failed,
+    };
+    Ok(Evaluated { evaluation, outcomes })
+}
+
+/// A temperature for images, each with its class and its outputs, and what it does to them.
+fn fitted(classes: &Classes, rows: &[(usize, Vec<f32>)]) -> Result<Fitted, EvaluateError> {
+    let mut labels = Vec::new();
+    let mut logits: Vec<f32> = Vec::new();
+    let mut outputs = 0;
+    for (truth, row) in rows {
+        let row = exclusive(row, classes.activation).ok_or(EvaluateError::NoTemperature)?;
+        outputs = row.len();
+        labels.push(classes.labels[*truth].index as usize);
+        logits.extend(row.iter());
+    }
+    let temperature = fit_temperature(&logits, outputs, &labels)?;
+    let served =
+        Classes { calibration: Some(Calibration { temperature: temperature as f32 }), ..classes.clone() };
+    let sures: Vec<Sure> = rows.iter().filter_map(|(truth, row)| sure(row, *truth, &served)).collect();
+    let reliability = Reliability::of(&sures).ok_or(CalibrationError::Empty)?;
+    Ok(Fitted { temperature, reliability })
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@
 //! - [`onnx`]: a net as a file for other engines.
 //! - [`dataset`], [`train`] and [`evaluate`]: labelled images, a net learned from them, and how well a version does on them, also
 //!   in other clothes ([`variants`]).
+//! - [`report`]: an evaluation as a page for people.
 //! - [`calibration`]: how sure its answers are to be taken.
 //! - [`transfer`]: a net that knows photographs learns a user's own classes.
 //! - [`parallel`]: work on many images side by side.
@@ -29,6 +30,7 @@ pub mod nets;
 pub mod onnx;
 pub mod parallel;
 pub mod predictor;
+pub mod report;
 pub mod torchscript;
 pub mod train;
 pub mod transfer;

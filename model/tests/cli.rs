@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod classes;
+mod evaluate;
 mod import;
 mod quantize;
 mod tiny;

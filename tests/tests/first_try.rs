@@ -55,7 +55,7 @@ fn three_terminals_without_a_flag_and_what_comes_next() {
             || of.arguments.is_empty()
             || ["train", "import", "quantize", "benchmark", "mine"].iter().any(has)
     });
-    assert_eq!((others.len(), next.len()), (12, 8), "{others:?} {next:?}");
+    assert_eq!((others.len(), next.len()), (13, 8), "{others:?} {next:?}");
     for mut command in next {
         for folder in command.arguments.iter_mut().filter(|argument| *argument == "photos/") {
             "data/samples/".clone_into(folder);
@@ -69,13 +69,13 @@ fn three_terminals_without_a_flag_and_what_comes_next() {
     assert!(!worker.stderr.text().contains(GONE), "all was answered");
 }
 
-/// The three commands of the README from a folder of pictures to their labels over Kafka.
+/// The three commands of the README from a folder of pictures to their labels over Kafka, and the one that measures them.
 #[test]
 fn classes_of_ones_own_are_learned_and_served() {
     let scene = Scene::without_broker();
     let (_, next) = page::readme();
     let train = next.iter().position(|of| of.arguments.iter().any(|argument| argument == "mine")).unwrap();
-    let [train, start, send] = &next[train..train + 3] else { panic!("not three: {next:?}") };
+    let [train, start, send, evaluate] = &next[train..train + 4] else { panic!("not four: {next:?}") };
     // Fine noise, and coarse.
     let photos = scene.folder.join("photos");
     for (class, width) in [("fine", 96), ("coarse", 6)] {
@@ -94,12 +94,14 @@ fn classes_of_ones_own_are_learned_and_served() {
     }
     let one = scene.folder.join("one.bmp");
     std::fs::write(&one, noise_bmp(6, 6, 9)).unwrap();
+    let page = scene.folder.join("page.html");
     let own = |of: &Typed| {
         let mut of = of.clone();
         for argument in &mut of.arguments {
             match argument.as_str() {
-                "photos/" => *argument = photos.to_str().unwrap().to_owned(),
+                "photos/" | "test-photos/" => *argument = photos.to_str().unwrap().to_owned(),
                 "photos/one.jpg" => *argument = one.to_str().unwrap().to_owned(),
+                "page.html" => *argument = page.to_str().unwrap().to_owned(),
                 _ => {}
             }
         }
@@ -114,6 +116,10 @@ fn classes_of_ones_own_are_learned_and_served() {
     let sent = Process::run("client send", own(send), PATIENCE);
     assert_eq!(sent.code, Some(0), "{sent:?}");
     assert!(sent.stdout.contains("coarse"), "{sent:?}");
+    let measured = Process::run("model evaluate", own(evaluate), PATIENCE);
+    assert_eq!(measured.code, Some(0), "{measured:?}");
+    assert!(measured.stdout.contains("mine version 1 on 8 images"), "{measured:?}");
+    assert!(std::fs::read_to_string(&page).unwrap().contains("of 8 images named right"), "{measured:?}");
 }
 
 /// What the README says to train and to measure with, in its order. Training is stopped after the first of its ten epochs, and
@@ -152,12 +158,10 @@ fn the_clothes_model_is_trained_and_measured() {
         if training {
             assert!(done.stdout.contains("stopped after epoch 1 of 10"), "{done:?}");
         } else if command.program == "model" {
-            let total = done.stdout.lines().last().unwrap_or_default().trim();
-            let (percent, of) = total.split_once(" %  ").unwrap_or_default();
-            assert!(
-                percent.parse::<f64>().is_ok_and(|p| p > 93.0) && of.starts_with("fashion-mnist"),
-                "{done:?}"
-            );
+            let accuracy = done.stdout.lines().find_map(|line| line.trim().strip_prefix("accuracy"));
+            let percent = accuracy.and_then(|line| line.trim().split(' ').next()?.parse::<f64>().ok());
+            assert!(percent.is_some_and(|percent| percent > 93.0), "{done:?}");
+            assert!(done.stdout.contains("fashion-mnist version"), "{done:?}");
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What all commands do alike that make a model version: they refuse, may be interrupted, and publish.
 
+use std::fs;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Context as _;
 use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::{User, gethostname, getuid};
+use nix::unistd::{AccessFlags, User, access, gethostname, getuid};
 use registry::{Author, Manifest, ModelVersion, Registry, RegistryError};
 use serde::Serialize;
 
@@ -83,6 +85,43 @@ pub(super) fn whoami() -> String {
     let user = User::from_uid(getuid()).ok().flatten().map_or_else(|| getuid().to_string(), |user| user.name);
     let machine = gethostname().ok().and_then(|name| name.into_string().ok());
     machine.map_or(user.clone(), |machine| format!("{user}@{machine}"))
+}
+
+/// Says before any work if a file can't be written: a folder is in its place, or there is none for it.
+pub(super) fn can_be_written(path: &Path) -> Result<(), Refusal> {
+    let refuse = |why: String| Err(Refusal::Usage(format!("cannot write {}: {why}", path.display())));
+    if path.is_dir() || path.file_name().is_none() {
+        return refuse("it is a folder: name a file".to_owned());
+    }
+    let folder = folder_of(path);
+    if !folder.is_dir() {
+        return refuse(format!("there is no folder {}", folder.display()));
+    }
+    let place = if is_special(path) { path } else { folder };
+    match access(place, AccessFlags::W_OK) {
+        Ok(()) => Ok(()),
+        Err(error) => refuse(format!("{} may not be written: {}", place.display(), error.desc())),
+    }
+}
+
+/// Writes a file, whole or not at all; into what is no file, as a pipe, as it comes.
+pub(super) fn write_output(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if is_special(path) {
+        return fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()));
+    }
+    let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    // A name that leads to another file stays, and what it leads to is written.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    Ok(registry::write_whole(&path, bytes)?)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether it is there, and no file: a pipe, a device.
+fn is_special(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| !found.is_file())
 }
 
 /// As [`publish_files`], with the first artifact's file alone.

@@ -144,10 +144,8 @@ impl Folder {
     ) -> Result<Self, FolderError> {
         let mut classes = Vec::new();
         let mut files = Vec::new();
-        for path in entries(root)?.into_iter().filter(|path| path.is_dir()) {
-            let name = path.file_name().and_then(|name| name.to_str());
-            let name = name.ok_or_else(|| FolderError::Name { path: path.clone() })?.to_owned();
-            files.extend(entries(&path)?.into_iter().map(|file| (classes.len(), file)));
+        for Listed { name, path, files: of_class } in listed(root)? {
+            files.extend(of_class.into_iter().map(|file| (classes.len(), file)));
             classes.push((name, path));
         }
         let looked = look_at(&files, preprocessor, threads, on);
@@ -250,8 +248,28 @@ pub(super) fn read_again(image: &Labelled) -> Result<Vec<u8>, FolderError> {
     }
 }
 
+/// A class's folder, as it is listed.
+pub(crate) struct Listed {
+    /// The class.
+    pub(crate) name: String,
+    /// Its folder.
+    pub(crate) path: PathBuf,
+    /// What lies in it, sorted.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// The folders in a folder, sorted, with what lies in each; nothing that begins with a dot.
+pub(crate) fn listed(root: &Path) -> Result<Vec<Listed>, FolderError> {
+    let listed = |path: PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| FolderError::Name { path: path.clone() })?.to_owned();
+        Ok(Listed { name, files: entries(&path)?, path })
+    };
+    entries(root)?.into_iter().filter(|path| path.is_dir()).map(listed).collect()
+}
+
 /// What lies in a folder, sorted, without what begins with a dot.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
     let list = |source| FolderError::List { path: folder.to_owned(), source };
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(list)? {
@@ -289,7 +307,8 @@ fn look(path: &Path, preprocessor: &Preprocessor) -> Looked {
     Ok((sha256(&bytes), sha256(&pixels.data)))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+/// A file's bytes, or why they can't be an image's.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     // Before it is opened: a pipe would wait for whoever writes into it.
     let found = path.metadata().map_err(|error| error.to_string())?;
     if found.is_dir() {
