@@ -99,6 +99,17 @@ pub enum ModelError {
         /// libtorch's reason.
         source: TchError,
     },
+    /// The version's net can't be looked into.
+    #[error(
+        "{model} version {version} can't be explained: only the project's own nets have layers that can be looked into, and the version has \
+         none (no libtorch artifact). Explain the version that it was made from, or one of the same classes by `model train`"
+    )]
+    Opaque {
+        /// The model.
+        model: String,
+        /// Its version.
+        version: u32,
+    },
     /// The manifest asks for something that this build has no net or filter for.
     #[error("this build cannot serve {what}")]
     Unsupported {

@@ -15,6 +15,7 @@
 //!   in other clothes ([`variants`]).
 //! - [`report`]: an evaluation as a page for people.
 //! - [`calibration`]: how sure its answers are to be taken.
+//! - [`explain`]: where in an image a net sees what it says.
 //! - [`transfer`]: a net that knows photographs learns a user's own classes.
 //! - [`parallel`]: work on many images side by side.
 //! - [`allocator`]: what a process does first, so that its memory stays mapped.
@@ -26,6 +27,7 @@ pub mod device;
 pub mod engines;
 mod error;
 pub mod evaluate;
+pub mod explain;
 pub mod nets;
 pub mod onnx;
 pub mod parallel;

@@ -10,6 +10,7 @@
 //! - [`mod@decode`]: an image file's bytes to an image, within limits.
 //! - [`preprocess`]: that image to the pixels that a version's manifest asks for; `background` is its rule for things on a plain
 //!   background, `cutout` for things on a transparent one.
+//! - [`placement`]: where in a picture the net's pixels lie; [`mod@shown`]: a picture as people see it.
 //! - [`view`]: other looks at a picture, which training takes.
 //! - [`engine`]: what a net is to everybody else.
 //! - [`presets`]: how other programs say all that, in the manifest's words.
@@ -24,10 +25,12 @@ pub mod engine;
 mod large;
 pub mod normalise;
 mod pixels;
+pub mod placement;
 pub mod preprocess;
 pub mod presets;
 pub mod scorer;
 pub mod scores;
+pub mod shown;
 mod turn;
 pub mod view;
 
@@ -35,7 +38,9 @@ pub use decode::{ImageError, ImageLimits};
 pub use engine::{Engine, EngineError, pass_blank};
 pub use large::LargePiecesMapped;
 pub use pixels::Pixels;
+pub use placement::Placement;
 pub use preprocess::{PreprocessError, Preprocessor};
 pub use scorer::Scorer;
 pub use scores::{Prediction, Scores};
+pub use shown::{Shown, shown};
 pub use view::View;

@@ -9,6 +9,7 @@ use crate::Pixels;
 use crate::background::{self, Frame};
 use crate::cutout::Cutout;
 use crate::decode::{Demand, ImageError, ImageLimits, Picture, decode};
+use crate::placement::Placement;
 use crate::turn::Turn;
 use crate::view::View;
 
@@ -65,6 +66,14 @@ impl Preprocessor {
     /// # Errors
     /// If the bytes are no image, a broken one, or one beyond the limits.
     pub fn decode(&self, file: &[u8], limits: &ImageLimits) -> Result<Pixels, ImageError> {
+        Ok(self.placed(file, limits)?.0)
+    }
+
+    /// As [`decode`](Self::decode), and where in the picture what the net sees lies.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn placed(&self, file: &[u8], limits: &ImageLimits) -> Result<(Pixels, Placement), ImageError> {
         self.prepare(decode(file, limits, self.demand())?)
     }
 
@@ -94,7 +103,9 @@ impl Preprocessor {
         let (turn, extent, size) = (Turn::from(picture.orientation), picture.extent, self.input.size);
         let pixels = picture.into_pixels();
         let whole = match self.input.fit {
-            Fit::CentreCrop => Area::centre(extent, turn, size, self.crop()),
+            Fit::CentreCrop => {
+                Area::centre(turn.sides(extent.0, extent.1), size, self.crop()).in_file(turn, extent)
+            }
             _ => Area::whole(extent),
         };
         let look = |view: &View| {
@@ -121,7 +132,7 @@ impl Preprocessor {
         f64::from(self.input.crop.unwrap_or(1.0))
     }
 
-    fn prepare(&self, mut picture: Picture) -> Result<Pixels, ImageError> {
+    fn prepare(&self, mut picture: Picture) -> Result<(Pixels, Placement), ImageError> {
         let things = self.input.fit == Fit::TrimAndPad && self.input.polarity == Polarity::LightOnDark;
         if things && let Some(cutout) = Cutout::of(&picture) {
             let turn = Turn::from(picture.orientation);
@@ -137,20 +148,21 @@ impl Preprocessor {
         let size = self.input.size;
         let exact = pixels.width == size && pixels.height == size;
         // A large picture is turned when it has become small.
-        let square = match self.input.fit {
+        let (square, placement) = match self.input.fit {
             Fit::TrimAndPad => self.trim_and_pad(turn.shown(pixels))?,
-            Fit::Stretch if exact => self.oriented_light(turn.shown(pixels)),
+            Fit::Stretch if exact => (self.oriented_light(turn.shown(pixels)), Placement::WHOLE),
             Fit::Stretch => {
                 let small = self.resized(&pixels, Area::whole(extent), size, size)?;
-                self.oriented_light(turn.shown(small))
+                (self.oriented_light(turn.shown(small)), Placement::WHOLE)
             }
             Fit::CentreCrop => {
-                let area = Area::centre(extent, turn, size, self.crop());
-                let small = self.resized(&pixels, area, size, size)?;
-                self.oriented_light(turn.shown(small))
+                let shown = Area::centre(turn.sides(extent.0, extent.1), size, self.crop());
+                let small = self.resized(&pixels, shown.in_file(turn, extent), size, size)?;
+                let placement = shown.placement(turn.sides(extent.0, extent.1));
+                (self.oriented_light(turn.shown(small)), placement)
             }
         };
-        Ok(self.coloured(square))
+        Ok((self.coloured(square), placement))
     }
 
     /// A picture with the channels that the net wants, in its order: a grey one as red, green and blue.
@@ -176,42 +188,42 @@ impl Preprocessor {
     }
 
     /// A thing on a transparent background, which becomes black.
-    fn cut_out(&self, cutout: Cutout) -> Result<Pixels, ImageError> {
+    fn cut_out(&self, cutout: Cutout) -> Result<(Pixels, Placement), ImageError> {
         let size = self.input.size;
         let Cutout { light, alpha } = cutout;
         if (light.width, light.height) == (size, size) {
-            return Ok(Cutout { light, alpha }.light_on_black());
+            return Ok((Cutout { light, alpha }.light_on_black(), Placement::WHOLE));
         }
         let Some(frame) = background::opaque(&alpha) else {
-            return Ok(Pixels::black(size, 1));
+            return Ok((Pixels::black(size, 1), Placement::WHOLE));
         };
         // Small first: the rim of an enlarged thing is as wide as it is enlarged.
-        let (light, alpha) = (self.framed(&light, frame)?, self.framed(&alpha, frame)?);
-        Ok(Cutout { light, alpha }.light_on_black())
+        let ((light, placement), (alpha, _)) = (self.framed(&light, frame)?, self.framed(&alpha, frame)?);
+        Ok((Cutout { light, alpha }.light_on_black(), placement))
     }
 
     /// A thing without its background, which becomes black. A picture of the net's size is not resized, and stays as it is where it is
     /// as the net knows it. All black where there is nothing.
-    fn trim_and_pad(&self, pixels: Pixels) -> Result<Pixels, ImageError> {
+    fn trim_and_pad(&self, pixels: Pixels) -> Result<(Pixels, Placement), ImageError> {
         let size = self.input.size;
         let exact = (pixels.width, pixels.height) == (size, size);
         let light_on_dark = self.input.polarity == Polarity::LightOnDark;
         if exact && (!light_on_dark || background::is_light_on_black(&pixels)) {
             let nothing = background::light_on_black(&pixels).is_none();
-            return Ok(if nothing { Pixels::black(size, 1) } else { pixels });
+            return Ok((if nothing { Pixels::black(size, 1) } else { pixels }, Placement::WHOLE));
         }
         let Some((light, frame)) = background::light_on_black(&pixels) else {
-            return Ok(Pixels::black(size, 1));
+            return Ok((Pixels::black(size, 1), Placement::WHOLE));
         };
         match (exact, light_on_dark) {
-            (true, _) => Ok(light),
+            (true, _) => Ok((light, Placement::WHOLE)),
             (false, true) => self.framed(&light, frame),
             (false, false) => self.framed(&pixels, frame),
         }
     }
 
     /// That part of a grey picture, its longer side as long as the net's, in the middle of black.
-    fn framed(&self, pixels: &Pixels, frame: Frame) -> Result<Pixels, ImageError> {
+    fn framed(&self, pixels: &Pixels, frame: Frame) -> Result<(Pixels, Placement), ImageError> {
         let size = self.input.size;
         let mut square = Pixels::black(size, pixels.channels);
         let longer = f64::from(frame.width.max(frame.height));
@@ -226,7 +238,16 @@ impl Preprocessor {
             let start = (((top as usize + y) * size as usize) + left as usize) * small.channels as usize;
             square.data[start..start + row].copy_from_slice(line);
         }
-        Ok(square)
+        // The net's pixels are as large there as the thing's part of the square makes them, beyond the picture too.
+        let (across, down) =
+            (f64::from(frame.width) / f64::from(width), f64::from(frame.height) / f64::from(height));
+        let seen = Area {
+            left: f64::from(frame.left) - f64::from(left) * across,
+            top: f64::from(frame.top) - f64::from(top) * down,
+            width: f64::from(size) * across,
+            height: f64::from(size) * down,
+        };
+        Ok((square, seen.placement((pixels.width.into(), pixels.height.into()))))
     }
 
     fn resized(&self, pixels: &Pixels, area: Area, width: u32, height: u32) -> Result<Pixels, ImageError> {
@@ -293,15 +314,13 @@ impl Area {
             _ => (across.min(down) * view.share, across.min(down) * view.share),
         };
         let start = ((across - width) * view.left, (down - height) * view.top);
-        let ((left, top), (width, height)) = turn.part_in_file(start, (width, height), whole);
-        Self { left, top, width: width.min(whole.0 - left), height: height.min(whole.1 - top) }
+        Self { left: start.0, top: start.1, width, height }.in_file(turn, whole)
     }
 
-    /// The square of the picture as shown that is left when the shorter side is made `size / share` pixels long and the middle
-    /// `size` x `size` kept. Rounded where torchvision's `Resize` and `CenterCrop` round, so that one step gives what those two
-    /// give.
-    fn centre(whole: (f64, f64), turn: Turn, size: u32, share: f64) -> Self {
-        let (across, down) = turn.sides(whole.0, whole.1);
+    /// The square of the picture as shown, whose sides are given, that is left when the shorter side is made `size / share` pixels
+    /// long and the middle `size` x `size` kept. Rounded where torchvision's `Resize` and `CenterCrop` round, so that one step gives
+    /// what those two give.
+    fn centre((across, down): (f64, f64), size: u32, share: f64) -> Self {
         let (size, shorter) = (f64::from(size), across.min(down));
         let resized = (size / share).round();
         let part = |side: f64| {
@@ -310,8 +329,24 @@ impl Area {
             (((new - size) / 2.0).round_ties_even() * scale, size * scale)
         };
         let ((left, width), (top, height)) = (part(across), part(down));
-        let ((left, top), (width, height)) = turn.part_in_file((left, top), (width, height), whole);
+        Self { left, top, width, height }
+    }
+
+    /// Where a part of the picture as shown lies in the file, whose size is `whole`.
+    fn in_file(self, turn: Turn, whole: (f64, f64)) -> Self {
+        let ((left, top), (width, height)) =
+            turn.part_in_file((self.left, self.top), (self.width, self.height), whole);
         // A rounding may lead beyond the border.
         Self { left, top, width: width.min(whole.0 - left), height: height.min(whole.1 - top) }
+    }
+
+    /// This part of a picture of those sides, in shares of them.
+    fn placement(self, (across, down): (f64, f64)) -> Placement {
+        Placement {
+            left: self.left / across,
+            top: self.top / down,
+            width: self.width / across,
+            height: self.height / down,
+        }
     }
 }

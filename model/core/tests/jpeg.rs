@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use image::ImageFormat;
-use model_core::{ImageError, ImageLimits, Pixels};
+use model_core::{ImageError, ImageLimits, Pixels, shown};
 use photographs::{Photograph, colour};
 use pictures::encoded;
 
@@ -41,6 +41,25 @@ fn photographs_of_all_sizes_look_alike() {
         println!("{name}: {difference}");
         assert!(difference < 2.0, "{name}: mean difference {difference}");
     }
+}
+
+/// A picture that is drawn on is turned as viewers turn it, and made smaller only where it would take more than it may.
+#[test]
+fn a_photograph_is_shown_at_its_size_if_memory_allows_and_its_sides_are_the_files() {
+    let file = Photograph { width: 1600, height: 1200, orientation: 6, ..Photograph::default() }.file();
+    let whole = shown(&file, &ImageLimits::default()).unwrap();
+    assert_eq!((whole.width, whole.height, whole.pixels.channels), (1200, 1600, 3));
+    assert_eq!((whole.pixels.width, whole.pixels.height), (1200, 1600));
+    // Its colours rise from left to right as stored: from the top to the bottom as shown.
+    let red = |y: usize| whole.pixels.data[(y * 1200 + 600) * 3];
+    assert!(red(100) < 60 && red(1500) > 200, "{}, {}", red(100), red(1500));
+
+    let small = shown(&file, &ImageLimits { max_alloc_bytes: 4 << 20, ..ImageLimits::default() }).unwrap();
+    assert_eq!((small.width, small.height), (1200, 1600));
+    assert_eq!((small.pixels.width, small.pixels.height), (600, 800));
+    let error =
+        shown(&file, &ImageLimits { max_alloc_bytes: 4 << 10, ..ImageLimits::default() }).unwrap_err();
+    assert!(matches!(error, ImageError::TooLarge { .. }), "{error}");
 }
 
 /// Real photographs: resampled from a smaller decode they are what they are resampled from the full one.

@@ -2,6 +2,7 @@
 
 mod benchmark;
 mod evaluate;
+mod explain;
 mod export;
 mod import;
 mod output;
@@ -48,6 +49,8 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     /// Name what images show.
     Predict(predict::Predict),
+    /// Show where in an image a net sees what it says.
+    Explain(explain::Explain),
     /// Measure how fast each engine computes a model on this machine.
     Benchmark(benchmark::Benchmark),
     /// Write a model version's net as a file for other engines.
@@ -122,6 +125,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Train(train) => train.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
         Command::Predict(predict) => predict.run(),
+        Command::Explain(explain) => explain.run(),
         Command::Benchmark(benchmark) => benchmark.run(),
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),

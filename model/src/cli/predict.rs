@@ -49,11 +49,18 @@ struct Answer<'a> {
 }
 
 #[derive(Serialize)]
-struct ModelInfo<'a> {
+pub(super) struct ModelInfo<'a> {
     name: &'a str,
     version: u32,
     digest: &'a str,
     engine: EngineKind,
+}
+
+impl<'a> ModelInfo<'a> {
+    pub(super) fn of(version: &'a ModelVersion, engine: EngineKind) -> Self {
+        let ModelVersion { manifest, digest, .. } = version;
+        Self { name: &manifest.name, version: manifest.version, digest, engine }
+    }
 }
 
 #[derive(Serialize)]
@@ -71,19 +78,19 @@ impl From<Prediction> for Named {
 }
 
 #[derive(Serialize)]
-struct Refusal {
-    file: String,
-    error: Failure,
+pub(super) struct Refusal {
+    pub(super) file: String,
+    pub(super) error: Failure,
 }
 
 #[derive(Clone, Serialize)]
 pub(super) struct Failure {
-    code: &'static str,
+    pub(super) code: &'static str,
     pub(super) message: String,
 }
 
 impl Failure {
-    fn image(error: &ImageError) -> Self {
+    pub(super) fn image(error: &ImageError) -> Self {
         let code = match error {
             ImageError::TooLarge { .. } => "OUT_OF_RANGE",
             _ => "INVALID_ARGUMENT",
@@ -182,9 +189,7 @@ impl Predict {
 
     fn answer(&self, file: String, loaded: &Loaded, predictions: Vec<Prediction>) -> anyhow::Result<()> {
         if self.json {
-            let ModelVersion { manifest, digest, .. } = &loaded.version;
-            let (name, version) = (&manifest.name, manifest.version);
-            let model = ModelInfo { name, version, digest, engine: loaded.kind };
+            let model = ModelInfo::of(&loaded.version, loaded.kind);
             let predictions = predictions.into_iter().map(Named::from).collect();
             return json(&Answer { file, model, predictions });
         }

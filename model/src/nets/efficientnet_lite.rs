@@ -178,11 +178,7 @@ impl Block {
 }
 
 impl Net for EfficientNetLite {
-    fn forward_t(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
-        self.fc.forward(&self.features(images, train)?.f_dropout(self.dropout, train)?)
-    }
-
-    fn features(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
+    fn maps(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
         let (early, late) = self.blocks.split_at(self.early);
         // What is turned stays so: the mean over each channel does not mind.
         let first_half = |images: &Tensor| {
@@ -199,7 +195,15 @@ impl Net for EfficientNetLite {
         for block in late {
             xs = block.forward_t(&xs, train)?;
         }
-        global_average(&self.head.forward_t(&xs, train)?)
+        self.head.forward_t(&xs, train)
+    }
+
+    fn pooled(&self, maps: &Tensor, _train: bool) -> Result<Tensor, TchError> {
+        global_average(maps)
+    }
+
+    fn outputs(&self, features: &Tensor, train: bool) -> Result<Tensor, TchError> {
+        self.fc.forward(&features.f_dropout(self.dropout, train)?)
     }
 
     fn fuse(&mut self) -> Result<(), TchError> {

@@ -43,17 +43,23 @@ pub fn fashion_cnn(p: &Path, outputs: i64, dropout: f64) -> FashionCnn {
     }
 }
 
+fn halve(xs: &Tensor) -> Result<Tensor, TchError> {
+    xs.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
+}
+
 impl Net for FashionCnn {
-    fn forward_t(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
-        self.output.forward(&self.features(images, train)?.f_dropout(self.dropout, train)?)
+    fn maps(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
+        let [conv1, conv2, conv3, conv4] = &self.convs;
+        let xs = halve(&conv2.forward_t(&conv1.forward_t(images, train)?, train)?)?;
+        conv4.forward_t(&conv3.forward_t(&xs, train)?, train)
     }
 
-    fn features(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
-        let [conv1, conv2, conv3, conv4] = &self.convs;
-        let halve = |xs: Tensor| xs.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false);
-        let xs = halve(conv2.forward_t(&conv1.forward_t(images, train)?, train)?)?;
-        let xs = halve(conv4.forward_t(&conv3.forward_t(&xs, train)?, train)?)?;
-        self.hidden.forward_t(&xs.f_flatten(1, 3)?, train)
+    fn pooled(&self, maps: &Tensor, train: bool) -> Result<Tensor, TchError> {
+        self.hidden.forward_t(&halve(maps)?.f_flatten(1, 3)?, train)
+    }
+
+    fn outputs(&self, features: &Tensor, train: bool) -> Result<Tensor, TchError> {
+        self.output.forward(&features.f_dropout(self.dropout, train)?)
     }
 
     fn fuse(&mut self) -> Result<(), TchError> {

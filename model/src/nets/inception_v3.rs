@@ -250,11 +250,7 @@ impl Branch {
 }
 
 impl Net for InceptionV3 {
-    fn forward_t(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
-        self.fc.forward(&self.features(images, train)?.f_dropout(0.5, train)?)
-    }
-
-    fn features(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
+    fn maps(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
         let mut xs = images.shallow_clone();
         for layer in &self.layers {
             xs = match layer {
@@ -269,7 +265,15 @@ impl Net for InceptionV3 {
                 }
             };
         }
-        global_average(&xs)
+        Ok(xs)
+    }
+
+    fn pooled(&self, maps: &Tensor, _train: bool) -> Result<Tensor, TchError> {
+        global_average(maps)
+    }
+
+    fn outputs(&self, features: &Tensor, train: bool) -> Result<Tensor, TchError> {
+        self.fc.forward(&features.f_dropout(0.5, train)?)
     }
 
     fn fuse(&mut self) -> Result<(), TchError> {

@@ -20,13 +20,36 @@ pub trait Net: fmt::Debug + Send {
     ///
     /// # Errors
     /// If the shapes do not match.
-    fn forward_t(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError>;
+    fn forward_t(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
+        self.outputs(&self.features(images, train)?, train)
+    }
 
     /// Normalised images to what the last layer makes logits of, `[n, features]`.
     ///
     /// # Errors
     /// If the shapes do not match.
-    fn features(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError>;
+    fn features(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
+        self.pooled(&self.maps(images, train)?, train)
+    }
+
+    /// Normalised images to what the last convolution makes of them, `[n, channels, rows, columns]`: the last place in the net that knows
+    /// where in an image something is. Turned by 180 degrees if [`is_turned`](Self::is_turned).
+    ///
+    /// # Errors
+    /// If the shapes do not match.
+    fn maps(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError>;
+
+    /// [`maps`](Self::maps) to [`features`](Self::features).
+    ///
+    /// # Errors
+    /// If the shapes do not match.
+    fn pooled(&self, maps: &Tensor, train: bool) -> Result<Tensor, TchError>;
+
+    /// [`features`](Self::features) to logits.
+    ///
+    /// # Errors
+    /// If the shapes do not match.
+    fn outputs(&self, features: &Tensor, train: bool) -> Result<Tensor, TchError>;
 
     /// Makes the net ready for inference: each normalisation fused into its convolution, weights channels last. No training
     /// after this.

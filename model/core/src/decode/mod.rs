@@ -92,6 +92,13 @@ pub(crate) fn decode(file: &[u8], limits: &ImageLimits, demand: Demand) -> Resul
         .unwrap_or_else(|_| Err(ImageError::broken("the decoder gave up")))
 }
 
+/// The sides that a file has which may be decoded smaller than it is, not turned.
+pub(crate) fn sides(file: &[u8]) -> Option<(u32, u32)> {
+    let jpeg = matches!(image::guess_format(file), Ok(ImageFormat::Jpeg));
+    let header = jpeg.then(|| jpeg_header::Header::read(file).ok()).flatten()?;
+    Some((header.width, header.height))
+}
+
 fn by_format(file: &[u8], budget: &Budget<'_>) -> Result<Picture, ImageError> {
     if file.is_empty() {
         return Err(ImageError::Empty);
