@@ -105,7 +105,7 @@ fn a_net_that_is_not_the_one_described_is_refused_before_it_is_computed() {
             "input has the shape [N, 1, 28, 28], not [N, 1, 32, 32]",
         ),
         (load(&colour, outputs), "not [N, 3, 28, 28]"),
-        (load(input, outputs + 1), "output has the shape [N, 10], not [N, 11]"),
+        (load(input, outputs + 1), "output has the shape [N, 11], not [N, 12]"),
     ] {
         let text = error.to_string();
         assert!(matches!(error, LoadError::OtherNet { .. }) && text.contains(words), "{text}");

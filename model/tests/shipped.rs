@@ -43,6 +43,37 @@ fn the_samples_are_named() {
     }
 }
 
+/// Of what nobody drew for the training: photographs of birds, a letter, a smile, a sheet of stripes.
+#[test]
+fn what_is_none_of_the_classes_is_said_to_be_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let draw = |name: &str, is_dark: &dyn Fn(f32, f32) -> bool| {
+        let pixel = |x: u32, y: u32| {
+            let (x, y) = (x as f32 / 100.0 - 1.0, y as f32 / 100.0 - 1.0);
+            image::Luma([if is_dark(x, y) { 30 } else { 240 }])
+        };
+        image::GrayImage::from_fn(200, 200, pixel).save(folder.path().join(name)).unwrap();
+    };
+    let ring = |x: f32, y: f32, radius: f32| (x.hypot(y) - radius).abs() < 0.06;
+    draw("letter.png", &|x, y| x.abs() < 0.5 && y.abs() < 0.8 && (x < -0.3 || y < -0.6 || y.abs() < 0.1));
+    draw("smile.png", &|x, y| {
+        ring(x, y, 0.7) || (ring(x, y, 0.4) && y > 0.1) || (x.abs() - 0.25).hypot(y + 0.2) < 0.1
+    });
+    draw("stripes.png", &|x, y| ((x + y) * 4.0).rem_euclid(1.0) < 0.5);
+    let birds = ["duck", "hen", "owl", "scarlet_macaw"].map(|bird| format!("data/samples/{bird}.webp"));
+    let mut arguments = vec!["predict", "--json", folder.path().to_str().unwrap()];
+    arguments.extend(birds.iter().map(String::as_str));
+    let answers = lines(&project(), &arguments);
+    assert_eq!(answers.len(), 7);
+    for answer in answers {
+        let first = &answer["predictions"][0];
+        let found = (&first["label"], &first["index"]);
+        assert_eq!(found, (&"none of these".into(), &serde_json::Value::Null), "{answer}");
+        // What follows are the likeliest of its classes, none of which is likely.
+        assert!(answer["predictions"][1]["probability"].as_f64().unwrap() < 0.5, "{answer}");
+    }
+}
+
 /// Fails where the data set is not there: an accuracy that is not measured is not held.
 fn data_set() {
     let there = Path::new(DEBIAN_FASHION_MNIST).join("t10k-images-idx3-ubyte.gz").is_file();
@@ -50,7 +81,7 @@ fn data_set() {
 }
 
 #[test]
-fn at_least_93_percent_of_the_test_images_are_named_right_as_the_manifest_says() {
+fn at_least_94_percent_of_the_test_images_are_named_right_as_the_manifest_says() {
     data_set();
     let version =
         Registry::open(project().join("weights")).unwrap().load("fashion-mnist", &Select::default());
@@ -61,7 +92,7 @@ fn at_least_93_percent_of_the_test_images_are_named_right_as_the_manifest_says()
     let report = &lines(&project(), &arguments)[0];
     assert_eq!(report["images"], 10_000);
     let accuracy = report["accuracy"].as_f64().unwrap();
-    assert!(accuracy >= 0.93, "{accuracy}");
+    assert!(accuracy >= 0.94, "{accuracy}");
     // Another processor rounds differently, and may turn an image or two.
     assert!((accuracy - metric.value).abs() < 0.001, "{accuracy}, and the manifest says {}", metric.value);
 }
@@ -98,7 +129,7 @@ fn things_in_other_clothes_are_named_about_as_well() {
 }
 
 #[test]
-fn a_picture_of_nothing_is_called_nothing() {
+fn a_picture_of_nothing_is_none_of_these() {
     let folder = tempfile::tempdir().unwrap();
     let noisy = |x: u32, y: u32| image::Luma([(128 + (x * 31 + y * 17) % 11) as u8]);
     let clear = image::RgbaImage::from_pixel(50, 40, image::Rgba([200, 30, 30, 0]));
@@ -128,7 +159,7 @@ fn a_picture_of_nothing_is_called_nothing() {
         let first = &answer["predictions"][0];
         assert_eq!(
             (&first["label"], &first["index"]),
-            (&"nothing".into(), &serde_json::Value::Null),
+            (&"none of these".into(), &serde_json::Value::Null),
             "{answer}"
         );
         assert_eq!(first["probability"], 1.0, "{answer}");

@@ -75,6 +75,63 @@ fn a_resumed_run_ends_as_the_uninterrupted_one_and_another_seed_does_not() {
 }
 
 #[test]
+fn a_run_goes_on_with_the_images_it_began_with_and_no_others() {
+    let folder = workplace(2, 1);
+    let folder = folder.path();
+    train(folder, &["--stop-after", "1"]);
+    let labels = folder.join("data/train-labels-idx1-ubyte");
+    let before = fs::read(&labels).unwrap();
+    let mut changed = before.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    fs::write(&labels, changed).unwrap();
+    let (code, said) = refused(folder, &["--resume"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("other images") && said.contains("--data"), "{said}");
+    fs::write(&labels, before).unwrap();
+    train(folder, &["--resume"]);
+    let manifest = fs::read_to_string(folder.join("weights/tiny/1/manifest.yaml")).unwrap();
+    for file in ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"] {
+        let digest = registry::FileEntry::of_bytes(&fs::read(folder.join("data").join(file)).unwrap()).sha256;
+        assert!(manifest.contains(file) && manifest.contains(&digest), "{manifest}");
+    }
+}
+
+#[test]
+fn what_is_none_of_the_classes_is_learned_from_drawn_pictures() {
+    let folder = workplace(6, 1);
+    let folder = folder.path();
+    let more = "outliers: {images: 300, per_batch: 10, label: no bar, most: 0.05}\naugmentation: {shift: 1, erase: 0.1}\n";
+    fs::write(folder.join("train.yaml"), tiny::config(6, 1) + more).unwrap();
+    let said = train(folder, &[]);
+    assert!(said.last().unwrap()["accuracy"].as_f64().unwrap() > 0.8, "{said:?}");
+    let version = folder.join("weights/tiny/1");
+    let manifest: serde_yaml::Value =
+        serde_yaml::from_str(&fs::read_to_string(version.join("manifest.yaml")).unwrap()).unwrap();
+    let classes = &manifest["classes"];
+    assert_eq!((classes["outputs"].as_u64(), classes["labels"].as_sequence().unwrap().len()), (Some(11), 10));
+    let lost = manifest["metrics"][1]["value"].as_f64().unwrap();
+    let rejected = manifest["metrics"][2]["value"].as_f64().unwrap();
+    assert!(lost <= 0.05 && rejected > 0.8, "{lost} {rejected}");
+    let temperature = classes["calibration"]["temperature"].as_f64().unwrap();
+    assert!((0.05..20.0).contains(&temperature), "{temperature}");
+    // The configuration that made it is beside it, and reads as one.
+    let settings = fs::read_to_string(version.join(manifest["configuration"].as_str().unwrap())).unwrap();
+    fs::write(folder.join("again.yaml"), settings).unwrap();
+    let again = model(folder, &["train", "again.yaml", "--data", "data", "--output", "weights/tiny/1"]);
+    assert!(stderr(&again).contains("--force"), "{}", stderr(&again));
+
+    // A ring on a grey sheet.
+    let ring = image::GrayImage::from_fn(90, 90, |x, y| {
+        let (x, y) = (f64::from(x) - 45.0, f64::from(y) - 45.0);
+        image::Luma([if (20.0..26.0).contains(&x.hypot(y)) { 20 } else { 180 }])
+    });
+    ring.save(folder.join("ring.png")).unwrap();
+    let answer = &lines(folder, &["predict", "--model", "tiny", "--json", "ring.png"])[0];
+    let first = &answer["predictions"][0];
+    assert_eq!((&first["label"], &first["index"]), (&"no bar".into(), &Value::Null), "{answer}");
+}
+
+#[test]
 fn nothing_is_overwritten_unasked() {
     let folder = workplace(2, 1);
     let folder = folder.path();

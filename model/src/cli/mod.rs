@@ -187,6 +187,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
                     TrainError::Output { .. }
                         | TrainError::Unfinished { .. }
                         | TrainError::OtherConfig { .. }
+                        | TrainError::OtherData { .. }
                 )
             )
     });

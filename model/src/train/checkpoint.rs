@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
+use registry::Data;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -26,6 +27,9 @@ const GROUPS: [&str; 4] = ["net", "momentum", "average", "best"];
 pub struct State {
     /// The configuration, which a resumed run must share.
     pub config: TrainConfig,
+    /// The data, by its digests, which a resumed run must share too.
+    #[serde(default)]
+    pub data: Vec<Data>,
     /// One report for each finished epoch.
     pub epochs: Vec<EpochReport>,
 }
@@ -72,25 +76,25 @@ impl Stored {
     }
 }
 
-/// Writes tensors as a safetensors file under another name first, so that a crash leaves the old file or the new one.
-///
-/// # Errors
-/// The disk is full, the folder cannot be written, and the like.
-pub fn write_tensors<'a>(
-    path: &Path,
+/// Tensors as the bytes of a safetensors file.
+pub(super) fn tensors<'a>(
     tensors: impl IntoIterator<Item = (String, &'a Tensor)>,
     metadata: Option<HashMap<String, String>>,
-) -> Result<(), TrainError> {
+) -> Result<Vec<u8>, TrainError> {
     let views = tensors
         .into_iter()
         .map(|(name, tensor)| Ok((name, Stored::new(tensor)?)))
         .collect::<Result<Vec<_>, TrainError>>()?;
-    let bytes =
-        safetensors::serialize(views, metadata).map_err(|e| TrainError::damaged(path, e.to_string()))?;
+    safetensors::serialize(views, metadata)
+        .map_err(|error| TrainError::Data(format!("the weights can't be written: {error}")))
+}
+
+/// Writes a file under another name first, so that a crash leaves the old file or the new one.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
     let partial = path.with_extension("partial");
     let write = || {
         let mut file = std::fs::File::create(&partial)?;
-        std::io::Write::write_all(&mut file, &bytes)?;
+        std::io::Write::write_all(&mut file, bytes)?;
         file.sync_all()?;
         std::fs::rename(&partial, path)
     };
@@ -101,15 +105,15 @@ impl Checkpoint {
     /// Writes the checkpoint, replacing an older one.
     ///
     /// # Errors
-    /// As [`write_tensors`].
+    /// The disk is full, the folder cannot be written, and the like.
     pub fn write(&self, path: &Path) -> Result<(), TrainError> {
         let groups = [&self.net, &self.momentum, &self.average, &self.best];
-        let tensors = GROUPS.iter().zip(groups).flat_map(|(group, tensors)| {
+        let named = GROUPS.iter().zip(groups).flat_map(|(group, tensors)| {
             tensors.iter().map(move |(name, tensor)| (format!("{group}.{name}"), tensor))
         });
         let state = serde_json::to_string(&self.state)
             .map_err(|e| TrainError::damaged(path, format!("its state cannot be written: {e}")))?;
-        write_tensors(path, tensors, Some(HashMap::from([(STATE.to_owned(), state)])))
+        write_whole(path, &tensors(named, Some(HashMap::from([(STATE.to_owned(), state)])))?)
     }
 
     /// Reads what [`Checkpoint::write`] wrote.

@@ -66,6 +66,12 @@ pub struct TrainConfig {
     pub label_smoothing: f64,
     /// Flip half of the images left to right.
     pub horizontal_flip: bool,
+    /// Further changes of each image, drawn anew in each epoch.
+    pub augmentation: Augmentation,
+    /// A shorter round after all epochs, in which the images are shown in other clothes too.
+    pub finish: Finish,
+    /// Pictures of none of the classes, that are learned from beside the images.
+    pub outliers: Outliers,
     /// Stochastic gradient descent with Nesterov's momentum.
     pub optimizer: Optimizer,
     /// The share of all steps in which the learning rate rises.
@@ -74,6 +80,43 @@ pub struct TrainConfig {
     pub average_decay: f64,
     /// How pixels become numbers: `(pixel / 255 - mean) / std`.
     pub normalize: Normalize,
+}
+
+/// Changes of each image, drawn anew in each epoch.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Augmentation {
+    /// Moved by up to so many pixels, to each side; black comes in.
+    pub shift: usize,
+    /// Chance that a rectangle of 2 to 25 % of the image becomes noise (<https://arxiv.org/abs/1708.04896>).
+    pub erase: f64,
+}
+
+/// A shorter round after all epochs, in which the images are shown as they come from elsewhere: on grey, lit from one side, on nothing,
+/// resampled. Its learning rate rises and falls as in the first round, and its last epoch is the result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Finish {
+    /// Passes over the training images. 0: there is no such round.
+    pub epochs: usize,
+    /// The highest rate.
+    pub learning_rate: f64,
+    /// Chance of an image to be shown in other clothes.
+    pub variants: f64,
+}
+
+/// What the net learns to call none of the classes: pictures that are drawn by chance (<https://arxiv.org/abs/1812.04606>).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Outliers {
+    /// How many are drawn. 0: none, and the net has no output for them.
+    pub images: usize,
+    /// How many are added to each batch.
+    pub per_batch: usize,
+    /// The answer to what is none of the classes.
+    pub label: String,
+    /// The largest share of validation images that may be lost to it.
+    pub most: f64,
 }
 
 /// Settings of stochastic gradient descent.
@@ -113,11 +156,26 @@ impl Default for TrainConfig {
             dropout: 0.3,
             label_smoothing: 0.05,
             horizontal_flip: true,
+            augmentation: Augmentation::default(),
+            finish: Finish::default(),
+            outliers: Outliers::default(),
             optimizer: Optimizer::default(),
             warm_up: 0.2,
             average_decay: 0.999,
             normalize: Normalize::default(),
         }
+    }
+}
+
+impl Default for Finish {
+    fn default() -> Self {
+        Self { epochs: 0, learning_rate: 0.03, variants: 0.5 }
+    }
+}
+
+impl Default for Outliers {
+    fn default() -> Self {
+        Self { images: 0, per_batch: 16, label: "none of these".into(), most: 0.003 }
     }
 }
 
@@ -143,7 +201,22 @@ pub fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     serde_yaml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
 }
 
+/// As many as fill a gigabyte.
+const MOST_OUTLIERS: usize = 1_000_000;
+
 impl TrainConfig {
+    /// Epochs of both rounds.
+    #[must_use]
+    pub fn all_epochs(&self) -> usize {
+        self.epochs + self.finish.epochs
+    }
+
+    /// How many outputs the net has: one for each class, and one for none of them where it learns that.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        self.labels.len() + usize::from(self.outliers.images > 0)
+    }
+
     /// Reads and checks a file.
     ///
     /// # Errors
@@ -163,9 +236,22 @@ impl TrainConfig {
             let must = "lower-case letters, digits, '-', '_' and '.', beginning with a letter or digit";
             return refuse("model", format!("{:?}", self.model), must);
         }
-        if self.labels.len() < 2 || self.labels.len() > 256 || self.labels.iter().any(|l| l.trim().is_empty())
+        if self.labels.len() < 2 || self.labels.len() > 255 || self.labels.iter().any(|l| l.trim().is_empty())
         {
-            return refuse("labels", format!("{:?}", self.labels), "2 to 256 names, none empty");
+            return refuse("labels", format!("{:?}", self.labels), "2 to 255 names, none empty");
+        }
+        let Outliers { images, per_batch, label, .. } = &self.outliers;
+        if *images > MOST_OUTLIERS {
+            return refuse("outliers.images", images.to_string(), "at most 1000000");
+        }
+        if *images > 0 && *per_batch == 0 {
+            return refuse("outliers.per_batch", "0".into(), "at least 1 where outliers are learned from");
+        }
+        if *images > 0 && (label.trim().is_empty() || self.labels.contains(label)) {
+            return refuse("outliers.label", format!("{label:?}"), "a name, and none of the classes'");
+        }
+        if self.augmentation.shift > 14 {
+            return refuse("augmentation.shift", self.augmentation.shift.to_string(), "at most 14");
         }
         if self.epochs == 0 {
             return refuse("epochs", "0".into(), "at least 1");
@@ -181,6 +267,9 @@ impl TrainConfig {
             ("label_smoothing", self.label_smoothing),
             ("warm_up", self.warm_up),
             ("average_decay", self.average_decay),
+            ("augmentation.erase", self.augmentation.erase),
+            ("finish.variants", self.finish.variants),
+            ("outliers.most", self.outliers.most),
             ("optimizer.momentum", self.optimizer.momentum),
         ];
         for (key, value) in zero_to_one {
@@ -190,6 +279,7 @@ impl TrainConfig {
         }
         let positive = [
             ("optimizer.learning_rate", self.optimizer.learning_rate),
+            ("finish.learning_rate", self.finish.learning_rate),
             ("normalize.std", self.normalize.std),
         ];
         for (key, value) in positive {
@@ -238,6 +328,10 @@ mod tests {
             ("optimizer: {learning_rate: -1}", "optimizer.learning_rate"),
             ("optimizer: {weight_decay: .nan}", "optimizer.weight_decay"),
             ("normalize: {std: 0}", "normalize.std"),
+            ("augmentation: {erase: 2}", "augmentation.erase"),
+            ("augmentation: {shift: 15}", "augmentation.shift"),
+            ("outliers: {images: 1, per_batch: 0}", "outliers.per_batch"),
+            ("outliers: {images: 1, label: Bag}", "outliers.label"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(&format!("{key} is ")), "{text}: {error}");

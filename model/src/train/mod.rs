@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 
 pub mod augment;
 pub mod checkpoint;
+mod clothes;
 pub mod config;
+mod draw;
+mod fingerprint;
+pub mod outliers;
 pub mod publish;
 mod run;
 pub mod schedule;
@@ -48,6 +52,14 @@ pub enum TrainError {
         "{path} is the checkpoint of a run with another configuration: give it the same one, or start over without --resume and with --force"
     )]
     OtherConfig {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// A checkpoint of a run with other images, or of a release that drew other numbers.
+    #[error(
+        "{path} is the checkpoint of a run with other images, or of an older release: give it the same images by --data, or start over without --resume and with --force"
+    )]
+    OtherData {
         /// The checkpoint.
         path: PathBuf,
     },
@@ -92,6 +104,12 @@ pub enum TrainError {
     /// The result could not be measured.
     #[error(transparent)]
     Evaluate(#[from] crate::evaluate::EvaluateError),
+    /// The images that were kept out give no temperature.
+    #[error(transparent)]
+    Calibration(#[from] crate::calibration::CalibrationError),
+    /// The manifest asks for a preprocessing that this build has not.
+    #[error(transparent)]
+    Preprocess(#[from] model_core::PreprocessError),
     /// libtorch failed.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
@@ -115,7 +133,7 @@ pub struct EpochReport {
     pub accuracy: f64,
     /// Share of the validation images that the averaged weights name right.
     pub validation_accuracy: f64,
-    /// Whether that is the best of the run so far.
+    /// Whether that is the best of the run so far; in a last round each is.
     pub best: bool,
     /// Wall time.
     pub seconds: f64,
@@ -163,6 +181,6 @@ pub struct TrainOutput {
     pub epochs: Vec<EpochReport>,
     /// Whether all epochs were done.
     pub finished: bool,
-    /// The averaged weights of the best epoch.
+    /// The averaged weights of the best epoch, or of the last one of a last round.
     pub best: Named,
 }

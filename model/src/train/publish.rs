@@ -3,20 +3,29 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use model_core::Preprocessor;
 use registry::manifest::WEIGHTS_FILE;
 use registry::{
-    Activation, Architecture, Artifact, Class, Classes, Content, FileEntry, Fit, Input, Interpolation,
-    Layout, Manifest, Metric, ModelVersion, Order, Polarity, Registry, Reject, Schema,
+    Activation, Architecture, Artifact, Calibration, Class, Classes, Content, FileEntry, Fit, Input,
+    Interpolation, Layout, Manifest, Metric, ModelVersion, Order, Polarity, Registry, Reject, Schema,
 };
+use tch::{Kind, Tensor};
 
-use super::checkpoint::write_tensors;
+use super::checkpoint::{restore, tensors};
 use super::config::TrainConfig;
-use super::{TrainError, TrainOutput};
+use super::fingerprint::fingerprint;
+use super::run::Net;
+use super::sgd::Named;
+use super::{TrainError, TrainOutput, augment, clothes, outliers};
+use crate::calibration::fit_temperature;
 use crate::dataset::Dataset;
 use crate::evaluate::{self, Evaluation, evaluate};
 use crate::nets::fashion_cnn::SIZE;
+use crate::transfer::reject::{self, Threshold};
 use crate::variants::Variant;
-use crate::{Device, Predictor};
+use crate::{Device, Predictor, onnx};
+
+const CONFIG_FILE: &str = "train.yaml";
 
 /// The net that is trained.
 const ARCHITECTURE: Architecture = Architecture::FashionCnn;
@@ -63,55 +72,104 @@ impl Place {
     }
 }
 
-/// Writes the best weights of a run as a version, with its accuracy on `test`. `staging` is a file name for the weights on their
-/// way. An existing version is replaced if `force` says so.
+/// A finished run, and what it was made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished<'a> {
+    /// Its configuration.
+    pub config: &'a TrainConfig,
+    /// What came out.
+    pub output: &'a TrainOutput,
+    /// The images that it was given, those kept out included.
+    pub data: &'a Dataset,
+    /// Images that nothing was chosen by.
+    pub test: &'a Dataset,
+    /// The command line that made it.
+    pub command: &'a str,
+}
+
+/// Writes the best weights of a run as a version: with the temperature and the threshold that suit the images kept out, with
+/// its accuracy on the test images, and its configuration. An existing version is replaced if `force` says so.
 ///
 /// # Errors
 /// An evaluation that fails, an existing version, a full disk.
 pub fn publish(
-    config: &TrainConfig,
-    output: &TrainOutput,
+    run: &Finished<'_>,
     place: &Place,
-    test: &Dataset,
-    staging: &Path,
     force: bool,
 ) -> Result<(ModelVersion, Evaluation), TrainError> {
-    write_tensors(staging, output.best.iter().map(|(name, tensor)| (name.clone(), tensor)), None)?;
-    let content = Content::unchecked(staging)?;
-    let mut manifest = manifest(config, output, place.version, FileEntry::of_bytes(&content.bytes));
+    let config = run.config;
+    let chosen = Chosen::of(run)?;
+    let bytes = tensors(chosen.weights.iter().map(|(name, tensor)| (name.clone(), tensor)), None)?;
+    let content = Content { path: place.folder(&config.model).join(WEIGHTS_FILE), bytes };
+    let mut manifest = Manifest {
+        version: place.version,
+        data: fingerprint(run.data),
+        configuration: Some(CONFIG_FILE.into()),
+        origin: origin(run),
+        files: BTreeMap::from([(WEIGHTS_FILE.to_owned(), FileEntry::of_bytes(&content.bytes))]),
+        ..manifest(config)
+    };
+    manifest.classes.calibration = Some(Calibration { temperature: chosen.temperature as f32 });
     // Measured by the predictor that will serve it, from the file that will be shipped.
     let predictor = Predictor::from_weights(&manifest, ARCHITECTURE, &content, Device::Cpu)?;
     // Training computes on all cores within an operation.
     let how = evaluate::Options { variant: Variant::Raw, seed: 0, instances: 1 };
-    let evaluation = evaluate(&predictor, &manifest, test, &how, &mut |_| {})?;
-    manifest.metrics = vec![Metric {
-        name: "accuracy".into(),
-        value: evaluation.accuracy,
+    let evaluation = evaluate(&predictor, &manifest, run.test, &how, &mut |_| {})?;
+    let metric = |name: &str, value: f64, data: String, command: String| Metric {
+        name: name.into(),
+        value,
         artifact: None,
-        data: format!("the {} test images (t10k) of {}", evaluation.images, config.origin),
-        command: format!("model evaluate --model {} --model-version {}", config.model, place.version),
-    }];
+        data,
+        command,
+    };
+    manifest.metrics = vec![metric(
+        "accuracy",
+        evaluation.accuracy,
+        format!("the {} test images (t10k) of {}", evaluation.images, config.origin),
+        format!("model evaluate --model {} --model-version {}", config.model, place.version),
+    )];
+    if let Some(threshold) = chosen.threshold {
+        let rejected = |value, data: String| metric("rejected", value, data, run.command.to_owned());
+        let too = if config.finish.epochs > 0 { ", as they are and in other clothes" } else { "" };
+        let kept_out = format!("the {} images kept out of training{too}", config.validation_images);
+        manifest.metrics.push(rejected(threshold.own_rejected, kept_out));
+        let others = threshold
+            .others_rejected
+            .map(|value| rejected(value, format!("{OUTLIERS} drawn pictures of other things")));
+        manifest.metrics.extend(others);
+    }
+    let settings = serde_yaml::to_string(config)
+        .map_err(|error| TrainError::Data(format!("the configuration can't be written: {error}")))?;
+    let files = [(WEIGHTS_FILE, &content.bytes[..]), (CONFIG_FILE, settings.as_bytes())];
+    Ok((put(manifest, &files, place, force)?, evaluation))
+}
 
+/// Writes a version; one that is there is replaced if `force` says so.
+fn put(
+    manifest: Manifest,
+    files: &[(&str, &[u8])],
+    place: &Place,
+    force: bool,
+) -> Result<ModelVersion, TrainError> {
     let write = |path: &Path| {
         let path = path.to_owned();
         move |source| TrainError::Write { path, source }
     };
     std::fs::create_dir_all(&place.root).map_err(write(&place.root))?;
     let registry = Registry::open(&place.root)?;
-    let folder = place.folder(&config.model);
+    let folder = place.folder(&manifest.name);
     // Its name begins with a dot, so it is no version while it waits.
     let replaced = folder.with_file_name(format!(".{}.replaced", place.version));
     let replacing = force && folder.exists();
     if replacing {
         std::fs::rename(&folder, &replaced).map_err(write(&folder))?;
     }
-    match registry.publish(manifest, &[(WEIGHTS_FILE, &content.bytes)]) {
+    match registry.publish(manifest, files) {
         Ok(version) => {
             if replacing {
                 std::fs::remove_dir_all(&replaced).map_err(write(&replaced))?;
             }
-            std::fs::remove_file(staging).map_err(write(staging))?;
-            Ok((version, evaluation))
+            Ok(version)
         }
         Err(error) => {
             if replacing {
@@ -122,20 +180,86 @@ pub fn publish(
     }
 }
 
-fn manifest(config: &TrainConfig, output: &TrainOutput, version: u32, weights: FileEntry) -> Manifest {
-    let best = output.epochs.iter().rev().find(|epoch| epoch.best).map_or(0, |epoch| epoch.epoch);
+/// What is chosen by the images kept out.
+struct Chosen {
+    weights: Named,
+    temperature: f64,
+    threshold: Option<Threshold>,
+}
+
+/// How many pictures of other things the threshold is chosen by. They are none of those learned from.
+const OUTLIERS: usize = 2000;
+
+impl Chosen {
+    /// The best weights, but for the bias of the output for none of the classes: so that it has more than half of the
+    /// probability where the picture is to be rejected.
+    fn of(run: &Finished<'_>) -> Result<Self, TrainError> {
+        let config = run.config;
+        let (_, kept_out) = augment::split(run.data.len(), config.validation_images, config.seed);
+        let kept_out = run.data.select(kept_out.into_iter().map(|place| place as usize));
+        let mut net = Net::new(config, tch::Device::Cpu)?;
+        restore(Path::new(WEIGHTS_FILE), &net.variables, &run.output.best)?;
+        let (logits, labels) = net.logits(&kept_out, config)?;
+        let labels: Vec<i64> = Vec::try_from(&labels)?;
+        let labels: Vec<usize> = labels.into_iter().filter_map(|label| usize::try_from(label).ok()).collect();
+        let temperature = fit_temperature(&onnx::numbers(&logits)?, config.outputs(), &labels)?;
+        let threshold = if config.outliers.images > 0 {
+            let preprocessor = Preprocessor::new(&manifest(config))?;
+            let others = outliers::make(OUTLIERS, !config.seed, &kept_out, &preprocessor)?;
+            let others = Dataset { pixels: others, labels: vec![0; OUTLIERS], ..kept_out };
+            let (others, _) = net.logits(&others, config)?;
+            let margins = |logits: &Tensor| margins(logits, config.labels.len() as i64, temperature);
+            let mut own = margins(&logits)?;
+            if config.finish.epochs > 0 {
+                let dressed = clothes::dress(&kept_out, config.seed, &preprocessor)?;
+                own.extend(margins(&net.logits(&dressed, config)?.0)?);
+            }
+            reject::choose(&own, &margins(&others)?, config.outliers.most)
+        } else {
+            None
+        };
+        if let Some(threshold) = &threshold {
+            net.raise_last(threshold.score * temperature)?;
+        }
+        let weights = std::mem::take(&mut net.variables);
+        Ok(Self { weights, temperature, threshold })
+    }
+}
+
+/// How much more the classes have than the output for none of them, as logarithms of probabilities.
+fn margins(logits: &Tensor, classes: i64, temperature: f64) -> Result<Vec<f64>, TrainError> {
+    let logits = logits.f_to_kind(Kind::Double)?.f_mul_scalar(1.0 / temperature)?;
+    let own = logits.f_narrow(1, 0, classes)?.f_logsumexp(&[1_i64][..], false)?;
+    Ok(Vec::try_from(own.f_sub(&logits.f_select(1, classes)?)?)?)
+}
+
+fn origin(run: &Finished<'_>) -> String {
+    let (config, epochs) = (run.config, &run.output.epochs);
+    let best = epochs.iter().rev().find(|epoch| epoch.best).map_or(0, |epoch| epoch.epoch);
+    format!(
+        "{}; trained by `{}` with seed {}, the weights of epoch {best} of {}",
+        config.origin,
+        run.command,
+        config.seed,
+        config.all_epochs()
+    )
+}
+
+/// What a version says whatever comes out of a run.
+pub(super) fn manifest(config: &TrainConfig) -> Manifest {
     let labels = config.labels.iter().zip(0..).map(|(label, index)| Class { index, label: label.clone() });
+    // Where there is no output for it, the probabilities sum to 1 but for an image in which there is nothing.
+    let reject = if config.outliers.images > 0 { &config.outliers.label } else { "nothing" };
     Manifest {
         schema: Schema,
         name: config.model.clone(),
-        version,
+        version: 1,
         artifacts: vec![Artifact::libtorch(WEIGHTS_FILE, ARCHITECTURE)],
         classes: Classes {
-            outputs: config.labels.len() as u32,
+            outputs: config.outputs() as u32,
             activation: Activation::Softmax,
             labels: labels.collect(),
-            // The probabilities always sum to 1, but for an image in which there is nothing.
-            reject: Some(Reject { label: "nothing".into(), threshold: 0.5 }),
+            reject: Some(Reject { label: reject.into(), threshold: 0.5 }),
             calibration: None,
         },
         input: Input {
@@ -155,11 +279,8 @@ fn manifest(config: &TrainConfig, output: &TrainOutput, version: u32, weights: F
         data: Vec::new(),
         configuration: None,
         license: config.license.clone(),
-        origin: format!(
-            "{}; trained by `model train` with seed {}, the weights of epoch {best} of {}",
-            config.origin, config.seed, config.epochs
-        ),
-        files: BTreeMap::from([(WEIGHTS_FILE.to_owned(), weights)]),
+        origin: config.origin.clone(),
+        files: BTreeMap::new(),
     }
 }
 

@@ -16,7 +16,7 @@ mod features;
 pub mod folder;
 mod head;
 mod publish;
-mod reject;
+pub(crate) mod reject;
 mod run;
 mod split;
 

@@ -6,13 +6,13 @@ use tch::{Kind, TchError, Tensor};
 
 /// The threshold, and what it does.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Threshold {
+pub(crate) struct Threshold {
     /// Of the score.
-    pub(super) score: f64,
+    pub(crate) score: f64,
     /// Share of images of the classes that are lost to it.
-    pub(super) own_rejected: f64,
+    pub(crate) own_rejected: f64,
     /// Share of other images that are rejected, if there were any.
-    pub(super) others_rejected: Option<f64>,
+    pub(crate) others_rejected: Option<f64>,
 }
 
 /// The score of each row of logits, at that temperature.
@@ -23,7 +23,7 @@ pub(super) fn scores(logits: &Tensor, temperature: f64) -> Result<Vec<f64>, TchE
 
 /// The threshold that rejects the most of `others` and loses at most the share `most` of `own`, the scores of images that the layer has
 /// not learned from; where all others are rejected, the lowest such. None where there is no image to choose by.
-pub(super) fn choose(own: &[f64], others: &[f64], most: f64) -> Option<Threshold> {
+pub(crate) fn choose(own: &[f64], others: &[f64], most: f64) -> Option<Threshold> {
     let mut own = own.to_vec();
     own.sort_by(f64::total_cmp);
     // Whoever lies below it is lost.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use indicatif::ProgressBar;
 use model::dataset::{DEBIAN_FASHION_MNIST, Dataset, Split};
 use model::train::config::TrainConfig;
-use model::train::publish::{Place, publish};
+use model::train::publish::{Finished, Place, publish};
 use model::train::{EpochReport, Event, Options, train};
 use registry::{Author, Registry, RegistryError};
 use serde::Serialize;
@@ -66,12 +66,12 @@ impl Train {
             stop_after: self.stop_after,
             device: device.into(),
         };
-        let mut watcher = Watcher::new(config.epochs, self.json);
+        let mut watcher = Watcher::new(config.all_epochs(), self.json);
         let output = train(&config, &data, &options, &mut |event| watcher.on(&event))?;
         watcher.end()?;
         if !output.finished {
             let done = output.epochs.len();
-            let (checkpoint, epochs) = (options.checkpoint.as_path(), config.epochs);
+            let (checkpoint, epochs) = (options.checkpoint.as_path(), config.all_epochs());
             if self.json {
                 json(&Line::Stopped { checkpoint, done, epochs })?;
             } else {
@@ -82,8 +82,9 @@ impl Train {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        let staging = run.join("model.safetensors");
-        let (version, evaluation) = publish(&config, &output, &place, &test, &staging, self.force)?;
+        let command = format!("model train {}", self.config.display());
+        let run = Finished { config: &config, output: &output, data: &data, test: &test, command: &command };
+        let (version, evaluation) = publish(&run, &place, self.force)?;
         self.set_alias(&place, &config.model)?;
         if self.json {
             json(&Line::Published {
