@@ -15,11 +15,7 @@ use crate::variants::{Grey, Variant};
 
 /// Of how many pictures so many are of any size, drawn by chance; the others are each kind of variant as often as another.
 const RESIZED: f32 = 0.4;
-/// And so many of the image's own size on a ground that is not quite black, or as JPEG.
-const DULL: f32 = 0.15;
-/// How light that ground is at most.
-const LIGHTEST: usize = 16;
-/// Sides of the former are up to so many times the image's.
+/// Sides of those are up to so many times the image's.
 const LARGEST: f32 = 6.0;
 
 /// Each image of `data` in other clothes, one after another.
@@ -55,14 +51,7 @@ fn file(data: &Dataset, seed: u64, place: usize) -> Result<Vec<u8>, image::Image
     let pixels = &data.pixels[place * size..(place + 1) * size];
     let (width, height) = (data.columns as u32, data.rows as u32);
     let mut draw = Draw::of(!seed, place);
-    let kind = draw.share();
-    if kind < DULL {
-        let ground = draw.below(LIGHTEST + 1) as u8;
-        let light = pixels.iter().map(|&pixel| pixel.saturating_add(ground)).collect();
-        let format = if draw.chance(0.3) { ImageFormat::Jpeg } else { ImageFormat::Bmp };
-        return written(&GrayImage::from_raw(width, height, light).unwrap_or_default(), format);
-    }
-    if kind >= DULL + RESIZED {
+    if !draw.chance(RESIZED) {
         // The first is the image as it is.
         let variant = Variant::ALL[1 + draw.below(Variant::ALL.len() - 1)];
         return variant.file(Grey { pixels, width, height }, seed, place);
@@ -75,12 +64,8 @@ fn file(data: &Dataset, seed: u64, place: usize) -> Result<Vec<u8>, image::Image
     let filters = [FilterType::Triangle, FilterType::CatmullRom, FilterType::Lanczos3, FilterType::Gaussian];
     let resized = imageops::resize(&image, side(width), side(height), filters[draw.below(filters.len())]);
     let format = if draw.chance(0.3) { ImageFormat::Jpeg } else { ImageFormat::Bmp };
-    written(&resized, format)
-}
-
-fn written(image: &GrayImage, format: ImageFormat) -> Result<Vec<u8>, image::ImageError> {
     let mut file = Cursor::new(Vec::new());
-    image.write_to(&mut file, format)?;
+    resized.write_to(&mut file, format)?;
     Ok(file.into_inner())
 }
 

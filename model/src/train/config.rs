@@ -93,7 +93,7 @@ pub struct Augmentation {
 }
 
 /// A shorter round after all epochs, in which the images are shown as they come from elsewhere: on grey, lit from one side, on nothing,
-/// resampled. Its learning rate rises and falls as in the first round, and its last epoch is the result.
+/// resampled. Its learning rate rises and falls as in the first round, and the best of its epochs is the result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Finish {

@@ -133,7 +133,7 @@ pub struct EpochReport {
     pub accuracy: f64,
     /// Share of the validation images that the averaged weights name right.
     pub validation_accuracy: f64,
-    /// Whether that is the best of the run so far; in a last round each is.
+    /// Whether that is the best of its round so far.
     pub best: bool,
     /// Wall time.
     pub seconds: f64,
@@ -181,6 +181,6 @@ pub struct TrainOutput {
     pub epochs: Vec<EpochReport>,
     /// Whether all epochs were done.
     pub finished: bool,
-    /// The averaged weights of the best epoch, or of the last one of a last round.
+    /// The averaged weights of the best epoch, of the last round if there is one.
     pub best: Named,
 }

@@ -142,9 +142,10 @@ pub fn train(
             });
         }
         let validation_accuracy = validate(&averaged.module, &validation, config)?;
-        let record = epochs.iter().map(|e| e.validation_accuracy).fold(f64::NEG_INFINITY, f64::max);
-        // The last round shows what the images kept out, as they are, do not: it goes to its end.
-        let is_best = finishing || validation_accuracy >= record;
+        // The last round is another one: what was best before it has not seen what it shows.
+        let rivals = if finishing { &epochs[config.epochs..] } else { &epochs[..] };
+        let record = rivals.iter().map(|e| e.validation_accuracy).fold(f64::NEG_INFINITY, f64::max);
+        let is_best = validation_accuracy >= record;
         if is_best {
             best = averaged
                 .variables
