@@ -93,15 +93,17 @@ fn material() -> &'static Material {
         let export = ["export", "fashion-mnist", "1", "--format", "onnx", "--output", text(&fashion)];
         done(&model(&weights, &export));
         let names = Registry::open(&weights).unwrap().load("fashion-mnist", &Select::Version(1)).unwrap();
-        let names: Vec<_> = names.manifest.classes.labels.into_iter().map(|class| class.label).collect();
-        fs::write(nets.join("ten.txt"), names.join("\n")).unwrap();
+        let mut names: Vec<_> = names.manifest.classes.labels.into_iter().map(|class| class.label).collect();
+        // The last output is for what is none of them.
+        names.push("none of these".to_owned());
+        fs::write(nets.join("clothes.txt"), names.join("\n")).unwrap();
         fs::write(nets.join("four.txt"), "red\ngreen\nblue\ndark\n").unwrap();
         let many: Vec<_> = (0..1000).map(|class| format!("class {class}")).collect();
         fs::write(nets.join("many.txt"), many.join("\n")).unwrap();
         let likes = colours.join("green.bmp");
         let material = Material { weights, nets, colours };
         let clothes = ["--mean", "72.93", "--std", "90.015", "--fit", "stretch"];
-        material.import("fashion-mnist", "fashion.onnx", "ten.txt", &clothes);
+        material.import("fashion-mnist", "fashion.onnx", "clothes.txt", &clothes);
         let plain = ["--mean", "0", "--std", "255", "--samples", text(&likes)];
         material.import(
             "colours",
