@@ -248,8 +248,8 @@ fn versions_follow_each_other_and_the_first_is_served() {
     assert_eq!((&next["model"]["version"], &next["production"]), (&4.into(), &false.into()));
     assert_eq!(
         fs::read_dir(weights.join("m")).unwrap().count(),
-        5,
-        "four versions, an alias and nothing else"
+        6,
+        "four versions, an alias, its history and nothing else"
     );
     let version = registry.load("m", &Select::Version(4)).unwrap();
     assert_eq!(next["model"]["digest"], version.digest.as_str());
