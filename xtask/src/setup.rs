@@ -47,6 +47,7 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> 
     };
     let parts = if only.is_empty() { all } else { only };
     let _lock = lock(workspace)?;
+    openvino::drop_stale(workspace.root())?;
     for part in parts {
         match part {
             Part::System => system::ensure(purpose),
