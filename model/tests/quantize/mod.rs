@@ -211,7 +211,7 @@ fn a_net_that_integers_make_worse_is_refused_and_leaves_nothing() {
     let output = quantize(&weights, &some);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("of its answers would stay"), "{}", stderr(&output));
-    assert_eq!(names(&weights.join("m")), ["1", "production"]);
+    assert_eq!(names(&weights.join("m")), ["1", "history", "production"]);
 
     // A net like it whose features are alike is taken. Names of folders are read as people write them; images without a label calibrate first.
     let (_folder, weights, data) = imported(&nets::colours(1.0), 61, 1);
