@@ -11,7 +11,7 @@ use super::config::Head;
 const BETAS: [f64; 2] = [0.9, 0.999];
 const EPSILON: f64 = 1e-8;
 /// A loss that has fallen by less, as a share, has not fallen.
-const WORTH: f64 = 0.005;
+pub(super) const WORTH: f64 = 0.005;
 
 /// Features, and the class of each row.
 #[derive(Debug)]
@@ -73,18 +73,21 @@ impl Layer {
     }
 }
 
-/// The mean of the features and one number for their scale: gradients are then of one size whatever the backbone is. One number for all,
-/// since features that seldom differ say the least.
+/// The mean of the features, each row as often as it counts, and one number for their scale: gradients are then of one size whatever the
+/// backbone is. One number for all, since features that seldom differ say the least.
 struct Scale {
     mean: Tensor,
     factor: f64,
 }
 
 impl Scale {
-    fn of(features: &Tensor) -> Result<Self, TchError> {
-        let mean = features.f_mean_dim(&[0_i64][..], false, Kind::Float)?;
+    fn of(Rows { features, weights, .. }: &Rows) -> Result<Self, TchError> {
+        let shares = weights.f_div(&weights.f_sum(Kind::Float)?)?;
+        let mean = features.f_tr()?.f_mv(&shares)?;
         let centred = features.f_sub(&mean)?;
-        let spread = centred.f_mul(&centred)?.f_mean(Kind::Double)?.f_double_value(&[])?.sqrt();
+        let squares = centred.f_mul(&centred)?.f_mean_dim(&[1_i64][..], false, Kind::Double)?;
+        let spread =
+            squares.f_mul(&shares.f_to_kind(Kind::Double)?)?.f_sum(Kind::Double)?.f_double_value(&[])?.sqrt();
         Ok(Self { mean, factor: 1.0 / spread.max(1e-6) })
     }
 
@@ -101,19 +104,29 @@ impl Scale {
 }
 
 /// One tensor that Adam moves.
+#[derive(Debug)]
 struct Moved {
     value: Tensor,
+    /// Of the gradients.
     mean: Tensor,
+    /// Of their squares.
     square: Tensor,
     decay: f64,
 }
 
 impl Moved {
-    fn new(shape: &[i64], decay: f64) -> Result<Self, TchError> {
-        let zeros = || Tensor::f_zeros(shape, (Kind::Float, Device::Cpu));
-        Ok(Self { value: zeros()?, mean: zeros()?, square: zeros()?, decay })
+    /// A tensor before its first step, which moves it where it is.
+    fn of(value: Tensor, decay: f64) -> Result<Self, TchError> {
+        let shape = value.size();
+        let zeros = || Tensor::f_zeros(&shape, (Kind::Float, Device::Cpu));
+        Ok(Self { mean: zeros()?, square: zeros()?, value, decay })
     }
 
+    fn new(shape: &[i64], decay: f64) -> Result<Self, TchError> {
+        Self::of(Tensor::f_zeros(shape, (Kind::Float, Device::Cpu))?, decay)
+    }
+
+    /// Step number `step`, counted from 1.
     fn step(&mut self, gradient: &Tensor, rate: f64, step: i32) -> Result<(), TchError> {
         let [first, second] = BETAS;
         // In place: the weights are the most of what is moved.
@@ -141,14 +154,17 @@ pub(super) fn fit(
     check: Option<&Rows>,
     on: &mut dyn FnMut(Epoch),
 ) -> Result<Fitted, TchError> {
-    let scale = Scale::of(&rows.features)?;
+    let scale = Scale::of(rows)?;
     let features = scale.scaled(&rows.features)?;
     let one_hot = rows.labels.f_one_hot(classes as i64)?.f_to_kind(Kind::Float)?;
     let smooth = head.label_smoothing;
     let targets = one_hot.f_mul_scalar(1.0 - smooth)?.f_add_scalar(smooth / classes as f64)?;
     let width = features.size()[1];
     let mut weight = Moved::new(&[classes as i64, width], head.weight_decay)?;
-    let mut bias = Moved::new(&[classes as i64], 0.0)?;
+    // From how often each class is met. Adam's steps are of one size: of three images beside three hundred the bias would learn that last,
+    // and the weights something wrong in its place.
+    let met = one_hot.f_mul(&rows.weights.f_unsqueeze(1)?)?.f_mean_dim(&[0_i64][..], false, Kind::Float)?;
+    let mut bias = Moved::of(met.f_clamp_min(1e-4)?.f_log()?, 0.0)?;
     let mut order: Vec<i64> = (0..rows.len() as i64).collect();
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut best: Option<(f64, Fitted)> = None;
@@ -200,4 +216,42 @@ fn measure(layer: &Layer, rows: &Rows) -> Result<(f64, f64), TchError> {
     let loss = logits.f_cross_entropy_loss::<Tensor>(&rows.labels, None, tch::Reduction::Mean, -100, 0.0)?;
     let right = logits.f_argmax(-1, false)?.f_eq_tensor(&rows.labels)?.f_sum(Kind::Int64)?;
     Ok((loss.f_double_value(&[])?, right.f_double_value(&[])? / rows.len().max(1) as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `counts` rows of each class: noise around a place of the class's own.
+    fn rows(counts: [usize; 2], balanced: bool, seed: i64) -> Rows {
+        const WIDTH: i64 = 512;
+        tch::manual_seed(seed);
+        let all: usize = counts.iter().sum();
+        let labels: Vec<i64> = (0..).zip(counts).flat_map(|(class, n)| vec![class; n]).collect();
+        let labels = Tensor::from_slice(&labels);
+        let noise = Tensor::rand([all as i64, WIDTH], tch::kind::FLOAT_CPU);
+        let places = Tensor::zeros([2, WIDTH], tch::kind::FLOAT_CPU);
+        drop(places.narrow(0, 0, 1).narrow(1, 0, 40).fill_(0.7));
+        let weight = |n: usize| if balanced { all as f32 / (2 * n) as f32 } else { 1.0 };
+        let weights: Vec<f32> = counts.iter().flat_map(|&n| vec![weight(n); n]).collect();
+        let features = noise + places.index_select(0, &labels);
+        Rows { features, labels, weights: Tensor::from_slice(&weights) }
+    }
+
+    #[test]
+    fn three_of_one_class_beside_three_hundred_of_another_are_told() {
+        for balanced in [false, true] {
+            let (learned, others) = (rows([3, 300], balanced, 1), rows([100, 100], false, 2));
+            let epochs = 10;
+            let fitted = fit(&learned, 2, &Head::default(), 1, epochs, None, &mut |_| {}).unwrap();
+            let named = fitted.layer.logits(&others.features).unwrap().argmax(-1, false);
+            let share = |class: i64| {
+                let right = named.eq_tensor(&others.labels).narrow(0, 100 * class, 100);
+                right.to_kind(Kind::Double).mean(Kind::Double).double_value(&[])
+            };
+            assert!(share(1) > 0.97, "balanced {balanced}: {} of the many", share(1));
+            let named = fitted.layer.logits(&learned.features).unwrap().argmax(-1, false);
+            assert_eq!(named, learned.labels, "balanced {balanced}");
+        }
+    }
 }
