@@ -130,6 +130,14 @@ impl Predictor {
         self.pass_all(batch, |images| self.net.features(images, false))
     }
 
+    /// What the net's last `blocks` blocks take, for each image of the batch, in order: channel after channel, row after row.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict), and if the net has no such blocks.
+    pub fn activations(&self, batch: &[&Pixels], blocks: usize) -> Result<Vec<Vec<f32>>, EngineError> {
+        self.pass_all(batch, |images| self.net.before(images, blocks))
+    }
+
     /// A row of numbers for each image of the batch.
     fn pass_all(
         &self,

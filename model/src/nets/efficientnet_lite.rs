@@ -232,7 +232,33 @@ impl Net for EfficientNetLite {
         Box::new(self.clone())
     }
 
+    fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn before(&self, images: &Tensor, blocks: usize) -> Result<Tensor, TchError> {
+        let (before, _) = self.cut(blocks)?;
+        let stem = self.stem.forward_t(images, false)?;
+        let xs = before.iter().try_fold(stem, |xs, block| block.forward_t(&xs, false))?;
+        if self.turned { xs.f_flip([2, 3]) } else { Ok(xs) }
+    }
+
+    fn behind(&self, maps: &Tensor, blocks: usize) -> Result<Tensor, TchError> {
+        let (_, behind) = self.cut(blocks)?;
+        let xs = behind.iter().try_fold(maps.shallow_clone(), |xs, block| block.forward_t(&xs, false))?;
+        global_average(&self.head.forward_t(&xs, false)?)
+    }
+
     fn micro_batch_size(&self) -> usize {
         8
+    }
+}
+
+impl EfficientNetLite {
+    /// All blocks but the last so many, and those.
+    fn cut(&self, blocks: usize) -> Result<(&[Block], &[Block]), TchError> {
+        let before = self.blocks.len().checked_sub(blocks);
+        let before = before.ok_or_else(|| TchError::Torch(format!("the net has no {blocks} blocks")))?;
+        Ok(self.blocks.split_at(before))
     }
 }

@@ -249,23 +249,39 @@ impl Branch {
     }
 }
 
+impl Layer {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor, TchError> {
+        match self {
+            Self::Conv(conv) => conv.forward_t(xs, train),
+            Self::MaxPool => max_pool(xs),
+            Self::Mixed(branches) => {
+                let mut outputs = Vec::new();
+                for branch in branches {
+                    branch.forward_t(xs, train, &mut outputs)?;
+                }
+                Tensor::f_cat(&outputs, 1)
+            }
+        }
+    }
+}
+
+fn through(layers: &[Layer], xs: &Tensor, train: bool) -> Result<Tensor, TchError> {
+    layers.iter().try_fold(xs.shallow_clone(), |xs, layer| layer.forward_t(&xs, train))
+}
+
+impl InceptionV3 {
+    /// All layers but the last so many modules, and those.
+    fn cut(&self, blocks: usize) -> Result<(&[Layer], &[Layer]), TchError> {
+        if blocks > self.blocks() {
+            return Err(TchError::Torch(format!("the net has no {blocks} modules")));
+        }
+        Ok(self.layers.split_at(self.layers.len() - blocks))
+    }
+}
+
 impl Net for InceptionV3 {
     fn maps(&self, images: &Tensor, train: bool) -> Result<Tensor, TchError> {
-        let mut xs = images.shallow_clone();
-        for layer in &self.layers {
-            xs = match layer {
-                Layer::Conv(conv) => conv.forward_t(&xs, train)?,
-                Layer::MaxPool => max_pool(&xs)?,
-                Layer::Mixed(branches) => {
-                    let mut outputs = Vec::new();
-                    for branch in branches {
-                        branch.forward_t(&xs, train, &mut outputs)?;
-                    }
-                    Tensor::f_cat(&outputs, 1)?
-                }
-            };
-        }
-        Ok(xs)
+        through(&self.layers, images, train)
     }
 
     fn pooled(&self, maps: &Tensor, _train: bool) -> Result<Tensor, TchError> {
@@ -306,6 +322,19 @@ impl Net for InceptionV3 {
 
     fn share(&self) -> Box<dyn Net> {
         Box::new(self.clone())
+    }
+
+    /// The modules, with which it ends.
+    fn blocks(&self) -> usize {
+        self.layers.iter().rev().take_while(|layer| matches!(layer, Layer::Mixed(_))).count()
+    }
+
+    fn before(&self, images: &Tensor, blocks: usize) -> Result<Tensor, TchError> {
+        through(self.cut(blocks)?.0, images, false)
+    }
+
+    fn behind(&self, maps: &Tensor, blocks: usize) -> Result<Tensor, TchError> {
+        global_average(&through(self.cut(blocks)?.1, maps, false)?)
     }
 
     fn micro_batch_size(&self) -> usize {

@@ -72,6 +72,29 @@ pub trait Net: fmt::Debug + Send {
     /// One more of this net, on the same weights in memory.
     fn share(&self) -> Box<dyn Net>;
 
+    /// How many blocks at its end can be gone through by themselves; 0 for a net that is not cut.
+    fn blocks(&self) -> usize {
+        0
+    }
+
+    /// Normalised images to what the last `blocks` blocks take, `[n, channels, rows, columns]`, not turned even if the net
+    /// [is](Self::is_turned).
+    ///
+    /// # Errors
+    /// If the shapes do not match, or there are no such blocks.
+    fn before(&self, _images: &Tensor, _blocks: usize) -> Result<Tensor, TchError> {
+        Err(TchError::Torch("the net can't be cut".into()))
+    }
+
+    /// What [`before`](Self::before) gives to [`features`](Self::features), as in inference, in a net that is not fused. Gradients reach
+    /// the last `blocks` blocks.
+    ///
+    /// # Errors
+    /// If the shapes do not match, or there are no such blocks.
+    fn behind(&self, _maps: &Tensor, _blocks: usize) -> Result<Tensor, TchError> {
+        Err(TchError::Torch("the net can't be cut".into()))
+    }
+
     /// How many images go through the net at once. A larger batch is cut into micro-batches: its activations would not stay in the
     /// processor's cache, and would need that much more memory.
     fn micro_batch_size(&self) -> usize;
@@ -108,5 +131,41 @@ pub fn build(architecture: Architecture, root: &Path, outputs: i64) -> Result<Bo
         Architecture::InceptionV3 => Ok(Box::new(inception_v3::inception_v3(root, outputs))),
         Architecture::FashionCnn => Ok(Box::new(fashion_cnn::fashion_cnn(root, outputs, 0.0))),
         other => Err(unsupported(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::nn::VarStore;
+    use tch::{Device, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn a_net_that_is_cut_and_fused_before_the_cut_gives_the_same_features() {
+        tch::manual_seed(3);
+        for (architecture, size, blocks) in [
+            (Architecture::EfficientnetLite0, 65, 16),
+            (Architecture::EfficientnetLite2, 64, 21),
+            (Architecture::InceptionV3, 107, 11),
+        ] {
+            let store = VarStore::new(Device::Cpu);
+            let net = build(architecture, &store.root(), 3).unwrap();
+            let mut fused = net.share();
+            fused.fuse().unwrap();
+            assert_eq!(net.blocks(), blocks);
+            let images = Tensor::randn([2, 3, size, size], tch::kind::FLOAT_CPU);
+            let whole = tch::no_grad(|| net.features(&images, false)).unwrap();
+            let given = if fused.is_turned() { images.flip([2, 3]) } else { images.shallow_clone() };
+            for cut in [1, 4, blocks] {
+                let maps =
+                    tch::no_grad(|| fused.before(&layers::channels_last(&given).unwrap(), cut)).unwrap();
+                let found = net.behind(&maps, cut).unwrap();
+                let furthest = (&found - &whole).abs().max().double_value(&[]);
+                let scale = whole.abs().max().double_value(&[]);
+                assert!(furthest < 1e-4 * scale.max(1.0), "{architecture:?} at {cut}: {furthest} of {scale}");
+            }
+            assert!(net.before(&images, blocks + 1).is_err());
+        }
     }
 }

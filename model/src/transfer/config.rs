@@ -23,6 +23,8 @@ pub struct TransferConfig {
     pub augmentation: Augmentation,
     /// The new last layer.
     pub head: Head,
+    /// The last blocks of the net learn too.
+    pub fine_tuning: FineTuning,
     /// What an image counts.
     pub class_weights: ClassWeights,
     /// The answer to what is none of the classes.
@@ -79,6 +81,24 @@ pub struct Head {
     pub label_smoothing: f64,
 }
 
+/// How the last blocks of the net go on learning, once there is a last layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FineTuning {
+    /// How many blocks, counted from the end; 0 for none, and the net stays as it is.
+    pub blocks: usize,
+    /// At most so many passes over the images, each by a new view of each.
+    pub epochs: usize,
+    /// After so many that were no better it ends.
+    pub patience: usize,
+    /// Images in a step.
+    pub batch_size: usize,
+    /// Of the first step; it falls to 0 along a cosine.
+    pub learning_rate: f64,
+    /// As of the head.
+    pub weight_decay: f64,
+}
+
 /// What an image counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -107,6 +127,7 @@ impl Default for TransferConfig {
             held_out: 0.2,
             augmentation: Augmentation::default(),
             head: Head::default(),
+            fine_tuning: FineTuning::default(),
             class_weights: ClassWeights::None,
             reject: RejectConfig::default(),
             license: "NOASSERTION".into(),
@@ -139,6 +160,12 @@ impl Default for Head {
             weight_decay: 1e-4,
             label_smoothing: 0.0,
         }
+    }
+}
+
+impl Default for FineTuning {
+    fn default() -> Self {
+        Self { blocks: 0, epochs: 12, patience: 3, batch_size: 32, learning_rate: 1e-3, weight_decay: 1e-4 }
     }
 }
 
@@ -185,7 +212,7 @@ impl TransferConfig {
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let refuse =
             |key, value: String, must| Err(ConfigError::Value { path: path.to_owned(), key, value, must });
-        let Self { augmentation, head, .. } = self;
+        let Self { augmentation, head, fine_tuning, .. } = self;
         if self.reject.label.trim().is_empty() {
             return refuse("reject.label", "empty".into(), "a label");
         }
@@ -194,13 +221,17 @@ impl TransferConfig {
             ("head.epochs", head.epochs, 10_000),
             ("head.patience", head.patience, 10_000),
             ("head.batch_size", head.batch_size, 1 << 20),
+            ("fine_tuning.blocks", fine_tuning.blocks, 100),
+            ("fine_tuning.epochs", fine_tuning.epochs, 10_000),
+            ("fine_tuning.patience", fine_tuning.patience, 10_000),
+            ("fine_tuning.batch_size", fine_tuning.batch_size, 4096),
         ] {
-            let least = usize::from(key != "augmentation.views");
+            let least = usize::from(!["augmentation.views", "fine_tuning.blocks"].contains(&key));
             if value < least || value > most {
                 return refuse(
                     key,
                     value.to_string(),
-                    "a number from 1 (of views from 0) to 10000 (of views to 100)",
+                    "a number from 1 (of views and blocks from 0) to 10000 (of views and blocks to 100, of batch_size to 4096)",
                 );
             }
         }
@@ -233,11 +264,20 @@ impl TransferConfig {
                 "from 0 to 180 degrees",
             );
         }
-        if !(head.learning_rate > 0.0 && head.learning_rate.is_finite()) {
-            return refuse("head.learning_rate", head.learning_rate.to_string(), "greater than 0");
+        for (key, rate) in [
+            ("head.learning_rate", head.learning_rate),
+            ("fine_tuning.learning_rate", fine_tuning.learning_rate),
+        ] {
+            if !(rate > 0.0 && rate.is_finite()) {
+                return refuse(key, rate.to_string(), "greater than 0");
+            }
         }
-        if !(head.weight_decay >= 0.0 && head.weight_decay.is_finite()) {
-            return refuse("head.weight_decay", head.weight_decay.to_string(), "0 or more");
+        for (key, decay) in
+            [("head.weight_decay", head.weight_decay), ("fine_tuning.weight_decay", fine_tuning.weight_decay)]
+        {
+            if !(decay >= 0.0 && decay.is_finite()) {
+                return refuse(key, decay.to_string(), "0 or more");
+            }
         }
         Ok(())
     }
@@ -266,6 +306,9 @@ mod tests {
             ("head: {epochs: 0}", "head.epochs"),
             ("head: {learning_rate: .nan}", "head.learning_rate"),
             ("head: {weight_decay: -1}", "head.weight_decay"),
+            ("fine_tuning: {blocks: 101}", "fine_tuning.blocks"),
+            ("fine_tuning: {batch_size: 0}", "fine_tuning.batch_size"),
+            ("fine_tuning: {learning_rate: 0}", "fine_tuning.learning_rate"),
             ("reject: {most: 1}", "reject.most"),
             ("reject: {label: ' '}", "reject.label"),
         ] {

@@ -96,9 +96,7 @@ impl Extractor<'_> {
             return Ok(values);
         }
         let bytes = read_again(image)?;
-        // By the image's content, so that neither its place nor its neighbours change what is drawn for it.
-        let seed = u64::from_str_radix(&image.sha256[..16], 16).unwrap_or_default() ^ self.seed;
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut random = drawn_for(image, self.seed);
         let mut views = vec![View::PLAIN];
         views.extend((0..self.augmentation.views).map(|_| self.augmentation.draw(&mut random)));
         let broken = |source| TransferError::Image { path: image.path.clone(), source };
@@ -107,6 +105,12 @@ impl Extractor<'_> {
         keep(&path, &values)?;
         Ok(values)
     }
+}
+
+/// What is drawn for an image: by its content, so that neither its place nor its neighbours change it.
+pub(super) fn drawn_for(image: &Labelled, seed: u64) -> ChaCha8Rng {
+    let own = u64::from_str_radix(image.sha256.get(..16).unwrap_or_default(), 16).unwrap_or_default();
+    ChaCha8Rng::seed_from_u64(own ^ seed)
 }
 
 /// Writes the numbers and their digest under another name first: what lies under its own name is whole. Not made durable one by one:

@@ -1,27 +1,35 @@
 //! Classes of one's own: a net that knows photographs (the backbone) stays as it is, and a new last layer learns to tell a user's classes by
-//! what it sees.
+//! what it sees. Where the configuration says so, the net's last blocks learn with it then.
 //!
 //! ```text
 //! Folder::read --> features of each view (kept on disk) --> fit --> choose, measure --> fit on all --> a model version
+//!                  activations before the last blocks   --> tune, a checkpoint each epoch --'
 //! ```
 //!
 //! A run is a function of the images, the configuration and the backbone. Features are the long part, and kept: a run that was ended is
-//! begun again, and comes to the same result.
+//! begun again, and comes to the same result. A fine-tuning goes on from its last epoch.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+mod activations;
+mod checkpoint;
 pub mod config;
 mod features;
 pub mod folder;
 mod head;
+mod images;
+mod job;
 mod publish;
 pub(crate) mod reject;
 mod run;
 mod split;
+mod tail;
+mod tuning;
 
+pub use job::{Event, Job, Measured, Others, Trained, Tuning};
 pub use publish::Files;
-pub use run::{Event, Job, Measured, Others, Trained, train};
+pub use run::train;
 
 use crate::{EngineError, ImageError, ModelError};
 use folder::FolderError;
@@ -50,6 +58,22 @@ pub enum TransferError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// What a fine-tuning left can't be gone on from.
+    #[error(
+        "{path} can't be gone on from: {reason}; --force begins anew, another --runs or --name leaves it"
+    )]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Two at once would write the same checkpoint.
+    #[error("another training goes on in {folder}: wait for it, or give another --name or --runs")]
+    Busy {
+        /// The folder of its checkpoint.
+        folder: PathBuf,
     },
     /// The backbone failed.
     #[error(transparent)]

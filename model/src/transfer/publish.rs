@@ -11,8 +11,9 @@ use registry::{
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use tch::{Device, Tensor};
 
-use super::head::Layer;
 use super::reject::Threshold;
+use super::run::Learned;
+use super::tail::{BIAS, WEIGHT};
 use super::{Job, Measured, Others, TransferError};
 use crate::onnx::{self, numbers};
 use crate::{ModelError, nets, weights};
@@ -28,7 +29,7 @@ const TOLERANCE: f32 = 1e-4;
 /// A finished run.
 pub(super) struct Found<'a> {
     pub(super) job: &'a Job<'a>,
-    pub(super) layer: &'a Layer,
+    pub(super) learned: &'a Learned,
     pub(super) measured: &'a Measured,
     pub(super) threshold: Threshold,
 }
@@ -68,8 +69,9 @@ pub(super) fn version(found: &Found<'_>) -> Result<(Manifest, Files), TransferEr
         configuration: Some(CONFIG_FILE.into()),
         license: found.job.config.license.clone(),
         origin: format!(
-            "{}; a last layer by `model train` on {} version {} ({}: {})",
+            "{}; {} by `model train` on {} version {} ({}: {})",
             found.job.config.origin,
+            found.what(),
             backbone.manifest.name,
             backbone.manifest.version,
             backbone.manifest.license,
@@ -88,21 +90,43 @@ pub(super) fn version(found: &Found<'_>) -> Result<(Manifest, Files), TransferEr
 }
 
 impl Found<'_> {
-    /// The backbone's tensors as they are, but for the last layer's.
+    /// What of the net is new.
+    fn what(&self) -> String {
+        match &self.learned.tuned {
+            Some(_) => format!("the last {} blocks and a last layer", self.job.config.fine_tuning.blocks),
+            None => "a last layer".into(),
+        }
+    }
+
+    /// The backbone's tensors as they are, but for the last layer's and those that were fine-tuned.
     fn weights(&self, backbone: &Content, bias: &str) -> Result<Vec<u8>, TransferError> {
         let damaged = |source| ModelError::Weights { path: backbone.path.clone(), source };
         let tensors = SafeTensors::deserialize(&backbone.bytes).map_err(damaged)?;
         let weight = bias.strip_suffix("bias").map(|layer| format!("{layer}weight")).unwrap_or_default();
         // The last output is "none of these": the same whatever the image is.
         let none = self.threshold.score * self.measured.temperature;
-        let width = self.layer.weight.size()[1] as usize;
+        let Learned { layer, tuned } = self.learned;
+        let new = tuned.as_ref().and_then(|tuned| Some((tuned.get(WEIGHT)?, tuned.get(BIAS)?)));
+        let (new_weight, new_bias) = new.unwrap_or((&layer.weight, &layer.bias));
+        let width = new_weight.size()[1] as usize;
         let zeros = vec![0.0; width];
-        let weights = bytes(&self.layer.weight, &zeros)?;
-        let biases = bytes(&self.layer.bias, &[none as f32])?;
+        let weights = bytes(new_weight, &zeros)?;
+        let biases = bytes(new_bias, &[none as f32])?;
         let outputs = self.job.folder.classes.len() + 1;
-        let mut all: Vec<(String, TensorView<'_>)> =
-            tensors.iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
-        all.retain(|(name, _)| name != bias && *name != weight);
+        let of_blocks = tuned.iter().flatten().filter(|(name, _)| tensors.tensor(name).is_ok());
+        let of_blocks = of_blocks
+            .map(|(name, tensor)| Ok((name.as_str(), bytes(tensor, &[])?)))
+            .collect::<Result<BTreeMap<_, _>, TransferError>>()?;
+        let mut all: Vec<(String, TensorView<'_>)> = Vec::new();
+        for (name, tensor) in tensors.iter().filter(|(name, _)| *name != bias && *name != weight) {
+            let view = match of_blocks.get(name) {
+                Some(bytes) => {
+                    TensorView::new(Dtype::F32, tensor.shape().to_vec(), bytes).map_err(damaged)?
+                }
+                None => tensor,
+            };
+            all.push((name.to_owned(), view));
+        }
         all.push((weight, TensorView::new(Dtype::F32, vec![outputs, width], &weights).map_err(damaged)?));
         all.push((bias.to_owned(), TensorView::new(Dtype::F32, vec![outputs], &biases).map_err(damaged)?));
         Ok(safetensors::serialize(all, None).map_err(damaged)?)
@@ -132,6 +156,10 @@ impl Found<'_> {
             command: self.job.command.to_owned(),
         };
         let mut metrics = vec![metric("accuracy", accuracy, &kept_out), metric("top-5", top5, &kept_out)];
+        if let Some(tuning) = self.measured.fine_tuning {
+            let data = format!("{images} images kept out, by a last layer alone");
+            metrics.push(metric("accuracy", tuning.accuracy_before, &data));
+        }
         if !folds.is_empty() {
             let mean = folds.iter().sum::<f64>() / folds.len() as f64;
             metrics.push(metric("accuracy", mean, &format!("the mean of {} folds", folds.len())));

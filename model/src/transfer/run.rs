@@ -1,19 +1,21 @@
 //! From the images to a last layer that is fitted on all of them, and what is known of it from images that were kept out.
 
-use std::path::Path;
-
 use model_core::Preprocessor;
-use registry::ModelVersion;
-use serde::Serialize;
 use tch::{Kind, TchError, Tensor};
 
-use super::config::{ClassWeights, TransferConfig};
+use super::activations::{Activations, Source};
+use super::checkpoint::{Checkpoint, Identity};
+use super::config::TransferConfig;
 use super::features::{Extractor, Features};
-use super::folder::Folder;
+use super::folder::Labelled;
 use super::head::{self, Fitted, Layer, Rows};
-use super::publish::{Files, Found};
+use super::images::{Images, plain};
+use super::job::{Event, Job, Measured, Others, Trained, Tuning};
+use super::publish::Found;
 use super::reject::{self, Threshold};
 use super::split::{Split, folds, stratified};
+use super::tail::{Named, Tail};
+use super::tuning::{self, Tuner, at};
 use super::{TransferError, publish};
 use crate::calibration::fit_temperature;
 use crate::onnx::numbers;
@@ -21,102 +23,6 @@ use crate::{Device, Predictor};
 
 /// Into how many parts the classes are cut, to leave out one part after another.
 const PARTS: usize = 5;
-
-/// What is to be learned, and from what.
-#[derive(Debug)]
-pub struct Job<'a> {
-    /// How.
-    pub config: &'a TransferConfig,
-    /// The images.
-    pub folder: &'a Folder,
-    /// Images of none of the classes, to choose the threshold by.
-    pub others: Option<&'a Folder>,
-    /// The version whose net is taken.
-    pub backbone: &'a ModelVersion,
-    /// The result's name.
-    pub name: &'a str,
-    /// Into how many folds the images are cut to measure how far the accuracy varies; none for no such thing.
-    pub folds: Option<usize>,
-    /// The command that does this; written into the result's manifest.
-    pub command: &'a str,
-    /// The folder where features are kept.
-    pub cache: &'a Path,
-    /// Threads to compute with.
-    pub threads: usize,
-}
-
-/// What a run tells whoever watches it.
-#[derive(Debug)]
-pub enum Event {
-    /// So many images of so many have features.
-    Features {
-        /// Images done.
-        done: usize,
-        /// Of how many.
-        images: usize,
-    },
-    /// An epoch of one of the layers is done.
-    Epoch {
-        /// Which layer, counted from 1 ...
-        layer: usize,
-        /// ... of how many.
-        layers: usize,
-        /// Counted from 1.
-        epoch: usize,
-        /// At most.
-        epochs: usize,
-        /// Mean training loss.
-        loss: f64,
-        /// Share of the images kept out that were named right, if it was looked.
-        accuracy: Option<f64>,
-    },
-}
-
-/// What is known of the result, from images that what was measured had not learned from.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Measured {
-    /// Share of the images kept out whose likeliest class is theirs.
-    pub accuracy: f64,
-    /// Share of them whose class is among the five likeliest.
-    pub top5: f64,
-    /// How many.
-    pub images: usize,
-    /// The accuracy of each fold.
-    pub folds: Vec<f64>,
-    /// Share of images of the classes that are called none of them.
-    pub own_rejected: f64,
-    /// Share of other images that are; none where there was none to try.
-    pub others_rejected: Option<f64>,
-    /// What those were.
-    pub others: Others,
-    /// How many epochs the layer is fitted.
-    pub epochs: usize,
-    /// By which logits are divided.
-    pub temperature: f64,
-}
-
-/// Which images of none of the classes there were.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Others {
-    /// Those that were given.
-    Given,
-    /// Those of classes that were left out in turn.
-    ClassesLeftOut,
-    /// None: there are too few classes to leave one out.
-    None,
-}
-
-/// A result that is no version yet.
-#[derive(Debug)]
-pub struct Trained {
-    /// What is known of it.
-    pub measured: Measured,
-    /// What it is.
-    pub manifest: registry::Manifest,
-    /// Its files, by the names in the manifest.
-    pub files: Files,
-}
 
 /// Learns the classes of a folder. The same images, configuration and backbone give the same result on one kind of processor.
 ///
@@ -156,53 +62,61 @@ pub fn train(job: &Job<'_>, on: &mut dyn FnMut(Event)) -> Result<Trained, Transf
         None => None,
     };
     tch::set_num_threads(job.threads.try_into().unwrap_or(1));
-    let class = folder.images.iter().map(|image| image.class).collect();
-    let images = Images { features: &features, class, classes: folder.classes.len(), config };
-    let mut fitting = Fitting { images: &images, config, layer: 0, layers: 0, on };
-    let (layer, measured, threshold) = fitting.all(job, other_features.as_ref())?;
-    let found = Found { job, layer: &layer, measured: &measured, threshold };
+    let images = Images::new(folder, &features, config);
+    let tuner = (config.fine_tuning.blocks > 0).then(|| tuner(job, &predictor, &preprocessor)).transpose()?;
+    let mut fitting = Fitting {
+        images: &images,
+        folder: &folder.images,
+        config,
+        layer: 0,
+        layers: 0,
+        tuner,
+        tuned_epochs: 0,
+        on,
+    };
+    let (learned, measured, threshold) = fitting.all(job, other_features.as_ref())?;
+    let checkpoint = fitting.tuner.map(|tuner| tuner.checkpoint);
+    let found = Found { job, learned: &learned, measured: &measured, threshold };
     let (manifest, files) = publish::version(&found)?;
-    Ok(Trained { measured, manifest, files })
+    Ok(Trained { measured, manifest, files, checkpoint })
 }
 
-/// The images with their features.
-struct Images<'a> {
-    features: &'a Features,
-    class: Vec<usize>,
-    classes: usize,
-    config: &'a TransferConfig,
+fn tuner<'a>(
+    job: &Job<'a>,
+    predictor: &'a Predictor,
+    preprocessor: &'a Preprocessor,
+) -> Result<Tuner<'a>, TransferError> {
+    let Job { config, folder, backbone, .. } = *job;
+    let blocks = config.fine_tuning.blocks;
+    let tail = Tail::of(backbone, blocks)?;
+    let configuration =
+        serde_json::to_string(config).map_err(|error| TransferError::Data(error.to_string()))?;
+    let identity = Identity {
+        data: folder.sha256(),
+        configuration,
+        backbone: backbone.digest.clone(),
+        folds: job.folds,
+        leaves_out: job.others.is_none(),
+    };
+    let checkpoint = Checkpoint::open(job.run, identity, job.force)?;
+    let source = Source { preprocessor, augmentation: &config.augmentation, seed: config.seed, blocks };
+    let activations = Activations::new(source, predictor, job.threads, tail.shape);
+    let images = folder.images.as_slice();
+    Ok(Tuner { config, images, tail, activations, checkpoint, stage: 0, stages: 1 })
 }
 
-impl Images<'_> {
-    /// All views of the images at `places`, or the plain one alone.
-    fn rows(&self, places: &[usize], all_views: bool) -> Result<Rows, TchError> {
-        let Features { width, views, ref values } = *self.features;
-        let taken = if all_views { views } else { 1 };
-        let image = views * width;
-        let mut rows: Vec<f32> = Vec::with_capacity(places.len() * taken * width);
-        places.iter().for_each(|&place| rows.extend_from_slice(&values[place * image..][..taken * width]));
-        let mut count = vec![0_u32; self.classes];
-        places.iter().for_each(|&place| count[self.class[place]] += 1);
-        let weight = |class: usize| match self.config.class_weights {
-            ClassWeights::None => 1.0,
-            ClassWeights::Balanced => {
-                (places.len() as f64 / (self.classes as f64 * f64::from(count[class].max(1)))) as f32
-            }
-        };
-        let each = |place: &usize| std::iter::repeat_n(self.class[*place], taken);
-        let labels: Vec<i64> = places.iter().flat_map(each).map(|class| class as i64).collect();
-        let weights: Vec<f32> = places.iter().flat_map(each).map(weight).collect();
-        Ok(Rows {
-            features: Tensor::f_from_slice(&rows)?.f_view([labels.len() as i64, width as i64])?,
-            labels: Tensor::f_from_slice(&labels)?,
-            weights: Tensor::f_from_slice(&weights)?,
-        })
-    }
+/// What was learned from some of the images.
+pub(super) struct Learned {
+    pub(super) layer: Layer,
+    /// The last blocks and their own last layer, which is used then.
+    pub(super) tuned: Option<Named>,
 }
 
-/// What a layer says of images that it has not learned from.
+/// What is said of images that were not learned from.
 struct Fold {
     accuracy: f64,
+    /// Of the layer alone.
+    accuracy_before: f64,
     top5: f64,
     /// `[n, classes]`.
     logits: Tensor,
@@ -213,9 +127,13 @@ struct Fold {
 /// One layer after another.
 struct Fitting<'a> {
     images: &'a Images<'a>,
+    folder: &'a [Labelled],
     config: &'a TransferConfig,
     layer: usize,
     layers: usize,
+    tuner: Option<Tuner<'a>>,
+    /// How long it tunes; 0 before that is known, and where it does no good.
+    tuned_epochs: usize,
     on: &'a mut dyn FnMut(Event),
 }
 
@@ -224,7 +142,7 @@ impl Fitting<'_> {
         &mut self,
         job: &Job<'_>,
         others: Option<&Features>,
-    ) -> Result<(Layer, Measured, Threshold), TransferError> {
+    ) -> Result<(Learned, Measured, Threshold), TransferError> {
         let (images, config) = (self.images, self.config);
         let everything: Vec<usize> = (0..images.class.len()).collect();
         let split = stratified(&everything, &images.class, config.held_out, config.seed);
@@ -240,7 +158,8 @@ impl Fitting<'_> {
         let inner = stratified(&split.learned, &images.class, config.held_out, config.seed.wrapping_add(1));
         let check = if inner.kept_out.is_empty() { &split } else { &inner };
         let checked = images.rows(&check.kept_out, false)?;
-        let epochs = self.fit(&inner.learned, config.head.epochs, Some(&checked))?.epochs;
+        let Fitted { layer, epochs } = self.fit(&inner.learned, config.head.epochs, Some(&checked))?;
+        let parts = self.tune(&inner.learned, &layer, &check.kept_out, (parts, job.folds))?;
 
         let held_out = self.fold(&split, epochs)?;
         let of_folds = match job.folds {
@@ -258,13 +177,15 @@ impl Fitting<'_> {
         let temperature = fit_temperature(&numbers(&logits)?, images.classes, &places)?;
         let own = reject::scores(&logits, temperature)?;
 
-        let layer = self.fit(&everything, epochs, None)?.layer;
-        let (strange, kind) = match others {
-            Some(features) => {
-                (reject::scores(&layer.logits(&plain(features)?)?, temperature)?, Others::Given)
+        let learned = self.learn(&everything, epochs)?;
+        let (strange, kind) = match (others, job.others) {
+            (Some(features), Some(folder)) => {
+                let images: Vec<&Labelled> = folder.images.iter().collect();
+                let logits = self.logits(&learned, &images, || plain(features))?;
+                (reject::scores(&logits, temperature)?, Others::Given)
             }
-            None if parts > 0 => (self.left_out(parts, epochs, temperature)?, Others::ClassesLeftOut),
-            None => (Vec::new(), Others::None),
+            _ if parts > 0 => (self.left_out(parts, epochs, temperature)?, Others::ClassesLeftOut),
+            _ => (Vec::new(), Others::None),
         };
         let threshold = reject::choose(&own, &strange, config.reject.most)
             .ok_or_else(|| TransferError::Data("no image was kept out to measure by".into()))?;
@@ -278,36 +199,92 @@ impl Fitting<'_> {
             others: kind,
             epochs,
             temperature,
+            fine_tuning: self.tuner.as_ref().map(|_| Tuning {
+                blocks: config.fine_tuning.blocks,
+                epochs: self.tuned_epochs,
+                accuracy_before: held_out.accuracy_before,
+            }),
         };
-        Ok((layer, measured, threshold))
+        Ok((learned, measured, threshold))
     }
 
-    /// What a layer that has learned from the one part says of the other.
+    /// Chooses how long the last blocks learn, if they do, by images that are not measured by. How many parts of the classes are left out
+    /// in turn: fine-tuning takes long, and one is to do.
+    fn tune(
+        &mut self,
+        places: &[usize],
+        layer: &Layer,
+        check: &[usize],
+        (parts, folds): (usize, Option<usize>),
+    ) -> Result<usize, TransferError> {
+        let Some(tuner) = &mut self.tuner else { return Ok(parts) };
+        tuner.stages = 3 + folds.unwrap_or(0) + parts.min(1);
+        let weights = self.images.weights(places);
+        let from = tuning::Learned { places, weights: &weights, layer };
+        self.tuned_epochs = tuner.epochs(&from, check, self.on)?;
+        Ok(if self.tuned_epochs > 0 { parts.min(1) } else { parts })
+    }
+
+    /// Learns from the images at `places`.
+    fn learn(&mut self, places: &[usize], epochs: usize) -> Result<Learned, TransferError> {
+        let layer = self.fit(places, epochs, None)?.layer;
+        let tuned = match &mut self.tuner {
+            Some(tuner) if self.tuned_epochs > 0 => {
+                let weights = self.images.weights(places);
+                let from = tuning::Learned { places, weights: &weights, layer: &layer };
+                Some(tuner.tuned(&from, self.tuned_epochs, self.on)?)
+            }
+            _ => None,
+        };
+        Ok(Learned { layer, tuned })
+    }
+
+    /// What is said of `images` as they are, whose features are `features`: `[n, classes]`.
+    fn logits(
+        &mut self,
+        learned: &Learned,
+        images: &[&Labelled],
+        features: impl FnOnce() -> Result<Tensor, TchError>,
+    ) -> Result<Tensor, TransferError> {
+        match (&mut self.tuner, &learned.tuned) {
+            (Some(tuner), Some(tuned)) => tuner.logits(tuned, images),
+            _ => Ok(learned.layer.logits(&features()?)?),
+        }
+    }
+
+    /// What is said of the one part by what has learned from the other.
     fn fold(&mut self, split: &Split, epochs: usize) -> Result<Fold, TransferError> {
-        let layer = self.fit(&split.learned, epochs, None)?.layer;
+        let learned = self.learn(&split.learned, epochs)?;
         let Rows { features, labels, .. } = self.images.rows(&split.kept_out, false)?;
-        let logits = layer.logits(&features)?;
-        let top = |k: i64| -> Result<f64, TchError> {
+        let before = learned.layer.logits(&features)?;
+        let images = at(self.folder, &split.kept_out);
+        let logits = self.logits(&learned, &images, || Ok(features))?;
+        let top = |logits: &Tensor, k: i64| -> Result<f64, TchError> {
             let (_, named) = logits.f_topk(k.min(self.images.classes as i64), -1, true, true)?;
             let right = named.f_eq_tensor(&labels.f_unsqueeze(1)?)?.f_sum(Kind::Int64)?;
             Ok(right.f_double_value(&[])? / split.kept_out.len() as f64)
         };
-        Ok(Fold { accuracy: top(1)?, top5: top(5)?, logits, labels })
+        let (accuracy, top5, accuracy_before) = (top(&logits, 1)?, top(&logits, 5)?, top(&before, 1)?);
+        Ok(Fold { accuracy, accuracy_before, top5, logits, labels })
     }
 
     /// The scores of images of classes that a layer has never seen, part after part.
     fn left_out(&mut self, parts: usize, epochs: usize, temperature: f64) -> Result<Vec<f64>, TransferError> {
         let images = self.images;
         let mut all = Vec::new();
+        let parts_of_all = PARTS.min(images.classes);
         for part in 0..parts {
-            let is_out = |place: &usize| images.class[*place] % parts == part;
+            let is_out = |place: &usize| images.class[*place] % parts_of_all == part;
             let (out, known): (Vec<usize>, Vec<usize>) = (0..images.class.len()).partition(is_out);
-            let layer = self.fit(&known, epochs, None)?.layer;
+            let learned = self.learn(&known, epochs)?;
             // Of classes that it has never seen it says nothing, which is no low score but none.
-            let known: Vec<i64> =
-                (0..images.classes).filter(|class| class % parts != part).map(|class| class as i64).collect();
-            let rows = images.rows(&out, false)?;
-            let logits = layer.logits(&rows.features)?.f_index_select(1, &Tensor::f_from_slice(&known)?)?;
+            let known: Vec<i64> = (0..images.classes)
+                .filter(|class| class % parts_of_all != part)
+                .map(|class| class as i64)
+                .collect();
+            let features = || Ok(images.rows(&out, false)?.features);
+            let logits = self.logits(&learned, &at(self.folder, &out), features)?;
+            let logits = logits.f_index_select(1, &Tensor::f_from_slice(&known)?)?;
             all.extend(reject::scores(&logits, temperature)?);
         }
         Ok(all)
@@ -329,12 +306,4 @@ impl Fitting<'_> {
         let (config, classes) = (self.config, self.images.classes);
         Ok(head::fit(&rows, classes, &config.head, config.seed, epochs, check, &mut told)?)
     }
-}
-
-/// The plain view of each image.
-fn plain(features: &Features) -> Result<Tensor, TchError> {
-    let Features { width, views, ref values } = *features;
-    let rows: Vec<f32> =
-        values.chunks_exact(views * width).flat_map(|image| image[..width].to_vec()).collect();
-    Tensor::f_from_slice(&rows)?.f_view([-1, width as i64])
 }

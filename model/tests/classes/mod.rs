@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -231,6 +232,103 @@ fn a_killed_training_is_begun_again_and_comes_to_the_same() {
     for (path, time) in kept.iter().zip(times).skip(1).filter(|(path, _)| is_whole(path)) {
         assert_eq!(now(path), time, "{} was computed again", path.display());
     }
+}
+
+/// Its last layer hardly learns before, so that fine-tuning has something to do.
+const TUNED: &str = "recipe: transfer\naugmentation: {views: 1}\nhead: {epochs: 1}\n\
+                     fine_tuning: {blocks: 1, epochs: 3, batch_size: 8, learning_rate: 0.003}\n";
+
+#[test]
+fn a_killed_fine_tuning_goes_on_and_comes_to_the_same_by_both_engines() {
+    let folders = [(), ()].map(|()| self::folder(&["across", "down"], 6));
+    let [whole, killed] = folders.each_ref().map(TempDir::path);
+    for folder in [whole, killed] {
+        fs::write(folder.join("birds.yaml"), TUNED).unwrap();
+    }
+    let result = published(&train(whole, &[]).output().unwrap());
+    let tuning = &result["fine_tuning"];
+    assert_eq!((&tuning["blocks"], tuning["epochs"].as_u64() > Some(0)), (&1.into(), true), "{result}");
+    let checkpoint = killed.join("runs/own/fine-tuning.safetensors");
+    assert!(!whole.join("runs/own/fine-tuning.safetensors").exists(), "it is needed no more");
+
+    // After the first epoch that is kept, and after the next.
+    let started = Instant::now();
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let mut child = train(killed, &[]).stdout(Stdio::null()).spawn().unwrap();
+        while fs::read(&checkpoint).ok().is_none_or(|now| now == kept) {
+            assert!(started.elapsed() < LIMIT, "nothing is kept");
+            assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed");
+            std::thread::yield_now();
+        }
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL).unwrap();
+        child.wait().unwrap();
+        kept = fs::read(&checkpoint).unwrap();
+        assert!(!killed.join("weights").exists(), "half of it is there");
+    }
+    // Not with other images.
+    let image = killed.join("data/down/5.png");
+    let bytes = fs::read(&image).unwrap();
+    fs::remove_file(&image).unwrap();
+    let output = train(killed, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("other images; --force begins anew"), "{}", stderr(&output));
+    assert_eq!(fs::read(&checkpoint).unwrap(), kept, "it was touched");
+    fs::write(&image, bytes).unwrap();
+
+    let output = train(killed, &[]).output().unwrap();
+    published(&output);
+    let first = objects(&output).into_iter().find(|line| line["event"] == "tuned").unwrap();
+    assert!(first["epoch"].as_u64() > Some(1) || first["stage"].as_u64() > Some(1), "it began anew: {first}");
+    assert_eq!(identity(killed), identity(whole));
+
+    // The blocks are others than the backbone's, in both artifacts.
+    let ask = |engine: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_model"));
+        command.env_clear().current_dir(whole);
+        command.args(["predict", "--model", "own", "--json", "--engine", engine, "data/across", "data/down"]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        objects(&output)
+    };
+    for (one, other) in ask("libtorch").iter().zip(ask("openvino")) {
+        let first = |answer: &Value| answer["predictions"][0].clone();
+        assert_eq!(first(one)["label"], first(&other)["label"]);
+        let probability = |of: &Value| first(of)["probability"].as_f64().unwrap();
+        assert!((probability(one) - probability(&other)).abs() < 1e-4, "{one} {other}");
+    }
+    let backbone = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights/bird/1/model.safetensors");
+    let tensors =
+        [backbone, whole.join("weights/own/1/model.safetensors")].map(|path| fs::read(path).unwrap());
+    let [before, after] = tensors.each_ref().map(|bytes| SafeTensors::deserialize(bytes).unwrap());
+    let differ: BTreeSet<String> = before
+        .names()
+        .into_iter()
+        .filter(|name| before.tensor(name).unwrap().data() != after.tensor(name).unwrap().data())
+        .map(|name| name.split('.').take(2).collect::<Vec<_>>().join("."))
+        .collect();
+    let expected = ["_blocks.15", "_bn1.bias", "_bn1.weight", "_conv_head.weight", "_fc.bias", "_fc.weight"];
+    assert_eq!(differ, expected.map(String::from).into(), "batch normalisation's statistics stay");
+}
+
+#[test]
+fn more_blocks_than_there_are_and_two_trainings_of_one_name_are_refused() {
+    let folder = folder(&["across", "down"], 4);
+    let folder = folder.path();
+    fs::write(folder.join("birds.yaml"), TUNED.replace("blocks: 1", "blocks: 17")).unwrap();
+    let output = train(folder, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("bird version 1 has 16"), "{}", stderr(&output));
+
+    fs::write(folder.join("birds.yaml"), TUNED).unwrap();
+    fs::create_dir_all(folder.join("runs/own")).unwrap();
+    let held = fs::File::create(folder.join("runs/own/lock")).unwrap();
+    held.try_lock().unwrap();
+    let output = train(folder, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("another training goes on in runs/own"), "{}", stderr(&output));
+    drop(held);
+    published(&train(folder, &[]).output().unwrap());
 }
 
 #[test]

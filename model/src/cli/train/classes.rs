@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use model::Preprocessor;
 use model::transfer::config::TransferConfig;
 use model::transfer::folder::{Finding, Folder};
-use model::transfer::{Event, Job, Measured, Others, Trained, train};
+use model::transfer::{Event, Job, Measured, Others, Trained, Tuning, train};
 use registry::{ModelVersion, Registry, RegistryError, Select};
 use serde::Serialize;
 
@@ -44,6 +44,15 @@ enum Line<'a> {
         layers: usize,
         epochs: usize,
         loss: f64,
+    },
+    Tuned {
+        stage: usize,
+        stages: usize,
+        epoch: usize,
+        epochs: usize,
+        loss: Option<f64>,
+        check_loss: Option<f64>,
+        check_accuracy: Option<f64>,
     },
     Published {
         model: &'a str,
@@ -87,15 +96,19 @@ impl Train {
             folds: self.folds.map(usize::from),
             command: &command,
             cache: &self.runs.join("features"),
+            run: &self.runs.join(name),
+            force: self.force,
             threads: self.threads().into(),
         };
         let mut watcher = Watcher::new(self.json);
         let trained = train(&job, &mut |event| watcher.on(&event));
         watcher.end()?;
-        let Trained { measured, manifest, files } = trained?;
+        let trained = trained?;
+        let Trained { measured, manifest, files, .. } = &trained;
         let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
-        let (version, production) = publish_files(&registry, manifest, &files)?;
-        self.report(&version, production, &measured)?;
+        let (version, production) = publish_files(&registry, manifest.clone(), &files)?;
+        self.report(&version, production, measured)?;
+        trained.done()?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -176,6 +189,14 @@ impl Train {
             percent(accuracy),
             percent(top5)
         ))?;
+        if let Some(tuning) = measured.fine_tuning {
+            let Tuning { blocks, epochs, accuracy_before } = tuning;
+            let before = percent(accuracy_before);
+            line(&match epochs {
+                0 => format!("fine-tuning the last {blocks} blocks made it no better: the net is as it was"),
+                _ => format!("{before} before the last {blocks} blocks were fine-tuned, {epochs} epochs"),
+            })?;
+        }
         if !folds.is_empty() {
             let mean = folds.iter().sum::<f64>() / folds.len() as f64;
             let square = folds.iter().map(|fold| (fold - mean).powi(2)).sum::<f64>();
@@ -204,13 +225,15 @@ struct Watcher {
     bar: Option<ProgressBar>,
     /// The layer that is fitted, and how its last epoch went.
     layer: Option<(usize, usize, usize, f64)>,
+    /// The stage of a fine-tuning that the bar is of.
+    stage: usize,
     /// The first line that could not be written.
     failed: Option<anyhow::Error>,
 }
 
 impl Watcher {
     fn new(json: bool) -> Self {
-        Self { json, bar: None, layer: None, failed: None }
+        Self { json, bar: None, layer: None, stage: 0, failed: None }
     }
 
     fn on(&mut self, event: &Event) {
@@ -238,7 +261,56 @@ impl Watcher {
                     accuracy.map(|share| format!(", {} right", percent(share))).unwrap_or_default();
                 bar.set_message(format!("layer {layer} of {layers}: loss {loss:.4}{accuracy}"));
             }
+            Event::Tuning { stage, stages, done, images, loss } => {
+                if self.stage != stage {
+                    self.layer_done();
+                    self.clear();
+                    self.stage = stage;
+                }
+                let bar = self.bar.get_or_insert_with(|| {
+                    let bar = progress::bar(images, true);
+                    // What was done before it was gone on from took none of this run's time.
+                    bar.set_position(done as u64);
+                    bar.reset_eta();
+                    bar
+                });
+                bar.set_position(done as u64);
+                bar.set_message(format!("fine-tuning, stage {stage} of {stages}: loss {loss:.4}"));
+            }
+            Event::Tuned { stage, stages, epoch, epochs, loss, check } => {
+                self.layer_done();
+                self.tuned((stage, stages), (epoch, epochs), loss, check);
+            }
         }
+    }
+
+    /// An epoch of a fine-tuning is done.
+    fn tuned(
+        &mut self,
+        (stage, stages): (usize, usize),
+        (epoch, epochs): (usize, usize),
+        loss: Option<f64>,
+        check: Option<(f64, f64)>,
+    ) {
+        let written = if self.json {
+            let (check_loss, check_accuracy) = check.unzip();
+            json(&Line::Tuned { stage, stages, epoch, epochs, loss, check_loss, check_accuracy })
+        } else {
+            let loss = loss.map(|loss| format!("loss {loss:.4}"));
+            let check = check.map(|(loss, accuracy)| {
+                format!("on images kept out loss {loss:.4}, {} right", percent(accuracy))
+            });
+            let said: Vec<String> = loss.into_iter().chain(check).collect();
+            let text = format!(
+                "fine-tuning, stage {stage} of {stages}, epoch {epoch} of {epochs}: {}",
+                said.join(", ")
+            );
+            match &self.bar {
+                Some(bar) => bar.suspend(|| line(&text)),
+                None => line(&text),
+            }
+        };
+        self.failed = self.failed.take().or(written.err());
     }
 
     fn layer_done(&mut self) {

@@ -89,13 +89,13 @@ impl Train {
             Some(Recipe::Transfer) => (
                 [
                     ("output", self.output.is_some()),
-                    ("force", self.force),
                     ("resume", self.resume),
                     ("stop-after", self.stop_after.is_some()),
                     ("device", self.device != DeviceChoice::Cpu),
                     ("", false),
+                    ("", false),
                 ],
-                "a recipe for classes of your own: a run that was ended is simply begun again",
+                "a recipe for classes of your own: a run that was ended is simply begun again, and goes on",
             ),
             None => (
                 [
