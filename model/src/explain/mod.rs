@@ -86,7 +86,7 @@ fn beside(place: f64, cells: usize) -> (usize, usize, f32) {
 #[non_exhaustive]
 pub enum ExplainError {
     /// Preprocessing found nothing in the image.
-    #[error("there is nothing in it that could be pointed at: it is all background")]
+    #[error("there is nothing in it that could be pointed at: preprocessing finds no thing on a background")]
     Nothing,
     /// The class is none of the net's.
     #[error("the net has no output {class}: its outputs are 0 to {}", outputs - 1)]
