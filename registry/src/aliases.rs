@@ -21,22 +21,31 @@ impl Registry {
         self.history_of(name, alias)?.seen()
     }
 
-    /// A model's aliases, sorted.
+    /// A model's aliases, sorted, and the version that each names.
     ///
     /// # Errors
-    /// If there is no such model, or its folder cannot be read.
-    pub fn aliases(&self, name: &str) -> Result<Vec<String>, RegistryError> {
+    /// If there is no such model, its folder cannot be read, or a history cannot.
+    pub fn aliases(&self, name: &str) -> Result<Vec<(String, u32)>, RegistryError> {
         let folder = self.folder(name)?;
-        let mut aliases = self.store.list(&format!("{name}/{HISTORY}"))?;
-        // Other files may lie here too: an alias is one that holds a number.
-        let names_one = |file: &String| {
-            let seen = self.history_of(name, file).and_then(|history| history.seen());
-            folder.join(file).is_file() && seen.is_ok_and(|seen| seen.version.is_some())
-        };
-        aliases.extend(self.store.list(name)?.into_iter().filter(names_one));
-        aliases.retain(|alias| matches!(alias.parse(), Ok(Select::Alias(_))));
-        aliases.sort();
-        aliases.dedup();
+        let recorded = self.store.list(&format!("{name}/{HISTORY}"))?;
+        let mut names = [recorded.clone(), self.store.list(name)?].concat();
+        names.sort();
+        names.dedup();
+        let mut aliases = Vec::new();
+        for alias in names {
+            let Ok(history) = self.history_of(name, &alias) else { continue };
+            let seen = match history.seen() {
+                Ok(seen) => seen,
+                // Other files may lie here too: an alias is one that holds a number.
+                Err(_) if !recorded.contains(&alias) => continue,
+                Err(error) => return Err(error),
+            };
+            if let Some(version) = seen.version
+                && (recorded.contains(&alias) || folder.join(&alias).is_file())
+            {
+                aliases.push((alias, version));
+            }
+        }
         Ok(aliases)
     }
 
@@ -148,12 +157,10 @@ impl Registry {
     }
 
     fn not_in_service(&self, name: &str, version: u32) -> Result<(), RegistryError> {
-        for alias in self.aliases(name)? {
-            if self.history_of(name, &alias)?.seen()?.version == Some(version) {
-                return Err(RegistryError::InService { name: name.into(), version, alias });
-            }
+        match self.aliases(name)?.into_iter().find(|(_, named)| *named == version) {
+            Some((alias, _)) => Err(RegistryError::InService { name: name.into(), version, alias }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The digest of a version whose files were all read and are the manifest's; those that are not fetched are passed over.

@@ -11,6 +11,7 @@ use crate::digest::FileEntry;
 use crate::error::RegistryError;
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::name::is_plain_name;
+use crate::store::sync;
 use crate::version::MANIFEST_LIMIT;
 
 /// A draft's folder is locked as soon as it is made. For that moment a young one is let be.
@@ -71,8 +72,7 @@ impl Draft {
 
     /// Gives it the version's name, which nobody may have taken.
     pub(crate) fn publish(mut self, version: &Path) -> Result<(), RegistryError> {
-        let sync = |folder: &Path| File::open(folder).and_then(|folder| folder.sync_all());
-        sync(&self.folder).map_err(RegistryError::io("write", &self.folder))?;
+        sync(&self.folder)?;
         // A folder that is not empty is never replaced.
         match fs::rename(&self.folder, version) {
             Ok(()) => self.published = true,
@@ -89,10 +89,7 @@ impl Draft {
             Err(error) => return Err(RegistryError::io("create", version)(error)),
         }
         let outer = self.made.iter().filter_map(|folder| folder.parent()).filter(|path| path.is_dir());
-        for folder in version.parent().into_iter().chain(outer) {
-            sync(folder).map_err(RegistryError::io("write", folder))?;
-        }
-        Ok(())
+        version.parent().into_iter().chain(outer).try_for_each(sync)
     }
 }
 

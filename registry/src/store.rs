@@ -136,7 +136,8 @@ fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn sync(folder: &Path) -> Result<(), RegistryError> {
+/// Makes what a folder lists durable.
+pub(crate) fn sync(folder: &Path) -> Result<(), RegistryError> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(RegistryError::io("write", folder))
 }

@@ -49,7 +49,7 @@ fn a_promotion_is_kept_with_who_when_and_why_and_the_alias_file_follows() {
     // It needs nothing but the history.
     fs::remove_file(house.path("bird/production")).unwrap();
     assert_eq!(production(&registry), 3);
-    assert_eq!(registry.aliases("bird").unwrap(), [ALIAS]);
+    assert_eq!(registry.aliases("bird").unwrap(), [(ALIAS.to_owned(), 3)]);
 }
 
 #[test]

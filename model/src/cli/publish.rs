@@ -11,8 +11,8 @@ use nix::unistd::{AccessFlags, User, access, gethostname, getuid};
 use registry::{Author, Manifest, ModelVersion, Registry, RegistryError};
 use serde::Serialize;
 
-/// The alias that a model's first version gets.
-const PRODUCTION: &str = "production";
+/// The alias of the version that is served, which a model's first one gets.
+pub(super) const PRODUCTION: &str = "production";
 
 /// Why no version is made of something.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::super::output::{json, line, percent};
 use super::super::progress;
-use super::super::publish::whoami;
+use super::super::publish::{PRODUCTION, whoami};
 use super::Train;
 
 #[derive(Serialize)]
@@ -108,12 +108,11 @@ impl Train {
 
     fn set_alias(&self, place: &Place, model: &str) -> anyhow::Result<()> {
         let registry = Registry::open(&place.root)?;
-        let alias = registry::Select::default().to_string();
         let author = Author { by: whoami(), reason: Some("trained".into()) };
         if self.promote {
-            registry.promote(model, &alias, place.version, &author, None)?;
+            registry.promote(model, PRODUCTION, place.version, &author, None)?;
         } else {
-            registry.promote_first(model, &alias, place.version, &author)?;
+            registry.promote_first(model, PRODUCTION, place.version, &author)?;
         }
         Ok(())
     }

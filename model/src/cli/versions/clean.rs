@@ -7,7 +7,7 @@ use registry::{Registry, Select};
 use serde::Serialize;
 
 use super::super::output::{json, line};
-use super::look::{aliases, bytes, megabytes};
+use super::look::{bytes, megabytes};
 use super::{Place, table};
 
 #[derive(Debug, Args)]
@@ -66,7 +66,7 @@ fn size(registry: &Registry, model: &str, version: u32) -> Option<u64> {
 /// The versions of a model that no alias names, that no rollback would go to, and that are not among the newest.
 fn unneeded(registry: &Registry, model: &str, keep: usize) -> anyhow::Result<Vec<u32>> {
     let mut needed = Vec::new();
-    for (alias, version) in aliases(registry, model)? {
+    for (alias, version) in registry.aliases(model)? {
         needed.push(version);
         needed.extend(registry.before(model, &alias)?);
     }

@@ -86,19 +86,8 @@ pub(super) fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-/// The aliases that name each version: pairs of both.
-pub(super) fn aliases(registry: &Registry, model: &str) -> anyhow::Result<Vec<(String, u32)>> {
-    let mut named = Vec::new();
-    for alias in registry.aliases(model)? {
-        if let Some(version) = registry.alias(model, &alias)?.version {
-            named.push((alias, version));
-        }
-    }
-    Ok(named)
-}
-
 fn entries(registry: &Registry, model: &str) -> anyhow::Result<Vec<Entry>> {
-    let named = aliases(registry, model)?;
+    let named = registry.aliases(model)?;
     let entry = |version: u32| {
         let of_it = named.iter().filter(|(_, named)| *named == version);
         let aliases = of_it.map(|(alias, _)| alias.clone()).collect();
@@ -190,7 +179,7 @@ impl Show {
         let registry = self.place.registry()?;
         let version = registry.load(&self.model, &self.version)?;
         let manifest = &version.manifest;
-        let named = aliases(&registry, &self.model)?;
+        let named = registry.aliases(&self.model)?;
         let of_it = named.iter().filter(|(_, named)| *named == manifest.version);
         let shown = Shown {
             digest: &version.digest,

@@ -16,9 +16,7 @@ use comfy_table::presets::NOTHING;
 use registry::{Author, Registry};
 
 use super::output::line;
-
-/// The alias of the version that is served.
-const PRODUCTION: &str = "production";
+use super::publish::PRODUCTION;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Versions {
