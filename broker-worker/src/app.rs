@@ -1,7 +1,8 @@
 //! The worker as a whole: [`build`] makes everything that can fail before anything runs, [`run`] runs it until the end.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::thread;
 use std::time::Duration;
 
 use kafka::{Broker, EmbeddedError, RuntimeDir, SettingsError};
@@ -9,7 +10,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::Announcer;
@@ -20,8 +21,9 @@ use crate::config::Config;
 use crate::engines::Engines;
 use crate::health::{Health, Problem};
 use crate::http;
+use crate::lane::WeakLanes;
 use crate::metrics::Metrics;
-use crate::models::{Models, ModelsError};
+use crate::models::{Catalog, Follower, Models, ModelsError, Versions};
 use crate::outbox::{Announcements, KafkaOutbox};
 use crate::pipeline::{self, PipelineError};
 use crate::rooms::consume::Shared;
@@ -31,6 +33,8 @@ use crate::served::Served;
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Between two looks at whether the worker is ready.
 const READY_LOOK: Duration = Duration::from_millis(20);
+/// The first announcements are waited for that long.
+const ANNOUNCED: Duration = Duration::from_secs(5);
 /// Between two words about a broker that is away.
 const AWAY_WORD: Duration = Duration::from_secs(5);
 
@@ -46,6 +50,8 @@ pub struct App {
 struct Worker {
     config: Config,
     models: Models,
+    /// Where other versions of them come from; none where there will be no others.
+    versions: Option<Arc<dyn Versions>>,
     broker: BrokerSource,
     address: SocketAddr,
     shared: Shared,
@@ -124,9 +130,14 @@ pub struct Ready {
 /// [`BuildError`], one sentence.
 pub async fn build(config: Config) -> Result<App, BuildError> {
     let (section, device, limits) = (config.models.clone(), config.device, config.limits.image());
-    let open = move || Models::open(&section, Engines::new(device, limits)?);
-    let models = blocking(open).await?;
-    build_with(config, models, &RuntimeDir::from_env()).await
+    let open = move || -> Result<_, ModelsError> {
+        let catalog = Catalog::new(&section, Engines::new(device, limits)?)?;
+        Ok((catalog.open()?, catalog))
+    };
+    let (models, catalog) = blocking(open).await?;
+    let mut app = build_with(config, models, &RuntimeDir::from_env()).await?;
+    app.worker.versions = Some(Arc::new(catalog));
+    Ok(app)
 }
 
 /// As [`build`], with models of one's own, and the embedded broker looked for in that folder.
@@ -146,7 +157,7 @@ pub async fn build_with(config: Config, models: Models, dir: &RuntimeDir) -> Res
         metrics: Arc::new(Metrics::default()),
     };
     let name = config.worker_name();
-    Ok(App { worker: Worker { config, models, broker, address, shared, name }, listener })
+    Ok(App { worker: Worker { config, models, versions: None, broker, address, shared, name }, listener })
 }
 
 async fn load(models: Models) -> Result<Models, ModelsError> {
@@ -223,7 +234,7 @@ impl Worker {
         let load = async {
             let models = load(self.models.clone()).await?;
             for skipped in models.skipped() {
-                shared.health.note(Problem::new(format!("model-{}", skipped.name), &skipped.reason));
+                shared.health.note(Problem::new(skipped.wanted.key(), &skipped.reason));
             }
             let warm = pipeline::warm(config, &models, shared.clone()).await?;
             Ok::<_, RunError>((models, warm))
@@ -242,15 +253,20 @@ impl Worker {
         let outbox = Arc::new(KafkaOutbox::new(&producer, &to_delivered).map_err(RunError::Producer)?);
         let consumer = clients::consumer(config, &reached)?;
         let (name, to_broker) = (self.name.clone(), Arc::clone(&outbox) as _);
+        let lanes = warm.lanes();
         let mut running = warm.open(&consumer, name, to_broker, delivered, end.clone())?;
 
         let serving = end.child_token();
         let announcements = Arc::clone(&outbox) as Arc<dyn Announcements>;
-        let announcer =
-            Announcer::new(announcements, models.clone(), self.name.clone(), &config.topics.names);
-        let announced = tokio::spawn(announcer.run(serving.clone()));
         let said = self.ready(&models, &reached);
-        let watch = tokio::spawn(watch(Arc::clone(&shared.health), said, ready, serving.clone()));
+        let (changes, now) = watch::channel(models);
+        // Until this is dropped.
+        let _following = self.follow(lanes, changes)?;
+        let announcer = Announcer::new(announcements, now, self.name.clone(), &config.topics.names);
+        let (first, heard) = oneshot::channel();
+        let announced = tokio::spawn(announcer.run(first, serving.clone()));
+        let ready = say_when_ready(Arc::clone(&shared.health), heard, said, ready, serving.clone());
+        let watch = tokio::spawn(ready);
 
         let result = tokio::select! {
             left = running.wait() => left.map_err(RunError::from),
@@ -275,6 +291,26 @@ impl Worker {
             }
             left => Err(RunError::Unanswered(left)),
         }
+    }
+
+    /// Has the lanes follow the versions that are meant, until what this gives is dropped.
+    fn follow(
+        &self,
+        lanes: WeakLanes,
+        changes: watch::Sender<Models>,
+    ) -> Result<std_mpsc::Sender<()>, RunError> {
+        let (following, end) = std_mpsc::channel();
+        let interval = self.config.models.poll_interval;
+        if let Some(versions) = self.versions.clone()
+            && !interval.is_zero()
+        {
+            let Shared { health, metrics, .. } = self.shared.clone();
+            let follower = Follower::new(versions, lanes, changes, health, metrics);
+            let thread = thread::Builder::new().name("models".to_owned());
+            // It may be loading when the worker ends, and is not waited for.
+            thread.spawn(move || follower.run(interval, &end)).map_err(PipelineError::from)?;
+        }
+        Ok(following)
     }
 
     fn ready(&self, models: &Models, broker: &Broker) -> Ready {
@@ -308,9 +344,17 @@ async fn say_what_goes_with_the_broker(consumer: ClientConfig, topic: String) {
     }
 }
 
-/// Says once that the worker is ready, and later every few seconds when the broker is away.
-async fn watch(health: Arc<Health>, said: Ready, ready: impl FnOnce(&Ready), end: CancellationToken) {
+/// Says once that the worker is ready and has announced what it serves, and later every few seconds when the broker is away.
+async fn say_when_ready(
+    health: Arc<Health>,
+    announced: oneshot::Receiver<()>,
+    said: Ready,
+    ready: impl FnOnce(&Ready),
+    end: CancellationToken,
+) {
     let until_ready = async {
+        // Whoever may not write announcements serves all the same.
+        drop(tokio::time::timeout(ANNOUNCED, announced).await);
         while health.ready().is_err() {
             tokio::time::sleep(READY_LOOK).await;
         }

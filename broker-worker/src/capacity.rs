@@ -7,7 +7,7 @@
 /// From consume to decode.
 pub const RECORDS: usize = 64;
 /// From decode to queue.
-pub const JOBS: usize = 64;
+pub const ADMISSIONS: usize = 64;
 /// From batch to infer: one is computed while the next one lies ready, and no more, so that a batch is formed as late
 /// and as large as possible.
 pub const BATCHES: usize = 1;
@@ -21,7 +21,7 @@ mod tests {
     #[test]
     fn the_drawings_say_what_the_constants_say() {
         let drawing = format!(
-            "[consume] -Record({RECORDS})-> [decode] -Job({JOBS})-> [queue] -> [batch] -Batch({BATCHES})-> [infer] \
+            "[consume] -Record({RECORDS})-> [decode] -Admission({ADMISSIONS})-> [queue] -> [batch] -Batch({BATCHES})-> [infer] \
              -Answer({ANSWERS})-> [respond] -Ticket-> [commit]"
         );
         for (file, text) in

@@ -5,14 +5,16 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use model_core::{Engine, EngineError, ImageError, Pixels, Scorer};
-use registry::{Activation, Class, Classes, Fit};
+use registry::{Activation, Class, Classes, Fit, Select};
 use tokio::time::Instant;
 use wire::{Encoding, ModelId, ReplyTo, TraceContext};
 
 use crate::book::Book;
+use crate::engines::Choice;
 use crate::group::Delivery;
-use crate::lane::{Lane, Queue};
+use crate::lane::{Lane, Lanes, Opened, Queue, Shape};
 use crate::metrics::Metrics;
+use crate::models::{Models, Wanted};
 use crate::parcels::{Asker, Job, Ticket};
 use crate::served::{LoadError, Served};
 
@@ -180,7 +182,33 @@ pub(crate) fn job(id: &str) -> Job {
 /// A lane of its own for a model version.
 #[must_use]
 pub(crate) fn lane(served: Served) -> Arc<Lane> {
-    Arc::new(Lane::new(Arc::new(served), &Queue::default(), &Metrics::default()))
+    Arc::new(Lane::new(Arc::new(served), &shape(Queue::default()), &Metrics::default()))
+}
+
+/// A model that is wanted in whichever version is in production.
+#[must_use]
+pub(crate) fn wanted(name: &str) -> Wanted {
+    Wanted { name: name.to_owned(), select: None, engine: Choice::default() }
+}
+
+/// A version that is wanted by its number, as [`Models::new`] wants those it is given.
+#[must_use]
+pub(crate) fn wanted_version(name: &str, version: u32) -> Wanted {
+    Wanted { select: Some(Select::Version(version)), ..wanted(name) }
+}
+
+/// Lanes for two instances.
+#[must_use]
+pub(crate) fn shape(queue: Queue) -> Shape {
+    Shape { queue, instances: 2, max_batch_size: 8 }
+}
+
+/// Lanes of those versions, of which the first one's model is the default.
+#[must_use]
+pub(crate) fn lanes(served: Vec<Served>, metrics: Arc<Metrics>) -> (Lanes, Opened) {
+    let default = served[0].id.name.clone();
+    let models = Models::new(served, &default, "weights").unwrap();
+    Lanes::new(&models, shape(Queue::default()), metrics)
 }
 
 /// A job of that lane and id.

@@ -17,6 +17,11 @@ pub fn configure_process() {
     model::configure_process();
 }
 
+/// Gives the system back what memory is free: for when a net has gone.
+pub(crate) fn give_memory_back() {
+    model::give_memory_back();
+}
+
 /// Where the nets compute: `cpu`, `cuda` or `auto`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]

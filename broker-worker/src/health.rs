@@ -122,6 +122,11 @@ impl Health {
         lock(&self.notes).insert(note.key, note.sentence);
     }
 
+    /// It is over, if it ever was.
+    pub fn withdraw(&self, key: &str) {
+        lock(&self.notes).remove(key);
+    }
+
     /// The sign of life of one thread of a room, until it is dropped.
     #[must_use]
     pub fn pulse(&self, room: impl Into<String>) -> Pulse {

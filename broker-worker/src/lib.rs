@@ -1,7 +1,7 @@
 //! The worker: takes requests from Kafka, answers them, and commits only what is answered.
 //!
 //! ```text
-//! [consume] -Record(64)-> [decode] -Job(64)-> [queue] -> [batch] -Batch(1)-> [infer] -Answer(256)-> [respond] -Ticket-> [commit]
+//! [consume] -Record(64)-> [decode] -Admission(64)-> [queue] -> [batch] -Batch(1)-> [infer] -Answer(256)-> [respond] -Ticket-> [commit]
 //! ```
 //!
 //! From outside it is [`Config`], [`build`] and [`run`]; the rest is its own:
@@ -9,9 +9,10 @@
 //! - `rooms`: one file each; `parcels`: what they hand to each other; `pipeline`: wires them; `supervise`: hears of
 //!   their end; `capacity`: the figures on the arrows. Decode, queue and batch too hand answers to respond: those of
 //!   requests that are not computed. A ticket needs no channel: it writes itself into commit's `book`.
-//! - `lane`: a model version and the jobs that wait for it; `book`: which offsets may be
+//! - `lane`: a model version, the jobs that wait for it and its engines; `book`: which offsets may be
 //!   committed; `pressure`: the rule behind back-pressure; `group` and `topics`: what several rooms are told of both.
-//! - `served`, `models` and `engines`: what the rooms ask of a model, all that there are, and the engines behind them.
+//! - `served`, `models` and `engines`: what the rooms ask of a model, all that there are and how they follow what is promoted, and
+//!   the engines behind them.
 //! - `outbox`: the producers; `clients`: what librdkafka is given; `broker`: which broker, and waiting for it.
 //! - `app`: all of it, built and run; [`args`] and [`config`]: what there is to set; `http`, `health`, `metrics`,
 //!   [`telemetry`] and `announce`: what it says about itself.
@@ -25,6 +26,7 @@ pub mod args;
 mod book;
 mod broker;
 mod capacity;
+mod caught;
 mod clients;
 pub mod config;
 #[cfg(test)]

@@ -30,6 +30,7 @@ pub struct Metrics {
     compute_infer_duration: IntCounterVec,
     stages: HistogramVec,
     errors: IntCounterVec,
+    loads: IntCounterVec,
     lag: IntGaugeVec,
     oldest: GaugeVec,
     /// Records sent to the dead-letter topic.
@@ -141,6 +142,11 @@ impl Metrics {
                 "Requests answered with an error, by its code",
                 &["code"],
             ),
+            loads: families.counters(
+                "mlaas_worker_model_loads_total",
+                "Versions loaded in the place of one that was served, or to be served beside, by outcome: loaded or failed",
+                &["model", "outcome"],
+            ),
             lag: families.gauges(
                 "kafka_consumer_lag",
                 "Records on the partition behind the committed offset",
@@ -184,6 +190,12 @@ impl Metrics {
             compute_infer_duration: self.compute_infer_duration.with_label_values(&labels),
             infer: self.stages.with_label_values(&["infer", labels[0], labels[1]]),
         }
+    }
+
+    /// A version of that model was loaded, or could not be.
+    pub fn model_loaded(&self, name: &str, loaded: bool) {
+        let outcome = if loaded { "loaded" } else { "failed" };
+        self.loads.with_label_values(&[name, outcome]).inc();
     }
 
     /// A request was answered, with labels or an error, and the broker had the answer that long after the record came.

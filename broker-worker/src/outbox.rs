@@ -7,6 +7,7 @@
 //! batch is refused whole for the size or the fault of any one in it.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use kafka::{Fault, Outgoing, Producer, to_headers};
@@ -86,19 +87,40 @@ pub trait Outbox<P>: Send + Sync {
     fn send(&self, way: Way, message: Message<'_>, parcel: Box<P>) -> Result<(), (Box<P>, Fault)>;
 }
 
-/// Where announcements go: records that nobody waits for.
+/// Where announcements go.
 pub trait Announcements: Send + Sync {
-    /// Takes one over.
+    /// Takes one over. The receipt is dropped when the broker has it, or will not have it.
     ///
     /// # Errors
     /// [`Fault`] where it is not taken.
-    fn announce(&self, message: Message<'_>) -> Result<(), Fault>;
+    fn announce(&self, message: Message<'_>, receipt: Receipt) -> Result<(), Fault>;
+}
+
+/// What an announcement leaves behind when it is over: nothing. Whoever waits for several waits until all receipts are dropped.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    _over: Option<mpsc::Sender<Infallible>>,
+}
+
+impl Receipt {
+    /// One, and what closes when it and its copies are dropped.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<Infallible>) {
+        let (receipt, over) = mpsc::channel(1);
+        (Self { _over: Some(receipt) }, over)
+    }
+
+    /// One that nobody waits for.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { _over: None }
+    }
 }
 
 /// What travels with a record.
 enum Cargo<P> {
     Parcel(Box<P>),
-    Announcement,
+    Announcement { _receipt: Receipt },
 }
 
 /// The Kafka producers.
@@ -144,7 +166,7 @@ fn back<P>(cargo: Cargo<P>, result: Result<(), Fault>, delivered: &mpsc::Unbound
     match cargo {
         // Where whoever would read it has ended, the ticket in it is dropped with it.
         Cargo::Parcel(parcel) => drop(delivered.send(Delivered { parcel, result })),
-        Cargo::Announcement => {
+        Cargo::Announcement { .. } => {
             if let Err(fault) = result {
                 tracing::debug!(%fault, cause = fault.words(), "an announcement was not delivered; the next one may be");
             }
@@ -176,14 +198,14 @@ impl<P: Send + Sync + 'static> Outbox<P> for KafkaOutbox<P> {
         };
         match send(producer, &message, Cargo::Parcel(parcel)) {
             Err((fault, Cargo::Parcel(parcel))) => Err((parcel, fault)),
-            Ok(()) | Err((_, Cargo::Announcement)) => Ok(()),
+            Ok(()) | Err((_, Cargo::Announcement { .. })) => Ok(()),
         }
     }
 }
 
 impl<P: Send + Sync + 'static> Announcements for KafkaOutbox<P> {
-    fn announce(&self, message: Message<'_>) -> Result<(), Fault> {
-        send(&self.own, &message, Cargo::Announcement).map_err(|(fault, _)| fault)
+    fn announce(&self, message: Message<'_>, receipt: Receipt) -> Result<(), Fault> {
+        send(&self.own, &message, Cargo::Announcement { _receipt: receipt }).map_err(|(fault, _)| fault)
     }
 }
 

@@ -12,7 +12,7 @@ use tracing::Span;
 use wire::{Encoding, ErrorCode, ErrorReply, Headers, Prediction, ReplyTo, Timings, TraceContext};
 
 use crate::book::Book;
-use crate::lane::Lane;
+use crate::lane::{Entrance, Lane};
 use crate::micros::micros;
 use crate::pressure::Hold;
 use crate::served::Served;
@@ -108,7 +108,16 @@ impl Asker {
     }
 }
 
-/// From decode through queue and batch: a request that can be computed.
+/// From decode to queue: a job on its way into its lane, which stays open until it is there.
+#[derive(Debug)]
+pub struct Admission {
+    /// The job.
+    pub job: Job,
+    /// Where it goes in.
+    pub entrance: Arc<Entrance>,
+}
+
+/// From queue through batch: a request that can be computed.
 #[derive(Debug)]
 pub struct Job {
     /// Who asks.

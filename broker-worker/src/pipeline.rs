@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::capacity;
 use crate::config::Config;
-use crate::lane::Lanes;
+use crate::lane::{Lanes, Shape, WeakLanes};
 use crate::models::Models;
 use crate::outbox::{Delivered, Outbox};
 use crate::parcels::{Answer, Record};
@@ -48,6 +48,7 @@ pub struct Warm {
     rooms: Rooms,
     records: mpsc::Sender<Record>,
     answers: mpsc::Receiver<Answer>,
+    lanes: WeakLanes,
 }
 
 /// All rooms, at work.
@@ -65,13 +66,14 @@ pub struct Running {
 pub async fn warm(config: &Config, models: &Models, shared: Shared) -> Result<Warm, PipelineError> {
     let mut rooms = Rooms::default();
     let (records, to_decode) = mpsc::channel(capacity::RECORDS);
-    let (jobs, to_queue) = mpsc::channel(capacity::JOBS);
+    let (admissions, to_queue) = mpsc::channel(capacity::ADMISSIONS);
     let (batches, to_infer) = mpsc::channel(capacity::BATCHES);
     let (answers, to_respond) = mpsc::channel(capacity::ANSWERS);
-    let lanes = Lanes::new(models, &config.queue, &shared.metrics);
-
     let instances = config.instance_count();
-    let max_batch = config.batching.max_batch_size;
+    let max_batch_size = config.batching.max_batch_size;
+    let shape = Shape { queue: config.queue.clone(), instances, max_batch_size };
+    let (lanes, opened) = Lanes::new(models, shape, Arc::clone(&shared.metrics));
+
     let to_infer = Arc::new(Mutex::new(to_infer));
     let (ready, warmed) = std_mpsc::channel();
     // One after the other: what one needed to warm up, the next one uses again, and so the worker at rest stays small.
@@ -87,9 +89,10 @@ pub async fn warm(config: &Config, models: &Models, shared: Shared) -> Result<Wa
         rooms.task("infer", answered(watch));
         rooms.thread("infer", i, move || {
             let _ended = ended.drop_guard();
-            let load = || {
+            // Which keeps the lanes open no longer than that.
+            let load = move || {
                 let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-                infer::Instance::load(&lanes, max_batch, waiting)
+                infer::Instance::load(&lanes, i, waiting)
             };
             infer::run(load, &ready, &to_infer, &answers, &pulse);
             Ok(0)
@@ -97,26 +100,24 @@ pub async fn warm(config: &Config, models: &Models, shared: Shared) -> Result<Wa
     }
     drop((ready, to_infer));
 
-    let decode = Arc::new(decode::Decode::new(lanes.clone(), &config.queue, &config.limits, config.top_k));
+    let open = lanes.downgrade();
+    let decode = Arc::new(decode::Decode::new(lanes, &config.queue, &config.limits, config.top_k));
     let to_decode = Arc::new(Mutex::new(to_decode));
     for i in 0..config.decode_thread_count() {
         let (decode, to_decode) = (Arc::clone(&decode), Arc::clone(&to_decode));
-        let (jobs, answers) = (jobs.clone(), answers.clone());
+        let (admissions, answers) = (admissions.clone(), answers.clone());
         let pulse = shared.health.pulse(format!("decode-{i}"));
         rooms.thread("decode", i, move || {
-            decode::run(&decode, &to_decode, &jobs, &answers, &pulse);
+            decode::run(&decode, &to_decode, &admissions, &answers, &pulse);
             Ok(0)
         })?;
     }
-    drop((jobs, to_decode));
+    // The lanes are decode's from here on: they end behind it.
+    drop((decode, admissions, to_decode));
 
     let policy = batch::Policy::new(&config.batching);
-    for lane in lanes.iter() {
-        let room = batch::run(Arc::clone(lane), policy.clone(), batches.clone(), answers.clone());
-        rooms.task("batch", answered(room));
-    }
-    rooms.task("queue", answered(queue::run(to_queue, lanes, answers)));
-    drop(batches);
+    rooms.task("batch", answered(batch::run(opened, policy, batches, answers.clone())));
+    rooms.task("queue", answered(queue::run(to_queue, answers)));
 
     // Loading takes seconds and is waited for where it holds nobody up.
     let warm = tokio::task::spawn_blocking(move || {
@@ -126,10 +127,16 @@ pub async fn warm(config: &Config, models: &Models, shared: Shared) -> Result<Wa
     });
     warm.await.map_err(|_| PipelineError::Instance)??;
     shared.health.set_warm();
-    Ok(Warm { config: config.clone(), shared, rooms, records, answers: to_respond })
+    Ok(Warm { config: config.clone(), shared, rooms, records, answers: to_respond, lanes: open })
 }
 
 impl Warm {
+    /// Where another version comes into service.
+    #[must_use]
+    pub fn lanes(&self) -> WeakLanes {
+        self.lanes.clone()
+    }
+
     /// Starts respond and consume: records flow from here on, until `end`.
     ///
     /// # Errors
@@ -142,7 +149,7 @@ impl Warm {
         delivered: mpsc::UnboundedReceiver<Delivered<Parcel>>,
         end: CancellationToken,
     ) -> Result<Running, PipelineError> {
-        let Self { config, shared, mut rooms, records, answers } = self;
+        let Self { config, shared, mut rooms, records, answers, .. } = self;
         let metrics = Arc::clone(&shared.metrics);
         let setup = Setup {
             topics: config.topics.names.clone(),

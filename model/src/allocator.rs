@@ -33,16 +33,16 @@ fn keep_pages() {
     }
 }
 
-/// Gives the kernel back what is free, once: for after the load of a model, which needs its size several times over.
+/// Gives the kernel back what is free, once: for after the load of a model, which needs its size several times over, and for when one is gone.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code)]
-pub(crate) fn give_back() {
+pub fn give_memory_back() {
     // SAFETY: malloc_trim takes an integer by value, locks the allocator itself, and touches free memory only.
     unsafe { libc::malloc_trim(0) };
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(crate) fn give_back() {}
+pub fn give_memory_back() {}
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn keep_pages() {}

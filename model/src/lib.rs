@@ -39,7 +39,7 @@ pub mod transfer;
 pub mod variants;
 pub mod weights;
 
-pub use allocator::configure_process;
+pub use allocator::{configure_process, give_memory_back};
 pub use device::{Device, DeviceChoice};
 pub use error::ModelError;
 pub use model_core::{

@@ -58,7 +58,7 @@ impl Predictor {
         net.fuse()?;
         // The variables as they were loaded are not needed beside the fused ones.
         drop(store);
-        allocator::give_back();
+        allocator::give_memory_back();
 
         let input = manifest.input.clone();
         let normalise = Arc::new(Normalise::new(&input));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use wire::{Encoding, Request, Response};
+use wire::{Encoding, Outcome, Request, Response};
 
 use crate::PATIENCE;
 use crate::account::{Account, Expect};
@@ -25,6 +25,7 @@ pub struct Stream<'a> {
     answered: BTreeSet<String>,
     run: usize,
     shares: BTreeMap<String, usize>,
+    versions: BTreeMap<u32, usize>,
     /// What went in.
     pub account: Account,
 }
@@ -42,6 +43,7 @@ impl<'a> Stream<'a> {
             answered: BTreeSet::new(),
             run: 0,
             shares: BTreeMap::new(),
+            versions: BTreeMap::new(),
             account: Account::default(),
         }
     }
@@ -68,6 +70,12 @@ impl<'a> Stream<'a> {
     #[must_use]
     pub fn answered_by(&self, worker: &str) -> usize {
         self.shares.get(worker).copied().unwrap_or_default()
+    }
+
+    /// How many answers that version has given.
+    #[must_use]
+    pub fn answered_by_version(&self, version: u32) -> usize {
+        self.versions.get(&version).copied().unwrap_or_default()
     }
 
     /// Sends that many at once.
@@ -132,6 +140,9 @@ impl<'a> Stream<'a> {
             // What can't be read is found by the account at the end.
             let Ok(response) = Response::decode(&result.headers, value) else { continue };
             *self.shares.entry(response.worker).or_default() += 1;
+            if let Outcome::Success(success) = response.outcome {
+                *self.versions.entry(success.model.version).or_default() += 1;
+            }
             self.answered.insert(response.request_id);
         }
         self.looked_at = self.results.seen.len();

@@ -29,6 +29,7 @@ mod http;
 mod memory;
 mod offsets;
 mod page;
+mod promotions;
 mod refusals;
 mod replies;
 mod round_trip;

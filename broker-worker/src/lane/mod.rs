@@ -1,20 +1,39 @@
-//! A lane is a model version that is served and the line of jobs that wait for it. Decode finds a request's lane, and the
-//! job holds it from there on: queue puts the job into its lane's line, batch takes it out, infer computes it.
+//! A lane is a model version that is served, the line of jobs that wait for it, and the engines that compute them. Decode finds
+//! a request's lane, and the job holds it from there on: queue puts the job into its lane's line, batch takes it out, infer
+//! computes it.
+//!
+//! Another version comes into service as a new lane in the place of the old one. Whoever found the old one still gets in: its
+//! line is closed when the last [`Entrance`] to it is gone, and the lane goes, and its engines with it, behind its last job.
 
 mod config;
 mod line;
+mod table;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use wire::ErrorReply;
+use model_core::Engine;
 
 pub use config::Queue;
 pub use line::{Line, Waiting};
+pub use table::{Entrance, Lanes, Opened, WeakLanes};
 
 use crate::metrics::{Metrics, ModelMetrics};
-use crate::models::Models;
-use crate::served::Served;
+use crate::served::{LoadError, NotLoaded, Served};
+
+/// What all lanes of a worker have in common.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Who may wait, and how long.
+    pub queue: Queue,
+    /// How many instances compute: an engine of a lane for each.
+    pub instances: usize,
+    /// As many images as are computed at once.
+    pub max_batch_size: usize,
+}
+
+/// The engine of one instance; none where it is not loaded yet, or panicked and could not be loaded anew.
+type Slot = Option<Box<dyn Engine>>;
 
 /// One lane.
 pub struct Lane {
@@ -24,49 +43,63 @@ pub struct Lane {
     pub line: Line,
     /// What is counted for it.
     pub metrics: ModelMetrics,
+    /// For each instance its own, so that none waits for another.
+    engines: Vec<Mutex<Slot>>,
+    max_batch_size: usize,
 }
 
 impl Lane {
-    /// One in which nobody waits yet.
+    /// One in which nobody waits yet, with no engine loaded.
     #[must_use]
-    pub fn new(model: Arc<Served>, queue: &Queue, metrics: &Metrics) -> Self {
+    pub fn new(model: Arc<Served>, shape: &Shape, metrics: &Metrics) -> Self {
         let metrics = metrics.of(&model.id);
-        let line = Line::new(queue, metrics.pending.clone());
-        Self { model, line, metrics }
+        let line = Line::new(&shape.queue, metrics.pending.clone());
+        let engines = (0..shape.instances).map(|_| Mutex::default()).collect();
+        Self { model, line, metrics, engines, max_batch_size: shape.max_batch_size }
+    }
+
+    /// Loads the engine of that instance and runs it until its speed is steady.
+    ///
+    /// # Errors
+    /// [`NotLoaded`] where it can't be loaded or computed.
+    pub fn warm(&self, instance: usize) -> Result<(), NotLoaded> {
+        let engine = self
+            .warmed(self.model.engine())
+            .map_err(|source| NotLoaded { model: format!("{self:?}"), source })?;
+        *self.engine(instance) = Some(engine);
+        Ok(())
+    }
+
+    /// As [`Lane::warm`], for all instances.
+    ///
+    /// # Errors
+    /// As [`Lane::warm`].
+    pub fn warm_all(&self) -> Result<(), NotLoaded> {
+        (0..self.engines.len()).try_for_each(|instance| self.warm(instance))
+    }
+
+    /// A warm engine on weights that are read again, since nobody knows what became of those in memory.
+    ///
+    /// # Errors
+    /// [`LoadError`] where it can't be loaded or computed.
+    pub fn engine_anew(&self) -> Result<Box<dyn Engine>, LoadError> {
+        self.warmed(self.model.engine_anew())
+    }
+
+    fn warmed(&self, engine: Result<Box<dyn Engine>, LoadError>) -> Result<Box<dyn Engine>, LoadError> {
+        let mut engine = engine?;
+        engine.warm_up(self.max_batch_size)?;
+        Ok(engine)
+    }
+
+    /// The engine of that instance, which alone asks for it.
+    pub fn engine(&self, instance: usize) -> MutexGuard<'_, Slot> {
+        self.engines[instance].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.model.fmt(f)
-    }
-}
-
-/// The lanes of all model versions that are served.
-#[derive(Clone, Debug)]
-pub struct Lanes {
-    models: Models,
-    lanes: Vec<Arc<Lane>>,
-}
-
-impl Lanes {
-    /// One for each model version.
-    #[must_use]
-    pub fn new(models: &Models, queue: &Queue, metrics: &Metrics) -> Self {
-        let lane = |model: &Arc<Served>| Arc::new(Lane::new(Arc::clone(model), queue, metrics));
-        Self { models: models.clone(), lanes: models.iter().map(lane).collect() }
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Lane>> {
-        self.lanes.iter()
-    }
-
-    /// The one that a request means; see [`Models::find`].
-    ///
-    /// # Errors
-    /// What the asker is told where it is not served here.
-    pub fn find(&self, name: Option<&str>, version: Option<u32>) -> Result<&Arc<Lane>, ErrorReply> {
-        self.models.position(name, version).map(|at| &self.lanes[at])
     }
 }

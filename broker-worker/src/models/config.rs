@@ -1,6 +1,7 @@
 //! The `models` section: what is served.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use registry::Select;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ pub struct Models {
     pub engine: Choice,
     /// Whether TorchScript files are loaded, which are code: they may do whatever the worker may.
     pub allow_torchscript: bool,
+    /// How often the versions that are meant are looked up again, about; 0 is never.
+    #[serde(with = "humantime_serde")]
+    pub poll_interval: Duration,
     /// What to serve; each model of the folder where it is empty.
     pub serve: Vec<Serve>,
 }
@@ -30,6 +34,7 @@ impl Default for Models {
             default: "fashion-mnist".to_owned(),
             engine: Choice::default(),
             allow_torchscript: false,
+            poll_interval: Duration::from_secs(2),
             serve: Vec::new(),
         }
     }

@@ -1,33 +1,73 @@
 //! Which model versions this worker serves, and which one a request means.
 
+mod catalog;
 pub mod config;
+mod follow;
 #[cfg(test)]
 mod tests;
 
 use std::error::Error;
 use std::sync::Arc;
 
-use registry::{Registry, Select};
+use registry::Select;
 use wire::{ErrorCode, ErrorReply};
 
-use crate::engines::{Choice, Engines};
+pub use catalog::Catalog;
+pub use follow::{Follower, Versions};
+
+use crate::engines::Choice;
 use crate::served::{LoadError, NotLoaded, Served};
 
-/// All that are served, and those that would be if their files were whole.
+/// All that are served, and those that would be if their files were whole: a state that a promotion replaces by another.
 #[derive(Clone, Debug)]
 pub struct Models {
-    served: Vec<Arc<Served>>,
+    entries: Vec<Entry>,
     skipped: Vec<Skipped>,
     default: String,
     /// They are named in the configuration: that one of them can't be served is an error.
     named: bool,
 }
 
-/// A model of the folder that can't be served. Those beside it are.
+/// One thing that is to be served, and what serves it now. Of two that mean the same version both have the same.
+#[derive(Clone, Debug)]
+struct Entry {
+    wanted: Wanted,
+    served: Arc<Served>,
+}
+
+/// A model that is to be served, and which of its versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skipped {
+pub struct Wanted {
     /// Its name.
     pub name: String,
+    /// The version; where `None` the production version, or the latest where none is in production.
+    pub select: Option<Select>,
+    /// What computes it.
+    pub engine: Choice,
+}
+
+impl Wanted {
+    /// What tells it apart from all else that is wanted, for messages by key.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let name = &self.name;
+        self.select
+            .as_ref()
+            .map_or_else(|| format!("model-{name}"), |select| format!("model-{name}-{select}"))
+    }
+
+    /// Whether another version may be meant tomorrow.
+    #[must_use]
+    pub fn moves(&self) -> bool {
+        !matches!(self.select, Some(Select::Version(_)))
+    }
+}
+
+/// Something that is to be served and can't be. What is beside it is served, and an earlier version of its own, where there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// What is wanted.
+    pub wanted: Wanted,
     /// The version, where it is known which one is meant.
     pub version: Option<u32>,
     /// Why, and what to do.
@@ -86,10 +126,36 @@ impl ModelsError {
 }
 
 impl Skipped {
-    fn new(name: String, version: Option<u32>, error: &dyn Error) -> Self {
-        let reason = format!("{name} is not served: {}", with_causes(error));
-        tracing::error!(model = name, "{reason}");
-        Self { name, version, reason }
+    fn new(wanted: &Wanted, version: Option<u32>, error: &dyn Error) -> Self {
+        let skipped = Self::beside(wanted, version, None, error);
+        skipped.log();
+        skipped
+    }
+
+    /// Where `instead` is served for it.
+    fn beside(
+        wanted: &Wanted,
+        version: Option<u32>,
+        instead: Option<&Arc<Served>>,
+        error: &dyn Error,
+    ) -> Self {
+        let (name, error) = (&wanted.name, with_causes(error));
+        let reason = match (version, instead) {
+            (Some(version), Some(instead)) => {
+                format!("{name} {version} is not served, and {instead:?} still is: {error}")
+            }
+            (None, Some(instead)) => {
+                format!(
+                    "which version of {name} is meant can't be found out, and {instead:?} is served: {error}"
+                )
+            }
+            (_, None) => format!("{name} is not served: {error}"),
+        };
+        Self { wanted: wanted.clone(), version, reason }
+    }
+
+    fn log(&self) {
+        tracing::error!(model = self.wanted.name, "{}", self.reason);
     }
 }
 
@@ -100,13 +166,29 @@ impl Models {
         Self::with_skipped(served, Vec::new(), default, root)
     }
 
-    /// Those in `served`, beside others that can't be served; `default` is the one that a request without a name means.
-    /// It may be one of the others: requests that mean it are told so.
-    ///
-    /// # Errors
-    /// [`ModelsError`] where there are none, one is there twice, or the default is not among them.
+    /// Those in `served`, as by their numbers, beside others that can't be served.
+    #[cfg(test)]
     pub fn with_skipped(
         served: Vec<Served>,
+        skipped: Vec<Skipped>,
+        default: &str,
+        root: &str,
+    ) -> Result<Self, ModelsError> {
+        let entry = |served: Served| {
+            let select = Some(Select::Version(served.id.version));
+            let wanted = Wanted { name: served.id.name.clone(), select, engine: Choice::default() };
+            (wanted, Arc::new(served))
+        };
+        Self::of(served.into_iter().map(entry).collect(), skipped, default, root)
+    }
+
+    /// What is wanted and what serves it, beside others that can't be served; `default` is the one that a request without a name
+    /// means. It may be one of the others: requests that mean it are told so.
+    ///
+    /// # Errors
+    /// [`ModelsError`] where there are none, one is wanted twice, or the default is not among them.
+    fn of(
+        served: Vec<(Wanted, Arc<Served>)>,
         skipped: Vec<Skipped>,
         default: &str,
         root: &str,
@@ -117,55 +199,21 @@ impl Models {
         if served.is_empty() {
             return Err(ModelsError::none_left(&skipped));
         }
-        for (i, model) in served.iter().enumerate() {
-            let id = &model.id;
-            if served[..i].iter().any(|m| m.id.name == id.name && m.id.version == id.version) {
-                return Err(ModelsError::Twice { name: id.name.clone(), version: id.version });
+        for (i, (wanted, model)) in served.iter().enumerate() {
+            let same = |other: &Wanted| other.name == wanted.name && other.select == wanted.select;
+            if served[..i].iter().any(|(other, _)| same(other)) {
+                return Err(ModelsError::Twice { name: wanted.name.clone(), version: model.id.version });
             }
         }
-        let served = served.into_iter().map(Arc::new).collect();
-        let models = Self { served, skipped, default: default.to_owned(), named: true };
-        if models.served.iter().any(|m| m.id.name == default)
-            || models.skipped.iter().any(|m| m.name == default)
+        let entries = served.into_iter().map(|(wanted, served)| Entry { wanted, served }).collect();
+        let models = Self { entries, skipped, default: default.to_owned(), named: true };
+        if models.entries.iter().any(|entry| entry.wanted.name == default)
+            || models.skipped.iter().any(|skipped| skipped.wanted.name == default)
         {
             Ok(models)
         } else {
             Err(ModelsError::Default { default: default.to_owned(), served: models.list() })
         }
-    }
-
-    /// Those of that section, from its folder: each file is there in its size, and is read and checked by [`Models::load`]. Of
-    /// models that are not named but found there, those that are not whole are skipped: somebody may be copying them.
-    ///
-    /// # Errors
-    /// [`ModelsError`] where one that is named is missing or damaged, or where none is left.
-    pub(crate) fn open(config: &config::Models, engines: Engines) -> Result<Self, ModelsError> {
-        let registry = Registry::open(&config.root)?;
-        let open = |name: &str, select: &Select, engine: Choice| -> Result<Served, ModelsError> {
-            Ok(engines.open(registry.load(name, select)?, engine, config.allow_torchscript)?)
-        };
-        let general = config.engine;
-        let (mut served, mut skipped) = (Vec::new(), Vec::new());
-        for named in &config.serve {
-            served.push(open(&named.name, &named.version.0, named.engine.unwrap_or(general))?);
-        }
-        if config.serve.is_empty() {
-            for name in registry.models()? {
-                match found(&registry, &name).map_err(Into::into).and_then(|found| match found {
-                    Some(select) => open(&name, &select, general).map(Some),
-                    None => Ok(None),
-                }) {
-                    Ok(found) => served.extend(found),
-                    Err(error) => {
-                        let version = registry.resolve(&name, &Select::default()).ok();
-                        skipped.push(Skipped::new(name, version, &error));
-                    }
-                }
-            }
-        }
-        let root = config.root.display().to_string();
-        let models = Self::with_skipped(served, skipped, &config.default, &root)?;
-        Ok(Self { named: !config.serve.is_empty(), ..models })
     }
 
     /// Reads their weights and tries each out, one after the other. Of models that are not named but found, those that can't be
@@ -174,27 +222,84 @@ impl Models {
     /// # Errors
     /// [`ModelsError`] where one that is named can't be loaded or computed, or none can.
     pub fn load(mut self) -> Result<Self, ModelsError> {
-        for model in std::mem::take(&mut self.served) {
+        let all: Vec<_> = self.iter().map(Arc::clone).collect();
+        for model in all {
             // The last that is heard of a file whose code ends the process.
             tracing::info!("{model:?} is being loaded");
-            match model.try_out() {
-                Ok(()) => self.served.push(model),
-                Err(source) => {
-                    let error = NotLoaded { model: format!("{model:?}"), source };
-                    if self.named {
-                        return Err(error.into());
-                    }
-                    let (name, version) = (model.id.name.clone(), model.id.version);
-                    self.skipped.push(Skipped::new(name, Some(version), &error));
-                }
+            let Err(source) = model.try_out() else { continue };
+            let error = NotLoaded { model: format!("{model:?}"), source };
+            if self.named {
+                return Err(error.into());
             }
+            let (stay, go) = self.entries.into_iter().partition(|entry| !Arc::ptr_eq(&entry.served, &model));
+            self.entries = stay;
+            let go: Vec<Entry> = go;
+            let skipped = |entry: &Entry| Skipped::new(&entry.wanted, Some(model.id.version), &error);
+            self.skipped.extend(go.iter().map(skipped));
         }
-        if self.served.is_empty() { Err(ModelsError::none_left(&self.skipped)) } else { Ok(self) }
+        if self.entries.is_empty() { Err(ModelsError::none_left(&self.skipped)) } else { Ok(self) }
     }
 
-    /// All of them.
+    /// With that version for what is wanted, in the place of the one that serves it now, or behind all others.
+    #[must_use]
+    pub fn with(&self, wanted: &Wanted, served: Arc<Served>) -> Self {
+        let mut new = self.clone();
+        let entry = Entry { wanted: wanted.clone(), served };
+        match new.place(wanted) {
+            Some(at) => new.entries[at] = entry,
+            None => new.entries.push(entry),
+        }
+        new.without_skipped(wanted)
+    }
+
+    /// With that beside what is served.
+    #[must_use]
+    pub fn with_one_skipped(&self, skipped: Skipped) -> Self {
+        let mut new = self.without_skipped(&skipped.wanted);
+        new.skipped.push(skipped);
+        new
+    }
+
+    /// With nothing to say against what is wanted.
+    #[must_use]
+    pub fn without_skipped(&self, wanted: &Wanted) -> Self {
+        let mut new = self.clone();
+        new.skipped.retain(|skipped| skipped.wanted != *wanted);
+        new
+    }
+
+    /// What serves what is wanted.
+    #[must_use]
+    pub fn serving(&self, wanted: &Wanted) -> Option<&Arc<Served>> {
+        self.place(wanted).map(|at| &self.entries[at].served)
+    }
+
+    /// That version, where it is served, whoever wants it.
+    #[must_use]
+    pub fn version(&self, name: &str, version: u32) -> Option<&Arc<Served>> {
+        self.served().find(|served| served.id.name == name && served.id.version == version)
+    }
+
+    fn place(&self, wanted: &Wanted) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.wanted == *wanted)
+    }
+
+    /// What serves each thing that is wanted, in their order.
+    pub fn served(&self) -> impl Iterator<Item = &Arc<Served>> {
+        self.entries.iter().map(|entry| &entry.served)
+    }
+
+    /// Each version once, and its place in the order of [`Models::served`].
+    pub fn distinct(&self) -> impl Iterator<Item = (usize, &Arc<Served>)> {
+        let before = |at: usize| self.served().take(at);
+        let first =
+            move |(at, model): &(usize, &Arc<Served>)| !before(*at).any(|other| Arc::ptr_eq(other, model));
+        self.served().enumerate().filter(first)
+    }
+
+    /// Each version that is served, once.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Served>> {
-        self.served.iter()
+        self.distinct().map(|(_, model)| model)
     }
 
     /// Those that can't be served.
@@ -214,16 +319,16 @@ impl Models {
     /// # Errors
     /// `NOT_FOUND` where it is not served here; `UNAVAILABLE` where it would be if its files were whole.
     pub fn find(&self, name: Option<&str>, version: Option<u32>) -> Result<&Arc<Served>, ErrorReply> {
-        self.position(name, version).map(|at| &self.served[at])
+        self.position(name, version).map(|at| &self.entries[at].served)
     }
 
-    /// As [`Models::find`], its place in the order of [`Models::iter`].
+    /// As [`Models::find`], its place in the order of [`Models::served`].
     pub(crate) fn position(&self, name: Option<&str>, version: Option<u32>) -> Result<usize, ErrorReply> {
         let name = name.unwrap_or(&self.default);
-        let mut named = self.served.iter().enumerate().filter(|(_, m)| m.id.name == name).peekable();
+        let mut named = self.served().enumerate().filter(|(_, m)| m.id.name == name).peekable();
         let not_found = |message: String| ErrorReply::new(ErrorCode::NotFound, message);
         if named.peek().is_none() {
-            if self.skipped.iter().any(|skipped| skipped.name == name) {
+            if self.skipped.iter().any(|skipped| skipped.wanted.name == name) {
                 let message = format!("model '{name}' can't be served by this worker: its log says why");
                 return Err(ErrorReply::new(ErrorCode::Unavailable, message));
             }
@@ -238,21 +343,9 @@ impl Models {
     }
 
     fn list(&self) -> String {
-        let names: Vec<_> = self.served.iter().map(|m| format!("{:?}", **m)).collect();
+        let names: Vec<_> = self.iter().map(|m| format!("{:?}", **m)).collect();
         names.join(", ")
     }
-}
-
-/// Which version of a model that is found in the folder is meant: the production version, or the latest where it names
-/// none. Nothing where it has no version yet.
-fn found(registry: &Registry, name: &str) -> Result<Option<Select>, registry::RegistryError> {
-    if registry.versions(name)?.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(match registry.resolve(name, &Select::default()) {
-        Err(registry::RegistryError::UnknownAlias { .. }) => Select::Latest,
-        _ => Select::default(),
-    }))
 }
 
 /// An error with its causes, a line of each: what follows the first one may be pages of a library's stack trace.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::doubles;
+use crate::engines::Engines;
 use model_core::{Engine, EngineError, Pixels};
 use std::path::Path;
 
@@ -49,7 +50,7 @@ fn half_copied() -> tempfile::TempDir {
 
 fn open(config: &config::Models) -> Result<Models, ModelsError> {
     let engines = Engines::new(crate::engines::Device::default(), model_core::ImageLimits::default())?;
-    Models::open(config, engines)
+    Catalog::new(config, engines)?.open()
 }
 
 #[test]
@@ -59,7 +60,7 @@ fn a_half_copied_model_is_skipped_and_those_beside_it_are_served() {
     let models = open(&config).unwrap();
     assert_eq!(models.list(), "fashion-mnist 1");
     let [skipped] = models.skipped() else { panic!("{:?}", models.skipped()) };
-    assert_eq!((skipped.name.as_str(), skipped.version), ("half", Some(1)));
+    assert_eq!((skipped.wanted.name.as_str(), skipped.version), ("half", Some(1)));
     assert!(skipped.reason.starts_with("half is not served: "), "{}", skipped.reason);
     assert_eq!(models.find(Some("half"), None).unwrap_err().code, ErrorCode::Unavailable);
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::invalid::{Invalid, at_least_one};
-use crate::lane::{Lane, Waiting};
+use crate::lane::{Lane, Opened, Waiting};
 use crate::parcels::{Answer, Batch};
 
 /// The room's name in logs. Who expires has waited in the queue.
@@ -93,8 +94,43 @@ impl Policy {
     }
 }
 
-/// The room for one lane, until its line is closed and empty.
+/// The room: a task for each lane that is opened, until no more are and all of them have ended.
 pub async fn run(
+    mut opened: Opened,
+    policy: Policy,
+    batches: mpsc::Sender<Batch>,
+    answers: mpsc::Sender<Answer>,
+) {
+    let mut lanes = JoinSet::new();
+    loop {
+        tokio::select! {
+            lane = opened.recv() => match lane {
+                Some(lane) => {
+                    let (policy, batches, answers) = (policy.clone(), batches.clone(), answers.clone());
+                    lanes.spawn(run_lane(lane, policy, batches, answers));
+                }
+                None => break,
+            },
+            Some(ended) = lanes.join_next() => panics_on(ended),
+        }
+    }
+    drop((batches, answers));
+    while let Some(ended) = lanes.join_next().await {
+        panics_on(ended);
+    }
+}
+
+/// A lane's panic is the room's.
+fn panics_on(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// One lane, until its line is closed and empty.
+async fn run_lane(
     lane: Arc<Lane>,
     policy: Policy,
     batches: mpsc::Sender<Batch>,
@@ -244,7 +280,7 @@ mod tests {
         let lane = doubles::lane(doubles::served("bird", 1));
         let (to_batches, batches) = mpsc::channel(1);
         let (to_answers, answers) = mpsc::channel(9);
-        let room = tokio::spawn(run(Arc::clone(&lane), policy, to_batches, to_answers));
+        let room = tokio::spawn(run_lane(Arc::clone(&lane), policy, to_batches, to_answers));
         Room { lane, batches, answers, room }
     }
 

@@ -1,35 +1,34 @@
-//! The instances: OS threads that each own one engine for each served model version, warm before the first batch. A bad
+//! The instances: OS threads that compute, each with an engine of its own in each lane, warm before the first batch. A bad
 //! item fails alone: where a batch can't be computed, its images are tried one by one. An engine that panics is answered
 //! for with INTERNAL and loaded anew, since nobody knows what state it is in.
 
 pub mod hang;
 
-use std::any::Any;
 use std::error::Error;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hang::Waiting;
-use model_core::{Engine, EngineError, Pixels};
+use model_core::{EngineError, Pixels};
 use tokio::sync::mpsc;
 use wire::{ErrorCode, ErrorReply, Prediction, Timings};
 
+use crate::caught::caught;
 use crate::health::Pulse;
 use crate::lane::{Lane, Lanes};
 use crate::micros::micros;
 use crate::parcels::{Answer, Asker, Batch, Failure, Job, Labels};
-use crate::served::{LoadError, NotLoaded, Served};
+use crate::served::{LoadError, NotLoaded};
 
 /// The room's name in logs.
 pub const STAGE: &str = "infer";
 /// What the asker is told of a fault of the model's.
 const FAILED: &str = "the model could not compute this image; the worker's log says why";
 
-/// One instance. Not `Send`: it lives and dies on its thread.
+/// One instance.
 pub struct Instance {
-    loaded: Vec<Loaded>,
-    max_batch: usize,
+    /// Which of them.
+    number: usize,
     waiting: Arc<Waiting>,
 }
 
@@ -48,13 +47,6 @@ impl Image {
     }
 }
 
-/// One model version of the instance.
-struct Loaded {
-    model: Arc<Served>,
-    /// None where it panicked and could not be loaded anew.
-    engine: Option<Box<dyn Engine>>,
-}
-
 /// Why images have no predictions.
 #[derive(Debug, thiserror::Error)]
 enum ComputeError {
@@ -66,23 +58,16 @@ enum ComputeError {
     Count { found: usize, expected: usize },
     #[error(transparent)]
     Load(#[from] LoadError),
-    #[error("this instance has not loaded it")]
-    NotLoaded,
 }
 
 impl Instance {
-    /// Loads each model version and warms it up. In `waiting` are those who wait while a batch is computed.
+    /// The instance of that number, with its engine in each lane warm. In `waiting` are those who wait while a batch is computed.
     ///
     /// # Errors
     /// [`NotLoaded`] where one can't be loaded.
-    pub fn load(lanes: &Lanes, max_batch: usize, waiting: Arc<Waiting>) -> Result<Self, NotLoaded> {
-        let load = |lane: &Arc<Lane>| {
-            let engine = warm(lane.model.engine(), max_batch)
-                .map_err(|source| NotLoaded { model: format!("{lane:?}"), source })?;
-            Ok(Loaded { model: Arc::clone(&lane.model), engine: Some(engine) })
-        };
-        let loaded = lanes.iter().map(load).collect::<Result<_, _>>()?;
-        Ok(Self { loaded, max_batch, waiting })
+    pub fn load(lanes: &Lanes, number: usize, waiting: Arc<Waiting>) -> Result<Self, NotLoaded> {
+        lanes.all().iter().try_for_each(|lane| lane.warm(number))?;
+        Ok(Self { number, waiting })
     }
 
     /// Computes a batch: one answer for each of its jobs, unless they were answered while it took too long. A job whose deadline
@@ -105,12 +90,9 @@ impl Instance {
     }
 
     /// What becomes of each image.
-    fn compute_all(&mut self, lane: &Lane, images: &[Image]) -> Vec<Outcome> {
-        let Some(loaded) = self.loaded.iter_mut().find(|loaded| loaded.model.id == lane.model.id) else {
-            return images.iter().map(|_| (Err(ComputeError::NotLoaded), Computed::none())).collect();
-        };
+    fn compute_all(&self, lane: &Lane, images: &[Image]) -> Vec<Outcome> {
         let size = images.len();
-        let (together, took) = compute(loaded, images, self.max_batch);
+        let (together, took) = self.compute(lane, images);
         let error = match together {
             Ok(predictions) => {
                 lane.metrics.computed(size, took.time);
@@ -122,7 +104,7 @@ impl Instance {
         let error = &error as &dyn Error;
         tracing::warn!(model = ?lane, size, error, "a batch failed; its images are tried one by one");
         let alone = |image| {
-            let (alone, took) = compute(loaded, std::slice::from_ref(image), self.max_batch);
+            let (alone, took) = self.compute(lane, std::slice::from_ref(image));
             if alone.is_ok() {
                 lane.metrics.computed(1, took.time);
             }
@@ -143,72 +125,51 @@ struct Computed {
     at: Instant,
 }
 
-impl Computed {
-    fn none() -> Self {
-        Self { size: 0, time: Duration::ZERO, at: Instant::now() }
+impl Instance {
+    fn compute(
+        &self,
+        lane: &Lane,
+        images: &[Image],
+    ) -> (Result<Vec<Vec<Prediction>>, ComputeError>, Computed) {
+        let at = Instant::now();
+        let predictions = self.predict(lane, images);
+        (predictions, Computed { size: images.len(), time: at.elapsed(), at })
     }
-}
 
-fn compute(
-    loaded: &mut Loaded,
-    images: &[Image],
-    max_batch: usize,
-) -> (Result<Vec<Vec<Prediction>>, ComputeError>, Computed) {
-    let at = Instant::now();
-    let predictions = predict(loaded, images, max_batch);
-    (predictions, Computed { size: images.len(), time: at.elapsed(), at })
-}
-
-fn predict(
-    loaded: &mut Loaded,
-    images: &[Image],
-    max_batch: usize,
-) -> Result<Vec<Vec<Prediction>>, ComputeError> {
-    let Loaded { model, engine } = loaded;
-    let engine = match engine {
-        Some(engine) => engine,
-        None => engine.insert(anew(model, max_batch)?),
-    };
-    let pixels: Vec<_> = images.iter().map(|image| &image.pixels).collect();
-    match catch_unwind(AssertUnwindSafe(|| engine.logits(&pixels))) {
-        Ok(Ok(logits)) if logits.len() == images.len() => {
-            let labelled = |(image, logits): (&Image, _)| model.labelled(&image.pixels, logits, image.top_k);
-            Ok(images.iter().zip(logits).map(labelled).collect())
-        }
-        Ok(Ok(logits)) => Err(ComputeError::Count { found: logits.len(), expected: images.len() }),
-        Ok(Err(error)) => Err(error.into()),
-        Err(panic) => {
-            let error = ComputeError::Panicked(words(panic.as_ref()));
-            tracing::error!(?model, %error, "it is loaded anew");
-            // Its destructor may panic as well.
-            let old = loaded.engine.take();
-            drop(catch_unwind(AssertUnwindSafe(|| drop(old))));
-            loaded.engine = anew(&loaded.model, max_batch)
-                .inspect_err(|error| {
-                    let error = error as &dyn Error;
-                    tracing::error!(model = ?loaded.model, error, "and can't be; the next batch tries again");
-                })
-                .ok();
-            Err(error)
+    fn predict(&self, lane: &Lane, images: &[Image]) -> Result<Vec<Vec<Prediction>>, ComputeError> {
+        let model = &lane.model;
+        let mut slot = lane.engine(self.number);
+        let engine = match &mut *slot {
+            Some(engine) => engine,
+            None => slot.insert(caught(|| lane.engine_anew()).map_err(ComputeError::Panicked)??),
+        };
+        let pixels: Vec<_> = images.iter().map(|image| &image.pixels).collect();
+        match caught(|| engine.logits(&pixels)) {
+            Ok(Ok(logits)) if logits.len() == images.len() => {
+                let labelled =
+                    |(image, logits): (&Image, _)| model.labelled(&image.pixels, logits, image.top_k);
+                Ok(images.iter().zip(logits).map(labelled).collect())
+            }
+            Ok(Ok(logits)) => Err(ComputeError::Count { found: logits.len(), expected: images.len() }),
+            Ok(Err(error)) => Err(error.into()),
+            Err(panic) => {
+                let error = ComputeError::Panicked(panic);
+                tracing::error!(?model, %error, "it is loaded anew");
+                // Its destructor may panic as well.
+                let old = slot.take();
+                drop(caught(|| drop(old)));
+                let anew = caught(|| lane.engine_anew()).map_err(ComputeError::Panicked);
+                *slot = anew
+                    .and_then(|engine| Ok(engine?))
+                    .inspect_err(|error| {
+                        let error = error as &dyn Error;
+                        tracing::error!(?model, error, "and can't be; the next batch tries again");
+                    })
+                    .ok();
+                Err(error)
+            }
         }
     }
-}
-
-/// A warm engine on weights that are read again.
-fn anew(model: &Served, max_batch: usize) -> Result<Box<dyn Engine>, ComputeError> {
-    catch_unwind(AssertUnwindSafe(|| warm(model.engine_anew(), max_batch)))
-        .map_or_else(|panic| Err(ComputeError::Panicked(words(panic.as_ref()))), |warm| Ok(warm?))
-}
-
-fn warm(engine: Result<Box<dyn Engine>, LoadError>, max_batch: usize) -> Result<Box<dyn Engine>, LoadError> {
-    let mut engine = engine?;
-    engine.warm_up(max_batch)?;
-    Ok(engine)
-}
-
-fn words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
 fn answer(lane: &Lane, asker: Asker, image: &Image, (computed, took): Outcome) -> Answer {
@@ -271,34 +232,32 @@ pub fn run(
 mod tests {
     use super::*;
     use crate::doubles;
-    use crate::lane::Queue;
     use crate::metrics::Metrics;
-    use crate::models::Models;
     use std::time::Duration;
 
     struct Room {
-        metrics: Metrics,
-        lanes: Lanes,
+        metrics: Arc<Metrics>,
+        lane: Arc<Lane>,
         instance: Instance,
     }
 
     fn room() -> Room {
-        let metrics = Metrics::default();
-        let models = Models::new(vec![doubles::served("bird", 1)], "bird", "weights").unwrap();
-        let lanes = Lanes::new(&models, &Queue::default(), &metrics);
-        let instance = Instance::load(&lanes, 8, Arc::default()).unwrap();
-        Room { metrics, lanes, instance }
+        let metrics = Arc::<Metrics>::default();
+        let (lanes, _) = doubles::lanes(vec![doubles::served("bird", 1)], Arc::clone(&metrics));
+        let instance = Instance::load(&lanes, 0, Arc::default()).unwrap();
+        let lane = Arc::clone(lanes.find(None, None).unwrap().lane());
+        Room { metrics, lane, instance }
     }
 
     impl Room {
         fn job(&self, value: u8) -> Job {
-            let mut job = doubles::job_in(self.lanes.find(None, None).unwrap(), &value.to_string());
+            let mut job = doubles::job_in(&self.lane, &value.to_string());
             job.pixels.data = vec![value];
             job
         }
 
         fn step(&mut self, jobs: Vec<Job>) -> Vec<Answer> {
-            let lane = Arc::clone(self.lanes.find(None, None).unwrap());
+            let lane = Arc::clone(&self.lane);
             self.instance.step(Batch { lane, jobs })
         }
 
@@ -371,9 +330,8 @@ mod tests {
     #[test]
     fn a_model_that_can_t_be_loaded_says_which() {
         let served = doubles::served_by("bird", 1, || Err(LoadError::new("no weights")));
-        let models = Models::new(vec![served], "bird", "weights").unwrap();
-        let lanes = Lanes::new(&models, &Queue::default(), &Metrics::default());
-        let error = Instance::load(&lanes, 8, Arc::default()).err().unwrap();
+        let (lanes, _) = doubles::lanes(vec![served], Arc::default());
+        let error = Instance::load(&lanes, 0, Arc::default()).err().unwrap();
         assert_eq!(
             (error.to_string(), error.source.to_string()),
             ("bird 1 can't be loaded".into(), "no weights".into())

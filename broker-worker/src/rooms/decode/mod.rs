@@ -17,9 +17,9 @@ use wire::{Envelope, ErrorCode, ErrorReply, Request, Timings};
 
 use crate::health::Pulse;
 use crate::invalid::{Invalid, at_least_one};
-use crate::lane::{Lane, Lanes, Queue};
+use crate::lane::{Entrance, Lanes, Queue};
 use crate::micros::micros;
-use crate::parcels::{Answer, Asker, Failure, Job, Original, Record};
+use crate::parcels::{Admission, Answer, Asker, Failure, Job, Original, Record};
 use crate::served::Served;
 
 /// The room's name in logs and on dead letters.
@@ -101,7 +101,7 @@ impl Decode {
     /// # Errors
     /// The answer. It is large, and handed on at once.
     #[allow(clippy::result_large_err)]
-    pub fn step(&self, record: Record) -> Result<Job, Answer> {
+    pub fn step(&self, record: Record) -> Result<Admission, Answer> {
         let start = Instant::now();
         let Record { original, unreadable, ticket, arrived } = record;
         let mut envelope = Envelope::read(original.key.as_deref(), &original.headers);
@@ -132,16 +132,11 @@ impl Decode {
                 asker.key = original.key;
                 asker.ticket.weigh(parts.pixels.data.len() + asker.bytes());
                 let now = Instant::now();
-                Ok(Job {
-                    asker,
-                    lane: parts.lane,
-                    pixels: parts.pixels,
-                    top_k: parts.top_k,
-                    level: parts.level,
-                    deadline: parts.deadline,
-                    decode: now - start,
-                    queued: now,
-                })
+                let Parts { entrance, pixels, top_k, level, deadline } = parts;
+                let lane = Arc::clone(entrance.lane());
+                let decode = now - start;
+                let job = Job { asker, lane, pixels, top_k, level, deadline, decode, queued: now };
+                Ok(Admission { job, entrance })
             }
             Err((model, reply)) => {
                 asker.key = original.key.clone();
@@ -160,11 +155,12 @@ impl Decode {
         written: Option<Timestamp>,
     ) -> Result<Parts, (Option<Arc<Served>>, ErrorReply)> {
         let request = request.map_err(|reply| (None, reply))?;
-        let lane = self
+        let entrance = self
             .lanes
             .find(request.model.as_deref(), request.model_version)
             .map_err(|reply| (None, reply))?;
-        let fail = |code, message: String| (Some(Arc::clone(&lane.model)), ErrorReply::new(code, message));
+        let fail =
+            |code, message: String| (Some(Arc::clone(&entrance.model)), ErrorReply::new(code, message));
         let arrived_at = Timestamp::now().saturating_sub(arrived.elapsed()).unwrap_or(Timestamp::MIN);
         let deadline = deadline(request.expires(written, arrived_at), arrived, &self.queue);
         if deadline.is_some_and(|at| at <= Instant::now()) {
@@ -180,16 +176,16 @@ impl Decode {
                 "top_k is 0: ask for at least one prediction".into(),
             ));
         }
-        let pixels = catch_unwind(AssertUnwindSafe(|| lane.model.prepare(&request.image)))
+        let pixels = catch_unwind(AssertUnwindSafe(|| entrance.model.prepare(&request.image)))
             .unwrap_or_else(|_| Err(ImageError::Broken { reason: "the decoder gave up on it".into() }))
             .map_err(|error| fail(code(&error), error.to_string()))?;
         let level = self.queue.level(request.priority);
-        Ok(Parts { lane: Arc::clone(lane), pixels, top_k, level, deadline })
+        Ok(Parts { entrance: Arc::clone(&entrance), pixels, top_k, level, deadline })
     }
 }
 
 struct Parts {
-    lane: Arc<Lane>,
+    entrance: Arc<Entrance>,
     pixels: model_core::Pixels,
     top_k: usize,
     level: usize,
@@ -229,7 +225,7 @@ fn far(from: Instant, by: Duration) -> Instant {
 pub fn run(
     decode: &Decode,
     records: &Mutex<mpsc::Receiver<Record>>,
-    jobs: &mpsc::Sender<Job>,
+    admissions: &mpsc::Sender<Admission>,
     answers: &mpsc::Sender<Answer>,
     pulse: &Pulse,
 ) {
@@ -247,7 +243,7 @@ pub fn run(
         let step = decode.step(record);
         pulse.rest();
         let sent = match step {
-            Ok(job) => jobs.blocking_send(job).is_ok(),
+            Ok(admission) => admissions.blocking_send(admission).is_ok(),
             Err(answer) => answers.blocking_send(answer).is_ok(),
         };
         if !sent {

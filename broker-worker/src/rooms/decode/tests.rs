@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::doubles;
-use crate::metrics::Metrics;
 use crate::models::Models;
 use wire::header;
 
@@ -25,7 +24,8 @@ fn decode() -> Decode {
     let served = vec![doubles::served("bird", 1), doubles::served("shoe", 1)];
     let (queue, limits) = (Queue::default(), Limits { max_request_bytes: 100, ..Limits::default() });
     let models = Models::new(served, "shoe", "weights").unwrap();
-    Decode::new(Lanes::new(&models, &queue, &Metrics::default()), &queue, &limits, TOP_K)
+    let (lanes, _) = Lanes::new(&models, doubles::shape(queue.clone()), Arc::default());
+    Decode::new(lanes, &queue, &limits, TOP_K)
 }
 
 fn record(value: &[u8], headers: &[(&str, &str)]) -> Record {
@@ -43,7 +43,7 @@ fn failure(value: &[u8], headers: &[(&str, &str)]) -> (Answer, ErrorCode, bool) 
 
 #[test]
 fn a_bare_image_is_a_job_for_the_default_model_and_gets_an_id() {
-    let job = decode().step(record(&doubles::image(9), &[])).unwrap();
+    let job = decode().step(record(&doubles::image(9), &[])).unwrap().job;
     assert_eq!(format!("{:?}", job.lane), "shoe 1");
     assert_eq!(job.pixels.data, [9]);
     assert_eq!(job.asker.encoding, wire::Encoding::Json);
@@ -63,7 +63,7 @@ fn headers_say_what_is_asked_and_where_to_answer() {
         (header::TRACEPARENT, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         (header::DEADLINE, "2099-01-01T00:00:00Z"),
     ];
-    let job = decode().step(record(&doubles::image(9), &headers)).unwrap();
+    let job = decode().step(record(&doubles::image(9), &headers)).unwrap().job;
     assert_eq!((job.asker.id.as_str(), job.top_k, job.level), ("r1", 3, 0));
     assert_eq!(job.asker.reply_to.topic.as_deref(), Some("answers"));
     assert!(job.asker.trace.parent.is_some());
@@ -110,7 +110,7 @@ fn the_key_and_the_headers_weigh_as_long_as_they_are_held() {
     let bytes = heavy.original.bytes();
     assert!((150_000..151_000).contains(&bytes), "{bytes}");
     heavy.ticket = book.begin(3, 7, book.assignment(3), &pressure, bytes).unwrap().0;
-    let job = decode().step(heavy).unwrap();
+    let job = decode().step(heavy).unwrap().job;
     let held = pressure.amount().bytes;
     assert!((200_000..201_000).contains(&held), "the key and its copy in the reply, and no headers: {held}");
     drop(job);
@@ -159,7 +159,7 @@ fn the_time_allowed_counts_from_the_record_s_timestamp() {
 
     let mut fresh = record(&doubles::image(9), &allowed);
     fresh.original.timestamp = Some(Timestamp::now() - jiff::SignedDuration::from_secs(20));
-    let left = decode().step(fresh).unwrap().deadline.unwrap() - Instant::now();
+    let left = decode().step(fresh).unwrap().job.deadline.unwrap() - Instant::now();
     assert!((30..=40).contains(&left.as_secs()), "{left:?} of 60 s are left after 20");
 }
 

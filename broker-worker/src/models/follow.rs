@@ -1,0 +1,217 @@
+//! Another version in the place of the one that is served, while requests come: the versions that are meant are looked up again
+//! and again, and what is new is loaded, tried and warmed up on a thread that serves nobody, before the first request meets it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::{Models, ModelsError, Skipped, Wanted};
+use crate::caught::caught;
+use crate::health::{Health, Problem};
+use crate::lane::{Lane, WeakLanes};
+use crate::metrics::Metrics;
+use crate::served::{NotLoaded, Served};
+
+/// What is noted about all of them.
+const CATALOG: &str = "models";
+
+/// Where versions come from.
+pub trait Versions: fmt::Debug + Send + Sync {
+    /// What is to be served.
+    ///
+    /// # Errors
+    /// Where that can't be found out.
+    fn wanted(&self) -> Result<Vec<Wanted>, ModelsError>;
+
+    /// The version that is meant now; none where there is none yet.
+    ///
+    /// # Errors
+    /// Where that can't be found out.
+    fn resolve(&self, wanted: &Wanted) -> Result<Option<u32>, ModelsError>;
+
+    /// That version, its weights not read yet.
+    ///
+    /// # Errors
+    /// Where it is not whole, or can't be served here.
+    fn open_version(&self, wanted: &Wanted, version: u32) -> Result<Served, ModelsError>;
+
+    /// What a version looks like from outside. One that could not be served is tried again when this changes.
+    fn state(&self, name: &str, version: u32) -> String;
+}
+
+/// Has lanes follow the versions that are meant.
+pub struct Follower {
+    versions: Arc<dyn Versions>,
+    lanes: WeakLanes,
+    models: watch::Sender<Models>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    /// What could not be served, and what it looked like then.
+    failed: BTreeMap<(String, u32), String>,
+    /// What was served and may still be answering.
+    replaced: Vec<Weak<Served>>,
+}
+
+/// Why another version did not come into service.
+#[derive(Debug, thiserror::Error)]
+enum NotServed {
+    #[error(transparent)]
+    Models(#[from] ModelsError),
+    #[error(transparent)]
+    NotLoaded(#[from] NotLoaded),
+    #[error("it panicked while it was loaded: {0}")]
+    Panicked(String),
+    /// The worker ends: nobody would be served.
+    #[error("the worker ends")]
+    Ended,
+}
+
+impl Follower {
+    /// Those lanes, which serve `models` now. Each change is told by `models`.
+    #[must_use]
+    pub fn new(
+        versions: Arc<dyn Versions>,
+        lanes: WeakLanes,
+        models: watch::Sender<Models>,
+        health: Arc<Health>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { versions, lanes, models, health, metrics, failed: BTreeMap::new(), replaced: Vec::new() }
+    }
+
+    /// Looks about once in `interval`, until nobody is left who could end it by `end`.
+    pub fn run(mut self, interval: Duration, end: &Receiver<()>) {
+        while let Err(RecvTimeoutError::Timeout) = end.recv_timeout(jittered(interval)) {
+            self.step();
+        }
+    }
+
+    /// Looks once, and does what is to be done.
+    pub fn step(&mut self) {
+        self.give_memory_back();
+        let wanted = match self.versions.wanted() {
+            Ok(wanted) => wanted,
+            // What is served goes on.
+            Err(error) => return self.health.note(Problem::new(CATALOG, super::with_causes(&error))),
+        };
+        self.health.withdraw(CATALOG);
+        for wanted in wanted.iter().filter(|wanted| wanted.moves()) {
+            self.follow(wanted);
+        }
+    }
+
+    fn follow(&mut self, wanted: &Wanted) {
+        let version = match self.versions.resolve(wanted) {
+            Ok(Some(version)) => version,
+            Ok(None) => return,
+            Err(error) => return self.fell_short(wanted, None, &error),
+        };
+        let models = self.models.borrow().clone();
+        if models.serving(wanted).is_some_and(|served| served.id.version == version) {
+            return self.is_as_meant(wanted);
+        }
+        let state = self.versions.state(&wanted.name, version);
+        let of = (wanted.key(), version);
+        if self.failed.get(&of) == Some(&state) {
+            return;
+        }
+        let begun = Instant::now();
+        match self.serve(&models, wanted, version) {
+            Ok(()) => {
+                self.metrics.model_loaded(&wanted.name, true);
+                tracing::info!(model = wanted.name, version, took = ?begun.elapsed(), "now serves");
+                self.is_as_meant(wanted);
+            }
+            Err(NotServed::Ended) => {}
+            Err(error) => {
+                self.metrics.model_loaded(&wanted.name, false);
+                self.failed.insert(of, state);
+                self.fell_short(wanted, Some(version), &error);
+            }
+        }
+    }
+
+    /// From the version's files to the first request that meets it.
+    fn serve(&mut self, models: &Models, wanted: &Wanted, version: u32) -> Result<(), NotServed> {
+        let mut prepared = Vec::new();
+        let served = match models.version(&wanted.name, version) {
+            Some(served) => Arc::clone(served),
+            None => {
+                let lane = self.prepare(wanted, version)?;
+                let served = Arc::clone(&lane.model);
+                prepared.push(lane);
+                served
+            }
+        };
+        let old = models.serving(wanted).map(Arc::downgrade);
+        let models = models.with(wanted, served);
+        self.lanes.upgrade().ok_or(NotServed::Ended)?.open(models.clone(), prepared);
+        self.models.send_replace(models);
+        self.replaced.extend(old);
+        Ok(())
+    }
+
+    /// A lane that nobody finds yet, warm.
+    fn prepare(&self, wanted: &Wanted, version: u32) -> Result<Lane, NotServed> {
+        // The last that is heard of a file whose code ends the process.
+        tracing::info!(model = wanted.name, version, "is being loaded beside what is served");
+        self.note(wanted, format!("{} {version} is being loaded", wanted.name));
+        let prepare = || {
+            let served = Arc::new(self.versions.open_version(wanted, version)?);
+            served.try_out().map_err(|source| NotLoaded { model: format!("{served:?}"), source })?;
+            let lane = self.lanes.upgrade().ok_or(NotServed::Ended)?.prepare(served);
+            lane.warm_all()?;
+            Ok(lane)
+        };
+        caught(prepare).unwrap_or_else(|words| Err(NotServed::Panicked(words)))
+    }
+
+    fn is_as_meant(&mut self, wanted: &Wanted) {
+        let key = wanted.key();
+        self.health.withdraw(&key);
+        self.failed.retain(|(of, _), _| *of != key);
+        let models = self.models.borrow().clone();
+        if models.skipped().iter().any(|skipped| skipped.wanted == *wanted) {
+            self.models.send_replace(models.without_skipped(wanted));
+        }
+    }
+
+    /// What was served goes on; that it is not what is meant is said, once.
+    fn fell_short(&self, wanted: &Wanted, version: Option<u32>, error: &dyn std::error::Error) {
+        let models = self.models.borrow().clone();
+        let skipped = Skipped::beside(wanted, version, models.serving(wanted), error);
+        self.note(wanted, skipped.reason.clone());
+        if !models.skipped().contains(&skipped) {
+            skipped.log();
+            self.models.send_replace(models.with_one_skipped(skipped));
+        }
+    }
+
+    fn note(&self, wanted: &Wanted, sentence: String) {
+        self.health.note(Problem::new(wanted.key(), sentence));
+    }
+
+    /// What a version took goes back to the system when its last request is answered.
+    fn give_memory_back(&mut self) {
+        let before = self.replaced.len();
+        self.replaced.retain(|served| served.strong_count() > 0);
+        if self.replaced.len() < before {
+            crate::engines::give_memory_back();
+        }
+    }
+}
+
+/// Between three and five quarters of it, so that many workers do not look at the same moment.
+fn jittered(interval: Duration) -> Duration {
+    let drawn = RandomState::new().hash_one(0u8) % 1000;
+    let parts = 750 + u32::try_from(drawn / 2).unwrap_or(0);
+    interval * parts / 1000
+}
+
+#[cfg(test)]
+mod tests;

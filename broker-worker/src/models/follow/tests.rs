@@ -1,0 +1,248 @@
+//! What comes into service, what stays there, and what is tried again.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use registry::{RegistryError, Select};
+
+use super::*;
+use crate::doubles;
+use crate::lane::{Lanes, Opened};
+use crate::served::LoadError;
+
+/// Versions of which a test says what they are.
+#[derive(Debug, Default)]
+struct Shelf(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    wanted: Vec<Wanted>,
+    /// What is meant by each thing wanted, by its key; none of it where the store is away.
+    meant: BTreeMap<String, u32>,
+    away: bool,
+    /// Versions that can't be loaded, and those that panic.
+    broken: Vec<u32>,
+    panicking: Vec<u32>,
+    looks: BTreeMap<u32, String>,
+    opened: Vec<u32>,
+}
+
+impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+}
+
+fn away() -> ModelsError {
+    RegistryError::UnknownModel { name: "bird".into(), root: "weights".into(), known: "none".into() }.into()
+}
+
+impl Versions for Shelf {
+    fn wanted(&self) -> Result<Vec<Wanted>, ModelsError> {
+        let state = self.lock();
+        if state.away { Err(away()) } else { Ok(state.wanted.clone()) }
+    }
+
+    fn resolve(&self, wanted: &Wanted) -> Result<Option<u32>, ModelsError> {
+        match self.lock().meant.get(&wanted.key()) {
+            Some(0) => Ok(None),
+            Some(version) => Ok(Some(*version)),
+            None => Err(away()),
+        }
+    }
+
+    fn open_version(&self, wanted: &Wanted, version: u32) -> Result<Served, ModelsError> {
+        let mut state = self.lock();
+        state.opened.push(version);
+        if state.panicking.contains(&version) {
+            return Ok(doubles::served_by(&wanted.name, version, || panic!("as it should")));
+        }
+        if state.broken.contains(&version) {
+            let broken = || Err(LoadError::new("no weights"));
+            return Ok(doubles::served_by(&wanted.name, version, broken));
+        }
+        Ok(doubles::served(&wanted.name, version))
+    }
+
+    fn state(&self, _: &str, version: u32) -> String {
+        self.lock().looks.get(&version).cloned().unwrap_or_default()
+    }
+}
+
+struct Room {
+    shelf: Arc<Shelf>,
+    lanes: Lanes,
+    opened: Opened,
+    models: watch::Receiver<Models>,
+    health: Arc<Health>,
+    follower: Follower,
+}
+
+/// One that serves bird 1 and is to serve what is in production.
+fn room() -> Room {
+    let bird = doubles::wanted("bird");
+    let shelf = Arc::<Shelf>::default();
+    shelf.lock().wanted = vec![bird.clone()];
+    shelf.lock().meant.insert(bird.key(), 1);
+    let models =
+        Models::of(vec![(bird, Arc::new(doubles::served("bird", 1)))], vec![], "bird", "weights").unwrap();
+    let (lanes, opened) = Lanes::new(&models, doubles::shape(crate::lane::Queue::default()), Arc::default());
+    let (changes, now) = watch::channel(models);
+    let health = Arc::<Health>::default();
+    health.set_warm();
+    health.set_connected(true);
+    health.set_joined(true);
+    let versions = Arc::clone(&shelf) as Arc<dyn Versions>;
+    let follower = Follower::new(versions, lanes.downgrade(), changes, Arc::clone(&health), Arc::default());
+    Room { shelf, lanes, opened, models: now, health, follower }
+}
+
+impl Room {
+    fn step(&mut self, meant: u32) {
+        let key = doubles::wanted("bird").key();
+        self.shelf.lock().meant.insert(key, meant);
+        self.follower.step();
+    }
+
+    fn found(&self) -> String {
+        format!("{:?}", self.lanes.find(None, None).unwrap())
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.health.ready().unwrap()
+    }
+
+    fn skipped(&self) -> Vec<String> {
+        self.models.borrow().skipped().iter().map(|skipped| skipped.reason.clone()).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_version_that_is_meant_comes_into_service_and_the_one_before_ends_behind_its_last_job() {
+    let mut room = room();
+    let first = room.opened.recv().await.unwrap();
+    // Somebody has found it and is on the way.
+    let entrance = room.lanes.find(None, None).unwrap();
+    room.step(1);
+    assert_eq!(room.shelf.lock().opened, [] as [u32; 0], "it is served already");
+    room.step(2);
+    assert_eq!(room.found(), "bird 2");
+    assert_eq!(room.models.borrow().iter().map(|m| m.id.version).collect::<Vec<_>>(), [2]);
+    let second = room.opened.recv().await.unwrap();
+    assert!(second.engine(0).is_some() && second.engine(1).is_some(), "warm, for each instance");
+
+    assert!(!first.line.waiting().closed);
+    entrance.line.push(doubles::job_in(&first, "late")).unwrap();
+    drop(entrance);
+    assert!(first.line.waiting().closed && first.line.waiting().jobs == 1, "closed behind the last one");
+    let gone = Arc::downgrade(&first);
+    drop(first.line.take(1));
+    drop(first);
+    assert!(gone.upgrade().is_none(), "and the engines with it");
+    assert_eq!(room.notes(), [""; 0]);
+    room.step(1);
+    assert_eq!(room.found(), "bird 1", "and back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_can_t_be_served_leaves_the_other_and_is_tried_again_only_when_it_changes() {
+    let mut room = room();
+    room.shelf.lock().broken = vec![2];
+    room.shelf.lock().panicking = vec![3];
+    room.step(2);
+    room.step(2);
+    assert_eq!(room.found(), "bird 1");
+    assert_eq!(room.shelf.lock().opened, [2], "once");
+    let reason = "bird 2 is not served, and bird 1 still is: bird 2 can't be loaded: no weights";
+    assert_eq!((room.notes(), room.skipped()), (vec![reason.to_owned()], vec![reason.to_owned()]));
+    assert!(room.follower.metrics.text().contains(r#"model_loads_total{model="bird",outcome="failed"} 1"#));
+
+    room.shelf.lock().looks.insert(2, "mended".into());
+    room.step(2);
+    assert_eq!(room.shelf.lock().opened, [2, 2]);
+    room.step(3);
+    assert_eq!(room.found(), "bird 1");
+    assert!(
+        room.skipped()[0].ends_with("it panicked while it was loaded: as it should"),
+        "{:?}",
+        room.skipped()
+    );
+
+    room.step(1);
+    assert_eq!((room.notes(), room.skipped()), (vec![], vec![]), "nothing else is meant any more");
+    room.shelf.lock().broken.clear();
+    room.step(2);
+    assert_eq!(room.found(), "bird 2", "asked for again, it is tried again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_served_goes_on_while_nobody_knows_what_is_meant() {
+    let mut room = room();
+    room.shelf.lock().away = true;
+    room.follower.step();
+    assert_eq!(room.found(), "bird 1");
+    assert_eq!(room.notes().len(), 1);
+    room.shelf.lock().away = false;
+    room.shelf.lock().meant.clear();
+    room.follower.step();
+    assert_eq!(room.found(), "bird 1");
+    assert!(
+        room.notes()[0].starts_with("which version of bird is meant can't be found out"),
+        "{:?}",
+        room.notes()
+    );
+    // It has no version at all, as when the folder is empty because its disk is away.
+    room.step(0);
+    assert_eq!(room.found(), "bird 1");
+    room.step(2);
+    assert_eq!((room.found(), room.notes()), ("bird 2".to_owned(), vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_appears_is_served_beside_and_a_number_is_never_followed() {
+    let mut room = room();
+    let (shoe, fixed) = (doubles::wanted("shoe"), doubles::wanted_version("bird", 7));
+    {
+        let mut state = room.shelf.lock();
+        state.wanted.extend([shoe.clone(), fixed.clone()]);
+        state.meant.extend([(shoe.key(), 5), (fixed.key(), 7)]);
+    }
+    room.follower.step();
+    assert_eq!(room.found(), "bird 1", "the default stays");
+    assert_eq!(format!("{:?}", room.lanes.find(Some("shoe"), None).unwrap()), "shoe 5");
+    assert!(room.lanes.find(Some("bird"), Some(7)).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_that_mean_the_same_version_share_its_lane_and_part_again() {
+    let mut room = room();
+    let latest = Wanted { select: Some(Select::Latest), ..doubles::wanted("bird") };
+    {
+        let mut state = room.shelf.lock();
+        state.wanted.push(latest.clone());
+        state.meant.insert(latest.key(), 2);
+    }
+    room.follower.step();
+    assert_eq!((room.found().as_str(), room.lanes.all().len()), ("bird 1", 2));
+    room.step(2);
+    assert_eq!((room.found().as_str(), room.lanes.all().len()), ("bird 2", 1));
+    assert_eq!(room.shelf.lock().opened, [2], "it was there already");
+    room.shelf.lock().meant.insert(latest.key(), 3);
+    room.follower.step();
+    assert_eq!((room.found().as_str(), room.lanes.all().len()), ("bird 2", 2), "who means it keeps it");
+}
+
+#[test]
+fn a_follower_ends_when_the_worker_does() {
+    let room = room();
+    let (running, end) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || room.follower.run(Duration::from_millis(1), &end));
+    drop(running);
+    thread.join().unwrap();
+    for interval in [1, 2000] {
+        let interval = Duration::from_millis(interval);
+        let drawn: Vec<_> = (0..100).map(|_| jittered(interval)).collect();
+        assert!(drawn.iter().all(|time| (interval * 3 / 4..=interval * 5 / 4).contains(time)), "{drawn:?}");
+        assert!(drawn.iter().any(|time| *time != drawn[0]), "no two workers look at the same moment");
+    }
+}
