@@ -6,10 +6,9 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use e2e::PATIENCE;
 use e2e::process::Process;
 use e2e::scene::{Kind, Scene};
-use e2e::stream::Stream;
+use e2e::stream::{Paced, Stream};
 
 /// What a worker of the bird model does on one core, times three.
 const REQUESTS_A_SECOND: f64 = 210.0;
@@ -18,8 +17,6 @@ const REQUESTS_A_KILL: usize = 1500;
 /// Answers beyond the first of each request that a kill may cost.
 const DUPLICATES_A_KILL: usize = 15;
 const WORKERS: usize = 3;
-/// How often requests are sent.
-const TICK: Duration = Duration::from_millis(50);
 const FLAGS: &[&str] = &["--set", "models.serve=[{name: fashion-mnist}]"];
 
 fn main() -> ExitCode {
@@ -38,7 +35,7 @@ fn main() -> ExitCode {
         (Process::spawn(format!("worker {name}"), command), name)
     };
     let mut workers: Vec<_> = (0..WORKERS).map(start).collect();
-    let mut load = Load { stream: Stream::new(&scene), sent: Instant::now(), owed: 0.0 };
+    let mut load = Paced::new(Stream::new(&scene), REQUESTS_A_SECOND);
     let began = Instant::now();
     println!("kill  worker  sent before it  answered again");
     for kill in 1..=kills {
@@ -73,29 +70,5 @@ fn main() -> ExitCode {
     } else {
         eprintln!("chaos: {}", faults.join("\n"));
         ExitCode::FAILURE
-    }
-}
-
-/// So many requests a second, however fast they are answered.
-struct Load<'a> {
-    stream: Stream<'a>,
-    sent: Instant,
-    owed: f64,
-}
-
-impl Load<'_> {
-    fn until(&mut self, what: &str, mut done: impl FnMut(&Stream<'_>) -> bool) {
-        let end = Instant::now() + PATIENCE;
-        while !done(&self.stream) {
-            assert!(Instant::now() < end, "waited {PATIENCE:?} for {what}");
-            let elapsed = self.sent.elapsed();
-            if elapsed >= TICK {
-                self.sent = Instant::now();
-                self.owed += elapsed.as_secs_f64() * REQUESTS_A_SECOND;
-                self.stream.send(self.owed as usize);
-                self.owed -= self.owed.floor();
-            }
-            self.stream.look();
-        }
     }
 }

@@ -11,6 +11,7 @@
 //! - [`traffic`]: sends records and reads answers with a plain Kafka client.
 //! - [`stream`]: a steady flow of requests, for things to go wrong in the middle of.
 //! - [`account`]: "nothing lost", as a measurement.
+//! - [`versions`]: a folder of model versions, to publish into and to promote in.
 //! - [`images`]: image files made on the spot.
 //! - [`page`]: the examples of `docs/protocol.md`, the commands of `README.md`.
 
@@ -28,6 +29,7 @@ pub mod scene;
 mod shared;
 pub mod stream;
 pub mod traffic;
+pub mod versions;
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! A steady flow of requests, for things to go wrong in the middle of: there are always some hundred under way.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wire::{Encoding, Outcome, Request, Response};
 
@@ -155,5 +155,44 @@ impl<'a> Stream<'a> {
     pub fn settle(mut self) -> Account {
         self.scene.settle(&mut self.account);
         self.account
+    }
+}
+
+/// A stream of so many requests a second, however fast they are answered.
+pub struct Paced<'a> {
+    /// What is sent and answered.
+    pub stream: Stream<'a>,
+    per_second: f64,
+    sent: Instant,
+    owed: f64,
+}
+
+/// How often requests are sent.
+const TICK: Duration = Duration::from_millis(50);
+
+impl<'a> Paced<'a> {
+    /// From now on.
+    #[must_use]
+    pub fn new(stream: Stream<'a>, per_second: f64) -> Self {
+        Self { stream, per_second, sent: Instant::now(), owed: 0.0 }
+    }
+
+    /// Goes on until `done`.
+    ///
+    /// # Panics
+    /// Where it is not done in time.
+    pub fn until(&mut self, what: &str, mut done: impl FnMut(&Stream<'_>) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !done(&self.stream) {
+            assert!(Instant::now() < end, "waited {PATIENCE:?} for {what}: {}", self.stream.state());
+            let elapsed = self.sent.elapsed();
+            if elapsed >= TICK {
+                self.sent = Instant::now();
+                self.owed += elapsed.as_secs_f64() * self.per_second;
+                self.stream.send(self.owed as usize);
+                self.owed -= self.owed.floor();
+            }
+            self.stream.look();
+        }
     }
 }

@@ -48,6 +48,8 @@ pub struct Received {
     pub partition: i32,
     /// Its offset.
     pub offset: i64,
+    /// When it was written, in milliseconds since 1970, where that is known.
+    pub timestamp: Option<i64>,
     /// Its key.
     pub key: Option<Vec<u8>>,
     /// Its headers.
@@ -115,6 +117,7 @@ impl From<&BorrowedMessage<'_>> for Received {
         Self {
             partition: message.partition(),
             offset: message.offset(),
+            timestamp: message.timestamp().to_millis(),
             key: message.key().map(<[u8]>::to_vec),
             headers: from_headers(message).unwrap_or_else(|e| panic!("{e}")).into_iter().collect(),
             value: message.payload().map(<[u8]>::to_vec),

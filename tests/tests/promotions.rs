@@ -1,87 +1,17 @@
 //! Another version in the place of the one that is served, while requests come.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use e2e::account::{Account, Expect};
 use e2e::images::clothes;
 use e2e::scene::{Kind, Scene, Worker};
 use e2e::stream::Stream;
 use e2e::traffic::Record;
-use e2e::{PATIENCE, paths, wait_until};
-use registry::{Artifact, Author, EngineKind, Manifest, Registry, Select};
+use e2e::versions::{MODEL, Versions};
+use e2e::{PATIENCE, wait_until};
 use serde_json::Value;
 
 use crate::http::get;
-
-const MODEL: &str = "fashion-mnist";
-const ALIAS: &str = "production";
-
-/// A folder of model versions for a test alone: the shipped clothes, version 1, in production.
-struct Weights {
-    root: PathBuf,
-    registry: Registry,
-}
-
-impl Weights {
-    fn new(scene: &Scene) -> Self {
-        let root = scene.folder.join("weights");
-        let version = root.join(MODEL).join("1");
-        fs::create_dir_all(&version).unwrap();
-        for file in ["manifest.yaml", "model.safetensors"] {
-            fs::copy(paths::weights().join(MODEL).join("1").join(file), version.join(file)).unwrap();
-        }
-        fs::write(root.join(MODEL).join(ALIAS), "1\n").unwrap();
-        let registry = Registry::open(&root).unwrap();
-        Self { root, registry }
-    }
-
-    /// The same net as another version, or another model.
-    fn publish(&self, model: &str, version: u32) {
-        let weights = fs::read(self.root.join(MODEL).join("1/model.safetensors")).unwrap();
-        let artifact = self.first().artifacts.remove(0);
-        self.publish_file(model, version, artifact, &weights);
-    }
-
-    /// A version that loads, and whose net can't be computed: its code gives something else than outputs.
-    fn publish_one_that_fails(&self, version: u32) {
-        let net = fs::read(paths::root().join("model/tests/torchscript/pair.pt")).unwrap();
-        let artifact = Artifact {
-            engine: EngineKind::Torchscript,
-            file: "model.pt".into(),
-            architecture: None,
-            ..self.first().artifacts.remove(0)
-        };
-        self.publish_file(MODEL, version, artifact, &net);
-    }
-
-    fn first(&self) -> Manifest {
-        self.registry.load(MODEL, &Select::Version(1)).unwrap().manifest
-    }
-
-    fn publish_file(&self, model: &str, version: u32, artifact: Artifact, bytes: &[u8]) {
-        let file = artifact.file.clone();
-        let manifest = Manifest {
-            name: model.to_owned(),
-            version,
-            artifacts: vec![artifact],
-            metrics: Vec::new(),
-            configuration: None,
-            ..self.first()
-        };
-        self.registry.publish(manifest, &[(&file, bytes)]).unwrap();
-    }
-
-    fn promote(&self, version: u32) {
-        let author = Author { by: "the test".into(), reason: Some("to see it change".into()) };
-        self.registry.promote(MODEL, ALIAS, version, &author, None).unwrap();
-    }
-
-    fn worker(&self, scene: &Scene, flags: &[&str]) -> Worker {
-        let root = format!("models.root={}", text(&self.root));
-        scene.worker("w1", &[&["--set", root.as_str()], flags].concat())
-    }
-}
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -111,16 +41,16 @@ fn versions_change_under_load_and_no_request_is_lost_or_fails() {
     const PROMOTIONS: u32 = 12;
     const SLACK: u64 = 30_000_000;
     let scene = Scene::on(Kind::Kafka);
-    let weights = Weights::new(&scene);
-    weights.publish(MODEL, 2);
-    let worker = weights.worker(&scene, &[]);
+    let versions = Versions::new(&scene);
+    versions.publish(MODEL, 2);
+    let worker = versions.worker(&scene, "w1", &[]);
     let mut stream = Stream::new(&scene);
     stream.flow_until("answers of version 1", |stream| stream.answered_by_version(1) > 0);
     let mut held = Vec::new();
     for promotion in 0..PROMOTIONS {
         let version = 2 - promotion % 2;
         let before = stream.answered_by_version(version);
-        weights.promote(version);
+        versions.promote(version);
         // Some of the requests that were taken before are still answered by the version before.
         stream.flow_until("answers of the version that was promoted", |stream| {
             stream.answered_by_version(version) > before + 50
@@ -140,11 +70,11 @@ fn versions_change_under_load_and_no_request_is_lost_or_fails() {
 #[test]
 fn a_version_that_can_t_be_served_leaves_the_one_before_and_everybody_is_told_why() {
     let scene = Scene::on(Kind::Kafka);
-    let weights = Weights::new(&scene);
-    weights.publish_one_that_fails(2);
-    weights.publish(MODEL, 3);
-    let worker = weights.worker(&scene, &["--set", "models.allow_torchscript=true"]);
-    weights.promote(2);
+    let versions = Versions::new(&scene);
+    versions.publish_one_that_fails(2);
+    versions.publish(MODEL, 3);
+    let worker = versions.worker(&scene, "w1", &["--set", "models.allow_torchscript=true"]);
+    versions.promote(2);
     let why = "fashion-mnist 2 is not served, and fashion-mnist 1 still is: ";
     wait_for_note(&worker, "a note on version 2", |said| {
         said.contains(why) && said.contains("could not be computed")
@@ -159,7 +89,7 @@ fn a_version_that_can_t_be_served_leaves_the_one_before_and_everybody_is_told_wh
         other => Err(format!("{other:?}")),
     });
 
-    weights.promote(3);
+    versions.promote(3);
     wait_for_note(&worker, "no note any more", |said| !said.contains(MODEL));
     ask(&scene, "when it is mended", 3);
     wait_until("version 3 alone is announced", PATIENCE, || match announced(&scene) {
@@ -181,9 +111,9 @@ fn ask(scene: &Scene, id: &str, version: u64) {
 #[test]
 fn a_model_that_is_published_under_a_running_worker_is_served_and_a_number_stays() {
     let scene = Scene::on(Kind::Embedded);
-    let weights = Weights::new(&scene);
-    let _worker = weights.worker(&scene, &[]);
-    weights.publish("mine", 1);
+    let versions = Versions::new(&scene);
+    let _worker = versions.worker(&scene, "w1", &[]);
+    versions.publish("mine", 1);
     wait_until("mine is announced", PATIENCE, || match announced(&scene) {
         (served, _) if served.contains(&("mine".to_owned(), 1)) => Ok(()),
         other => Err(format!("{other:?}")),

@@ -1,0 +1,109 @@
+//! A folder of model versions for one scene alone, to publish into and to promote in.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use registry::{Artifact, Author, EngineKind, Manifest, Registry, Select};
+
+use crate::paths;
+use crate::scene::{Scene, Worker};
+
+/// The model that is in the folder from the start: the shipped clothes.
+pub const MODEL: &str = "fashion-mnist";
+const ALIAS: &str = "production";
+
+/// The folder. At first it holds version 1 of [`MODEL`], in production.
+pub struct Versions {
+    root: PathBuf,
+    registry: Registry,
+}
+
+impl Versions {
+    /// In the scene's folder.
+    ///
+    /// # Panics
+    /// Where it can't be made.
+    #[must_use]
+    pub fn new(scene: &Scene) -> Self {
+        let root = scene.folder.join("weights");
+        let version = root.join(MODEL).join("1");
+        done("make", &version, fs::create_dir_all(&version));
+        for file in ["manifest.yaml", "model.safetensors"] {
+            let shipped = paths::weights().join(MODEL).join("1").join(file);
+            done("copy", &shipped, fs::copy(&shipped, version.join(file)));
+        }
+        let alias = root.join(MODEL).join(ALIAS);
+        done("write", &alias, fs::write(&alias, "1\n"));
+        let registry = done("open", &root, Registry::open(&root));
+        Self { root, registry }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A worker that serves what is in it.
+    #[must_use]
+    pub fn worker(&self, scene: &Scene, name: &str, flags: &[&str]) -> Worker {
+        let root = format!("models.root={}", self.root.display());
+        scene.worker(name, &[&["--set", root.as_str()], flags].concat())
+    }
+
+    /// Publishes the same net as another version, or as another model.
+    ///
+    /// # Panics
+    /// Where it can't be.
+    pub fn publish(&self, model: &str, version: u32) {
+        let file = self.root.join(MODEL).join("1/model.safetensors");
+        let weights = done("read", &file, fs::read(&file));
+        self.publish_file(model, version, self.first().artifacts.remove(0), &weights);
+    }
+
+    /// Publishes a version that loads, and whose net can't be computed: its code gives something else than outputs.
+    ///
+    /// # Panics
+    /// Where it can't be.
+    pub fn publish_one_that_fails(&self, version: u32) {
+        let file = paths::root().join("model/tests/torchscript/pair.pt");
+        let net = done("read", &file, fs::read(&file));
+        let artifact = Artifact {
+            engine: EngineKind::Torchscript,
+            file: "model.pt".into(),
+            architecture: None,
+            ..self.first().artifacts.remove(0)
+        };
+        self.publish_file(MODEL, version, artifact, &net);
+    }
+
+    /// Puts a version in production.
+    ///
+    /// # Panics
+    /// Where it can't be.
+    pub fn promote(&self, version: u32) {
+        let author = Author { by: "the test".into(), reason: Some("to see it change".into()) };
+        done("promote in", &self.root, self.registry.promote(MODEL, ALIAS, version, &author, None));
+    }
+
+    fn first(&self) -> Manifest {
+        done("load from", &self.root, self.registry.load(MODEL, &Select::Version(1))).manifest
+    }
+
+    fn publish_file(&self, model: &str, version: u32, artifact: Artifact, bytes: &[u8]) {
+        let file = artifact.file.clone();
+        let manifest = Manifest {
+            name: model.to_owned(),
+            version,
+            artifacts: vec![artifact],
+            metrics: Vec::new(),
+            configuration: None,
+            ..self.first()
+        };
+        done("publish in", &self.root, self.registry.publish(manifest, &[(&file, bytes)]));
+    }
+}
+
+fn done<T, E: std::fmt::Display>(what: &str, path: &Path, result: Result<T, E>) -> T {
+    result.unwrap_or_else(|e| panic!("can't {what} {}: {e}", path.display()))
+}
