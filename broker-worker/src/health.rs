@@ -117,14 +117,17 @@ impl Health {
         }
     }
 
-    /// Something that `/readyz` shows beside its answer, and that keeps nobody from being served.
-    pub fn note(&self, note: Problem) {
-        lock(&self.notes).insert(note.key, note.sentence);
+    /// Something that `/readyz` shows beside its answer, and that keeps nobody from being served. Whether it is new, or says
+    /// something new.
+    pub fn note(&self, note: Problem) -> bool {
+        let Problem { key, sentence } = note;
+        let before = lock(&self.notes).insert(key, sentence.clone());
+        before != Some(sentence)
     }
 
-    /// It is over, if it ever was.
-    pub fn withdraw(&self, key: &str) {
-        lock(&self.notes).remove(key);
+    /// There is nothing to note any more; whether there was.
+    pub fn withdraw(&self, key: &str) -> bool {
+        lock(&self.notes).remove(key).is_some()
     }
 
     /// The sign of life of one thread of a room, until it is dropped.

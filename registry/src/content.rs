@@ -32,13 +32,8 @@ impl Content {
     /// # Errors
     /// Missing, truncated or tampered, each its own variant.
     pub(crate) fn checked(path: &Path, entry: &FileEntry) -> Result<Self, RegistryError> {
-        let mut file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(RegistryError::MissingFile { path: path.into() });
-            }
-            Err(error) => return Err(RegistryError::io("open", path)(error)),
-        };
+        let missing = || RegistryError::MissingFile { path: path.into() };
+        let mut file = open(path)?.ok_or_else(missing)?;
         let metadata = file.metadata().map_err(RegistryError::io("read", path))?;
         entry.check_size(path, &metadata)?;
         // The length is the file's own by now, so a manifest cannot ask for memory that no file fills.
@@ -56,6 +51,34 @@ impl Content {
         }
         Ok(Self { path: path.to_owned(), bytes })
     }
+}
+
+/// The file at `path`; none where there is no such file. What is no file is an error, and not opened: a pipe would be waited for
+/// without end.
+pub(crate) fn open(path: &Path) -> Result<Option<File>, RegistryError> {
+    let found = |found: Metadata| if found.is_file() { File::open(path).map(Some) } else { Ok(None) };
+    match path.metadata().and_then(found) {
+        Ok(Some(file)) => Ok(Some(file)),
+        Ok(None) => Err(RegistryError::NoFile { path: path.into() }),
+        Err(error) if is_absence(&error) => Ok(None),
+        Err(error) => Err(RegistryError::io("read", path)(error)),
+    }
+}
+
+/// What the small file at `path` holds; none where there is no such file.
+pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, RegistryError> {
+    let Some(file) = open(path)? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(RegistryError::io("read", path))?;
+    if bytes.len() as u64 > limit {
+        return Err(RegistryError::LargeFile { path: path.into(), limit });
+    }
+    Ok(Some(bytes))
+}
+
+/// Whether an error says that something is not there.
+pub(crate) fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 impl FileEntry {

@@ -53,7 +53,7 @@ impl Draft {
         // What can't be is said before much is written.
         let text = manifest.to_yaml(&path)?;
         if text.len() as u64 > MANIFEST_LIMIT {
-            return Err(RegistryError::LargeManifest { path, limit: MANIFEST_LIMIT });
+            return Err(RegistryError::LargeFile { path, limit: MANIFEST_LIMIT });
         }
         for (name, bytes) in files {
             self.write(&self.folder.join(name), bytes)?;

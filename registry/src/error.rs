@@ -121,13 +121,11 @@ pub enum RegistryError {
         /// The absent file.
         path: PathBuf,
     },
-    /// A manifest that no program wrote.
-    #[error("the manifest {path} is larger than {limit} bytes")]
-    LargeManifest {
-        /// The manifest file.
+    /// A folder, a pipe or a device where a file must be.
+    #[error("{path} is no file: take it away, and fetch or publish this version again")]
+    NoFile {
+        /// What is there.
         path: PathBuf,
-        /// The most that is read.
-        limit: u64,
     },
     /// A file is shorter than the manifest says.
     #[error("{path} is truncated: it holds {found} bytes where its manifest says {expected}; fetch it again")]

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::content::{is_absence, read_small};
 use crate::error::RegistryError;
 use crate::version::write_whole;
 
@@ -80,18 +81,7 @@ impl Store for Folder {
     }
 
     fn get(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>, RegistryError> {
-        let path = self.place(key);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if is_absence(&error) => return Ok(None),
-            Err(error) => return Err(RegistryError::io("read", path)(error)),
-        };
-        let mut bytes = Vec::new();
-        file.take(limit + 1).read_to_end(&mut bytes).map_err(RegistryError::io("read", &path))?;
-        if bytes.len() as u64 > limit {
-            return Err(RegistryError::LargeFile { path, limit });
-        }
-        Ok(Some(bytes))
+        read_small(&self.place(key), limit)
     }
 
     fn put_if_absent(&self, key: &str, bytes: &[u8]) -> Result<bool, RegistryError> {
@@ -130,10 +120,6 @@ impl Store for Folder {
     fn place(&self, key: &str) -> PathBuf {
         self.root.join(key)
     }
-}
-
-fn is_absence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Makes what a folder lists durable.

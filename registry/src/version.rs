@@ -1,10 +1,10 @@
 //! A version's folder: its manifest, which of its artifacts are there, and their bytes.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::content::{Content, sha256};
+use crate::content::{Content, read_small, sha256};
 use crate::digest::FileEntry;
 use crate::error::RegistryError;
 use crate::manifest::{Artifact, EngineKind, MANIFEST_FILE, Manifest};
@@ -29,7 +29,8 @@ impl ModelVersion {
     /// If its manifest is wrong, none of its files is there, one is of another size, or there is one too many.
     pub(crate) fn open(folder: &Path) -> Result<Self, RegistryError> {
         let path = folder.join(MANIFEST_FILE);
-        let bytes = read_manifest(&path)?;
+        let missing = || RegistryError::MissingFile { path: path.clone() };
+        let bytes = read_small(&path, MANIFEST_LIMIT)?.ok_or_else(missing)?;
         let digest = format!("sha256:{}", sha256(&bytes));
         let text = String::from_utf8(bytes)
             .map_err(|error| RegistryError::BadManifest { path: path.clone(), message: error.to_string() })?;
@@ -144,20 +145,4 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), RegistryError> {
         drop(fs::remove_file(&draft));
         RegistryError::io("write", path)(error)
     })
-}
-
-fn read_manifest(path: &Path) -> Result<Vec<u8>, RegistryError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(RegistryError::MissingFile { path: path.into() });
-        }
-        Err(error) => return Err(RegistryError::io("read", path)(error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(MANIFEST_LIMIT + 1).read_to_end(&mut bytes).map_err(RegistryError::io("read", path))?;
-    if bytes.len() as u64 > MANIFEST_LIMIT {
-        return Err(RegistryError::LargeManifest { path: path.into(), limit: MANIFEST_LIMIT });
-    }
-    Ok(bytes)
 }

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::sync::Barrier;
 use std::thread;
 
@@ -157,6 +158,37 @@ fn a_damaged_entry_is_named_and_one_of_a_later_release_is_read() {
         let refused = registry.resolve("bird", &Select::default()).unwrap_err().to_string();
         assert!(refused.contains("00000002.yaml") && refused.contains(says), "{refused}");
     }
+}
+
+/// A pipe that nobody writes to would be waited for without end, by a worker that looks about as well.
+#[test]
+fn a_pipe_where_a_file_must_be_is_refused_and_not_waited_for() {
+    let house = House::new(&[1, 2]);
+    let registry = house.registry();
+    promote(&registry, 1);
+    promote(&registry, 2);
+    for place in [
+        "bird/history/production/00000002.yaml",
+        "bird/2/manifest.yaml",
+        "bird/2/model.safetensors",
+        "bird/other",
+    ] {
+        let (path, aside) = (house.path(place), house.path("aside"));
+        let moved = fs::rename(&path, &aside);
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let refused = match place {
+            "bird/other" => registry.alias("bird", "other").map(drop),
+            _ => registry.load("bird", &Select::default()).map(drop),
+        };
+        let refused = refused.unwrap_err();
+        let names_it = refused.to_string().contains(place.rsplit('/').next().unwrap());
+        assert!(names_it, "{place}: {refused}");
+        fs::remove_file(&path).unwrap();
+        if moved.is_ok() {
+            fs::rename(&aside, &path).unwrap();
+        }
+    }
+    assert_eq!(production(&registry), 2);
 }
 
 #[test]

@@ -388,7 +388,7 @@ fn a_version_that_is_not_published_leaves_no_folder_that_was_made_for_it() {
     let mut large = manifest("bird", 1);
     large.origin = "x".repeat(17 << 20);
     let refused = publish(&registry, large, WEIGHTS).unwrap_err();
-    assert!(matches!(refused, RegistryError::LargeManifest { .. }), "{refused}");
+    assert!(matches!(refused, RegistryError::LargeFile { .. }), "{refused}");
     assert!(!house.path("new").exists());
 
     publish(&registry, manifest("bird", 1), WEIGHTS).unwrap();

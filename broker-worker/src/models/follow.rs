@@ -97,9 +97,11 @@ impl Follower {
         let wanted = match self.versions.wanted() {
             Ok(wanted) => wanted,
             // What is served goes on.
-            Err(error) => return self.health.note(Problem::new(CATALOG, super::with_causes(&error))),
+            Err(error) => return self.lost_sight(&error),
         };
-        self.health.withdraw(CATALOG);
+        if self.health.withdraw(CATALOG) {
+            tracing::info!("which versions are meant can be found out again");
+        }
         for wanted in wanted.iter().filter(|wanted| wanted.moves()) {
             self.follow(wanted);
         }
@@ -124,7 +126,8 @@ impl Follower {
         match self.serve(&models, wanted, version) {
             Ok(()) => {
                 self.metrics.model_loaded(&wanted.name, true);
-                tracing::info!(model = wanted.name, version, took = ?begun.elapsed(), "now serves");
+                let (name, took) = (&wanted.name, begun.elapsed());
+                tracing::info!(?took, "{name} {version} is served from now on");
                 self.is_as_meant(wanted);
             }
             Err(NotServed::Ended) => {}
@@ -159,8 +162,9 @@ impl Follower {
     /// A lane that nobody finds yet, warm.
     fn prepare(&self, wanted: &Wanted, version: u32) -> Result<Lane, NotServed> {
         // The last that is heard of a file whose code ends the process.
-        tracing::info!(model = wanted.name, version, "is being loaded beside what is served");
-        self.note(wanted, format!("{} {version} is being loaded", wanted.name));
+        let loading = format!("{} {version} is being loaded", wanted.name);
+        tracing::info!("{loading}, beside what is served");
+        self.note(wanted, loading);
         let prepare = || {
             let served = Arc::new(self.versions.open_version(wanted, version)?);
             served.try_out().map_err(|source| NotLoaded { model: format!("{served:?}"), source })?;
@@ -178,6 +182,16 @@ impl Follower {
         let models = self.models.borrow().clone();
         if models.skipped().iter().any(|skipped| skipped.wanted == *wanted) {
             self.models.send_replace(models.without_skipped(wanted));
+        }
+    }
+
+    /// What was served goes on, whatever is meant.
+    fn lost_sight(&self, error: &ModelsError) {
+        let error = super::with_causes(error);
+        let sentence =
+            format!("which versions are meant can't be found out, and what is served stays: {error}");
+        if self.health.note(Problem::new(CATALOG, sentence.clone())) {
+            tracing::warn!("{sentence}");
         }
     }
 

@@ -348,10 +348,17 @@ impl Models {
     }
 }
 
-/// An error with its causes, a line of each: what follows the first one may be pages of a library's stack trace.
+/// An error with its causes, a line of each: what follows the first one may be pages of a library's stack trace. A cause that the
+/// error before has told is not told again.
 fn with_causes(error: &dyn Error) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    let lines: Vec<_> =
-        causes.map(|cause| cause.to_string().lines().next().unwrap_or_default().to_owned()).collect();
-    lines.join(": ")
+    let mut told = String::new();
+    for cause in std::iter::successors(Some(error), |&error| error.source()) {
+        let line = cause.to_string().lines().next().unwrap_or_default().to_owned();
+        if told.is_empty() {
+            told = line;
+        } else if !told.ends_with(&line) {
+            told = format!("{told}: {line}");
+        }
+    }
+    told
 }
