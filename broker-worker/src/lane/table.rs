@@ -141,3 +141,29 @@ impl Lanes {
         WeakLanes(Arc::downgrade(&self.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doubles;
+    use registry::Select;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_two_mean_is_opened_once_and_ends_when_the_last_lanes_are_gone() {
+        let served = Arc::new(doubles::served("bird", 1));
+        let models = Models::new(vec![doubles::served("bird", 2)], "bird", "weights").unwrap();
+        let latest = crate::models::Wanted { select: Some(Select::Latest), ..doubles::wanted("bird") };
+        let models = models.with(&doubles::wanted("bird"), Arc::clone(&served)).with(&latest, served);
+        let shape = doubles::shape(crate::lane::Queue::default());
+        let (lanes, mut opened) = Lanes::new(&models, shape, Arc::default());
+        let names: Vec<_> = lanes.all().iter().map(|lane| format!("{lane:?}")).collect();
+        assert_eq!(names, ["bird 2", "bird 1"]);
+        let (first, second) = (opened.recv().await.unwrap(), opened.recv().await.unwrap());
+        assert!(opened.try_recv().is_err(), "a lane of its own for each");
+
+        let weak = lanes.downgrade();
+        drop(lanes);
+        assert!(weak.upgrade().is_none() && opened.recv().await.is_none());
+        assert!([first, second].iter().all(|lane| lane.line.waiting().closed));
+    }
+}
