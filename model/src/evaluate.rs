@@ -23,7 +23,7 @@ use crate::parallel::side_by_side;
 use crate::transfer::folder::FolderError;
 use crate::variants::Variant;
 
-pub use figures::{Averages, ClassFigures, Confusion, Pair, Share, wilson};
+pub use figures::{Averages, ClassFigures, Confusion, Pair, Paired, Share, paired, wilson};
 pub use images::{Image, Images};
 pub use outcome::{Outcome, Truth};
 pub use reliability::{BINS, Bin, Reliability, Sure};

@@ -193,6 +193,7 @@ impl Registry {
             at: Timestamp::now(),
             by: author.by,
             reason: author.reason,
+            evidence: author.evidence,
         };
         let meanwhile = |found: Option<u32>| RegistryError::ChangedMeanwhile {
             name: name.into(),
@@ -211,7 +212,7 @@ impl Registry {
         if !self.versions(name)?.contains(&to) {
             if let Some(from) = seen.version {
                 let reason = Some(format!("version {to} was deleted meanwhile"));
-                let author = Author { by: change.by.clone(), reason };
+                let author = Author { by: change.by.clone(), reason, evidence: None };
                 let digest = self.load(name, &Select::Version(from))?.digest;
                 let seen = Seen { version: Some(to), number: change.number, file: Some(to) };
                 self.change(history, Kind::Rollback, from, digest, &author, &seen)?;

@@ -42,6 +42,26 @@ pub struct Change {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What it was decided by, where both versions were shown the same images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+}
+
+/// How a version did beside the one that was in service, on the same images. Shares are from 0 to 1.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Evidence {
+    /// The images, for people.
+    pub data: String,
+    /// How many both were shown.
+    pub images: u64,
+    /// The share of them that the one in service named right.
+    pub champion: f64,
+    /// The share of them that the other one named right.
+    pub challenger: f64,
+    /// By how much the other one's share is higher.
+    pub difference: f64,
+    /// The 95 % interval of that.
+    pub interval: [f64; 2],
 }
 
 /// Which way a change goes.
@@ -61,6 +81,8 @@ pub struct Author {
     pub by: String,
     /// Why, in a sentence.
     pub reason: Option<String>,
+    /// What it was decided by.
+    pub evidence: Option<Evidence>,
 }
 
 /// What an alias names, as somebody saw it: a change is made to what was seen, or not at all.
@@ -212,6 +234,7 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             by: String::new(),
             reason: None,
+            evidence: None,
         };
         (1..).zip(way).map(change).collect()
     }

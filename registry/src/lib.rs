@@ -49,7 +49,7 @@ pub use content::Content;
 pub use digest::FileEntry;
 pub use error::RegistryError;
 #[cfg(feature = "store")]
-pub use history::{Author, Change, Kind, Seen};
+pub use history::{Author, Change, Evidence, Kind, Seen};
 pub use manifest::{
     Activation, Architecture, Artifact, Calibration, Class, Classes, Data, EngineKind, Fit, Input,
     Interpolation, Layout, Manifest, Metric, Order, Parent, Polarity, Precision, Reject, Schema,

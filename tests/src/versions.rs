@@ -82,7 +82,7 @@ impl Versions {
     /// # Panics
     /// Where it can't be.
     pub fn promote(&self, version: u32) {
-        let author = Author { by: "the test".into(), reason: Some("to see it change".into()) };
+        let author = Author { by: "the test".into(), ..Author::default() };
         done("promote in", &self.root, self.registry.promote(MODEL, ALIAS, version, &author, None));
     }
 

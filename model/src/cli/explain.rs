@@ -127,14 +127,14 @@ impl Explain {
     }
 
     fn load(&self) -> anyhow::Result<Ask> {
-        if let EngineChoice::Openvino | EngineChoice::Torchscript = self.which.engine {
+        if let EngineChoice::Openvino | EngineChoice::Torchscript = self.which.computing.engine {
             let text = format!(
                 "a heat map takes gradients, which {} does not give: leave --engine out, or say libtorch",
-                self.which.engine
+                self.which.computing.engine
             );
             return Err(Refusal::Usage(text).into());
         }
-        let device = self.which.device.resolve()?;
+        let device = self.which.computing.device.resolve()?;
         let version =
             Registry::open(&self.which.weights)?.load(&self.which.model, &self.which.model_version)?;
         let classes = &version.manifest.classes;

@@ -80,6 +80,13 @@ struct Which {
     /// The folder of model versions.
     #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER")]
     weights: PathBuf,
+    #[command(flatten)]
+    computing: Computing,
+}
+
+/// What computes.
+#[derive(Debug, Args)]
+struct Computing {
     /// Where to compute: cpu, cuda, or auto for cuda where there is one.
     #[arg(long, env = "MLAAS_DEVICE", default_value_t = DeviceChoice::Cpu, value_name = "DEVICE")]
     device: DeviceChoice,
@@ -102,8 +109,14 @@ struct Loaded {
 
 impl Which {
     fn load(&self) -> anyhow::Result<Loaded> {
+        self.computing.load(&Registry::open(&self.weights)?, &self.model, &self.model_version)
+    }
+}
+
+impl Computing {
+    fn load(&self, registry: &Registry, model: &str, version: &Select) -> anyhow::Result<Loaded> {
         let device = self.device.resolve()?;
-        let version = Registry::open(&self.weights)?.load(&self.model, &self.model_version)?;
+        let version = registry.load(model, version)?;
         let (kind, why) = engines::choose(&version, self.engine, device, self.allow_torchscript)
             .map_err(ModelError::from)?;
         let engine = engines::load(&version, kind, device)?;

@@ -127,7 +127,7 @@ impl Predict {
         let bar = progress::bar(items.len(), !io::IsTerminal::is_terminal(&io::stdout()));
         bar.set_message("images");
         let batches: Vec<&[Item]> = items.chunks(BATCH).collect();
-        let instances = self.which.instances().min(batches.len());
+        let instances = self.which.computing.instances().min(batches.len());
         let engines: Vec<Box<dyn Engine>> =
             (0..instances).map(|_| loaded.engine.share()).collect::<Result<_, _>>()?;
         let next = AtomicUsize::new(0);

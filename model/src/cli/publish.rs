@@ -141,7 +141,7 @@ pub(super) fn publish_files(
     files: &[(&str, &[u8])],
 ) -> anyhow::Result<(ModelVersion, bool)> {
     let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
-    let author = Author { by: whoami(), reason: Some("the first version".into()) };
+    let author = Author { by: whoami(), reason: Some("the first version".into()), evidence: None };
     let mut taken = 0;
     loop {
         manifest.version = registry.next_version(&manifest.name)?.max(taken + 1);

@@ -1,14 +1,15 @@
-//! `model list`, `show`, `diff`, `history`, `promote`, `rollback`, `delete` and `gc` as their users type them. None of them computes, so
-//! the weights are any bytes.
+//! `model list`, `show`, `diff`, `history`, `promote`, `rollback`, `delete` and `gc` as their users type them. Of them only
+//! `promote --data` computes; for the others the weights are any bytes.
 
 use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use registry::{Manifest, Registry};
+use registry::{Manifest, Registry, Select};
 use tempfile::TempDir;
 
-use super::tiny::{lines, model, stderr};
+use super::tiny::{SIDE, lines, model, stderr};
+use super::trained;
 
 /// `weights/shoe` in versions of the given accuracies.
 fn shop(accuracies: &[f64]) -> TempDir {
@@ -161,4 +162,98 @@ fn what_nobody_needs_is_shown_before_it_goes_and_what_is_in_service_stays() {
     assert_eq!(numbers(&["list", "--json"]), [1, 3, 5]);
     text(shop, &["delete", "shoe", "5"]);
     assert_eq!(numbers(&["list", "--json"]), [1, 3]);
+}
+
+/// `weights/tiny`: version 1, which names all test images right, in production; 2, which takes two of ten classes for each other; and 3, which
+/// is as 1.
+fn contest() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::at(folder.path().join("weights"));
+    let first = Registry::open(trained().join("weights")).unwrap();
+    let first = first.load("tiny", &Select::Version(1)).unwrap();
+    for version in 1..=3 {
+        let mut manifest = first.manifest.clone();
+        let files: Vec<(String, Vec<u8>)> = (manifest.files.keys())
+            .map(|file| (file.clone(), fs::read(trained().join("weights/tiny/1").join(file)).unwrap()))
+            .collect();
+        if version == 2 {
+            let labels = &mut manifest.classes.labels;
+            let (one, other) = (labels[1].label.clone(), labels[5].label.clone());
+            (labels[1].label, labels[5].label) = (other, one);
+        }
+        manifest.version = version;
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(file, bytes)| (&**file, &**bytes)).collect();
+        registry.publish(manifest, &files).unwrap();
+    }
+    fs::write(folder.path().join("weights/tiny/production"), "1\n").unwrap();
+    folder
+}
+
+/// The test images by their classes' names, for what is not known by number.
+fn photos(into: &Path) {
+    let data = trained().join("data");
+    let pixels = fs::read(data.join("t10k-images-idx3-ubyte")).unwrap();
+    let labels = fs::read(data.join("t10k-labels-idx1-ubyte")).unwrap();
+    let names = Registry::open(trained().join("weights")).unwrap();
+    let names = names.load("tiny", &Select::Version(1)).unwrap().manifest.classes.labels;
+    for (number, (pixels, &label)) in pixels[16..].chunks_exact(SIDE * SIDE).zip(&labels[8..]).enumerate() {
+        let class = into.join(names[usize::from(label)].label.replace('/', "_"));
+        fs::create_dir_all(&class).unwrap();
+        let file = class.join(format!("{number:03}.png"));
+        image::save_buffer(file, pixels, SIDE as u32, SIDE as u32, image::ColorType::L8).unwrap();
+    }
+}
+
+#[test]
+fn a_version_that_names_fewer_images_right_is_not_promoted() {
+    let contest = contest();
+    let folder = contest.path();
+    photos(&folder.join("photos"));
+    let promote = ["promote", "tiny", "2", "--data", "photos"];
+    let worse =
+        ["version 2 of tiny is not promoted: it is worse than version 1", "-20.00 points", "--max-drop"];
+    refused(folder, &promote, 1, &worse);
+    refused(folder, &[&promote[..], &["--max-drop", "19.9"]].concat(), 1, &worse);
+    refused(folder, &[&promote[..], &["--force"]].concat(), 2, &["--reason"]);
+    refused(folder, &["promote", "tiny", "2", "--data", "nowhere"], 1, &["nowhere"]);
+    fs::create_dir_all(folder.join("others/cats")).unwrap();
+    fs::copy(folder.join("photos/Bag/008.png"), folder.join("others/cats/1.png")).unwrap();
+    refused(folder, &["promote", "tiny", "2", "--data", "others"], 2, &["cats", "no class"]);
+    let listed = lines(folder, &["list", "tiny", "--json"]);
+    let in_service = |version: &serde_json::Value| version["aliases"] == serde_json::json!(["production"]);
+    assert_eq!(listed.iter().position(in_service), Some(0), "nothing was changed: {listed:?}");
+
+    // One can't be read: neither names it right.
+    fs::write(folder.join("photos/Bag/008.png"), "no image").unwrap();
+    let told = text(folder, &[&promote[..], &["--max-drop", "20"]].concat());
+    // (0.5 - 10.5) / 52, and 1.96 * sqrt(11 - 100 / 52) / 52.
+    let held = "78.00 % right, 98.00 % before; -20.00 points (95 % interval -30.59 to -7.88)";
+    assert!(told.contains(held), "{told}");
+    let told = text(folder, &["promote", "tiny", "3", "--data", "photos"]);
+    assert!(told.contains("98.00 % right, 78.00 % before; +20.00 points"), "{told}");
+    let history = lines(folder, &["history", "tiny", "--json"]);
+    let evidence = &history[1]["evidence"];
+    assert_eq!((&evidence["images"], &evidence["challenger"]), (&50.into(), &0.98.into()), "{history:?}");
+    assert_eq!(evidence["data"], "photos");
+    let table = text(folder, &["history", "tiny"]);
+    assert!(table.contains("78.00 % -> 98.00 % of 50"), "{table}");
+
+    // Whoever insists may, and what they knew is kept.
+    let insist = ["promote", "tiny", "2", "--data", "photos", "--force", "--reason", "we sell no sandals"];
+    text(folder, &insist);
+    let last = lines(folder, &["history", "tiny", "--json"]).pop().unwrap();
+    assert_eq!((&last["to"], &last["reason"]), (&2.into(), &"we sell no sandals".into()));
+    assert!((last["evidence"]["difference"].as_f64().unwrap() + 0.2).abs() < 1e-9, "{last}");
+}
+
+#[test]
+fn the_images_of_idx_files_decide_as_those_of_a_folder_do() {
+    let contest = contest();
+    let data = trained().join("data");
+    let data = data.to_str().unwrap();
+    let told = text(contest.path(), &["promote", "tiny", "3", "--data", data]);
+    assert!(
+        told.contains("50 images of") && told.contains("(test images)") && told.contains("+0.00 points"),
+        "{told}"
+    );
 }

@@ -100,5 +100,5 @@ pub(crate) fn weights_of(version: &ModelVersion) -> Vec<u8> {
 
 /// Who promotes.
 pub(crate) fn author() -> Author {
-    Author { by: "ada".into(), reason: Some("it is better".into()) }
+    Author { by: "ada".into(), reason: Some("it is better".into()), evidence: None }
 }

@@ -26,7 +26,7 @@ const SAID: usize = 20;
 
 /// Which images of the data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Half {
+pub(super) enum Half {
     /// The test images: to measure by.
     Test,
     /// Those of the training images that `model train` keeps out of training with its default configuration: to choose by.
@@ -111,7 +111,7 @@ impl Evaluate {
         if let Some(other) = &self.other {
             images.add_others(other).map_err(usage)?;
         }
-        let instances = self.which.instances();
+        let instances = self.which.computing.instances();
         let shown = images.list().len();
         let variants = if self.variants { &Variant::ALL[..] } else { &[Variant::Raw] };
         let bar = progress::bar(shown * variants.len(), true);
@@ -140,11 +140,10 @@ impl Evaluate {
         Ok(if failed > 0 { ExitCode::from(SOME_FAILED) } else { ExitCode::SUCCESS })
     }
 
-    /// The images of idx files, if the data is such, or is not there at all.
+    /// The images of idx files, if the data is such.
     fn dataset(&self) -> anyhow::Result<Option<Dataset>> {
-        let halves = ["t10k", "train"].into_iter();
-        let names = halves.flat_map(|half| ["", ".gz"].map(|end| format!("{half}-images-idx3-ubyte{end}")));
-        if self.data.is_dir() && !names.into_iter().any(|name| self.data.join(name).exists()) {
+        let data = dataset(&self.data, self.half())?;
+        if data.is_none() {
             for (option, given) in [("--split", self.split.is_some()), ("--variants", self.variants)] {
                 if given {
                     let text =
@@ -152,17 +151,8 @@ impl Evaluate {
                     return Err(Refusal::Usage(text).into());
                 }
             }
-            return Ok(None);
         }
-        Ok(Some(match self.half() {
-            Half::Test => Dataset::read(&self.data, Split::Test)?,
-            Half::Validation => {
-                let TrainConfig { validation_images, seed, .. } = TrainConfig::default();
-                let data = Dataset::read(&self.data, Split::Train)?;
-                let (_, kept_out) = augment::split(data.len(), validation_images.min(data.len()), seed);
-                data.select(kept_out.into_iter().filter_map(|place| usize::try_from(place).ok()))
-            }
-        }))
+        Ok(data)
     }
 
     fn half(&self) -> Half {
@@ -170,14 +160,7 @@ impl Evaluate {
     }
 
     fn images<'a>(&self, data: Option<&'a Dataset>, manifest: &Manifest) -> anyhow::Result<Images<'a>> {
-        let images = match data {
-            Some(data) => {
-                let name = if self.half() == Half::Test { "t10k-images-idx3-ubyte" } else { "validation" };
-                Images::of_dataset(data, name, &manifest.classes)
-            }
-            None => Images::in_folder(&self.data, manifest),
-        };
-        images.map_err(usage)
+        images(&self.data, self.half(), data, manifest)
     }
 
     /// What the images are, for people.
@@ -242,6 +225,41 @@ impl Evaluate {
     }
 }
 
+/// The images of idx files, if `folder` holds such, or is not there at all; none where it holds folders of images.
+pub(super) fn dataset(folder: &Path, half: Half) -> anyhow::Result<Option<Dataset>> {
+    let halves = ["t10k", "train"].into_iter();
+    let names = halves.flat_map(|half| ["", ".gz"].map(|end| format!("{half}-images-idx3-ubyte{end}")));
+    if folder.is_dir() && !names.into_iter().any(|name| folder.join(name).exists()) {
+        return Ok(None);
+    }
+    Ok(Some(match half {
+        Half::Test => Dataset::read(folder, Split::Test)?,
+        Half::Validation => {
+            let TrainConfig { validation_images, seed, .. } = TrainConfig::default();
+            let data = Dataset::read(folder, Split::Train)?;
+            let (_, kept_out) = augment::split(data.len(), validation_images.min(data.len()), seed);
+            data.select(kept_out.into_iter().filter_map(|place| usize::try_from(place).ok()))
+        }
+    }))
+}
+
+/// The labelled images of `folder`, or of the idx files that were found there.
+pub(super) fn images<'a>(
+    folder: &Path,
+    half: Half,
+    data: Option<&'a Dataset>,
+    manifest: &Manifest,
+) -> anyhow::Result<Images<'a>> {
+    let images = match data {
+        Some(data) => {
+            let name = if half == Half::Test { "t10k-images-idx3-ubyte" } else { "validation" };
+            Images::of_dataset(data, name, &manifest.classes)
+        }
+        None => Images::in_folder(folder, manifest),
+    };
+    images.map_err(usage)
+}
+
 fn said(file: Option<&Path>) {
     if let Some(file) = file {
         eprintln!("model: wrote {}", file.display());
@@ -249,6 +267,6 @@ fn said(file: Option<&Path>) {
 }
 
 /// What other options would do is told by its exit code.
-fn usage(error: EvaluateError) -> anyhow::Error {
+pub(super) fn usage(error: EvaluateError) -> anyhow::Error {
     if error.is_usage() { Refusal::Usage(error.to_string()).into() } else { error.into() }
 }

@@ -1,9 +1,7 @@
 //! How two nets' answers to the same images differ, and how sure that is.
 
+use model::evaluate::{Paired, wilson};
 use serde::Serialize;
-
-/// The quantile of the normal distribution for an interval that holds the true value 95 times of 100.
-const Z: f64 = 1.959_964;
 
 /// What one image came to.
 #[derive(Clone, Copy)]
@@ -40,42 +38,22 @@ pub(super) struct Accuracy {
 impl Compared {
     pub(super) fn of(answers: &[Answered]) -> Self {
         let same = answers.iter().filter(|answer| answer.same).count();
-        let (images, agreement) = (answers.len(), share(same, answers.len()));
+        let images = answers.len();
         let right: Vec<(bool, bool)> = answers.iter().filter_map(|answer| answer.right).collect();
         Self {
             images,
-            agreement,
-            agreement_interval: wilson(agreement, images),
-            accuracy: (!right.is_empty()).then(|| Accuracy::of(&right)),
+            agreement: same as f64 / images.max(1) as f64,
+            agreement_interval: wilson(same, images),
+            accuracy: Paired::of(&right).map(Accuracy::of),
         }
     }
 }
 
 impl Accuracy {
-    fn of(right: &[(bool, bool)]) -> Self {
-        let images = right.len();
-        let count = |is: fn(&(bool, bool)) -> bool| right.iter().filter(|answer| is(answer)).count();
-        let (lost, won) =
-            (count(|&(first, second)| first && !second), count(|&(first, second)| !first && second));
-        let (f32, int8) = (share(count(|right| right.0), images), share(count(|right| right.1), images));
-        // Agresti and Min, 2005, https://doi.org/10.1002/sim.1781: as Wald's, with half a pair more of each kind.
-        let (lost, won, all) = (lost as f64 + 0.5, won as f64 + 0.5, images as f64 + 2.0);
-        let (middle, spread) =
-            ((lost - won) / all, Z * (lost + won - (lost - won).powi(2) / all).sqrt() / all);
-        Self { images, f32, int8, drop: f32 - int8, drop_interval: [middle - spread, middle + spread] }
+    fn of(paired: Paired) -> Self {
+        let Paired { images, first, second, difference, interval: [low, high] } = paired;
+        Self { images, f32: first, int8: second, drop: -difference, drop_interval: [-high, -low] }
     }
-}
-
-fn share(part: usize, all: usize) -> f64 {
-    part as f64 / all.max(1) as f64
-}
-
-/// Wilson's interval of a share.
-fn wilson(share: f64, all: usize) -> [f64; 2] {
-    let n = all.max(1) as f64;
-    let middle = (share + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
-    let spread = Z / (1.0 + Z * Z / n) * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-    [(middle - spread).max(0.0), (middle + spread).min(1.0)]
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ impl Train {
 
     fn set_alias(&self, place: &Place, model: &str) -> anyhow::Result<()> {
         let registry = Registry::open(&place.root)?;
-        let author = Author { by: whoami(), reason: Some("trained".into()) };
+        let author = Author { by: whoami(), reason: Some("trained".into()), evidence: None };
         if self.promote {
             registry.promote(model, PRODUCTION, place.version, &author, None)?;
         } else {

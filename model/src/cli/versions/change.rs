@@ -2,11 +2,12 @@
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use registry::{Change, Registry, Seen, Select};
+use registry::{Author, Change, Evidence, Registry, Seen, Select};
 use serde::Serialize;
 
 use super::super::output::{json, line};
 use super::super::publish::Refusal;
+use super::gate::{Gate, percentages};
 use super::{PRODUCTION, Place, Signature};
 
 #[derive(Debug, Args)]
@@ -20,7 +21,9 @@ pub(in crate::cli) struct Promote {
     /// The alias.
     #[arg(long, env = "MLAAS_ALIAS", default_value = PRODUCTION, value_name = "ALIAS")]
     alias: String,
-    /// Promote a version that was not held against the one in service; wants a --reason.
+    #[command(flatten)]
+    gate: Gate,
+    /// Promote a version that was not held against the one in service, or that did worse; wants a --reason.
     #[arg(long, env = "MLAAS_FORCE", value_parser = FalseyValueParser::new())]
     force: bool,
     #[command(flatten)]
@@ -58,30 +61,44 @@ impl Promote {
         let registry = self.place.registry()?;
         let version = registry.resolve(&self.model, &self.version)?;
         let seen = registry.alias(&self.model, &self.alias)?;
-        self.gate(&registry, version, &seen)?;
-        let author = self.signature.author();
+        let evidence = self.held_against(&registry, version, &seen)?;
+        let author = Author { evidence, ..self.signature.author() };
         let change = registry.promote(&self.model, &self.alias, version, &author, Some(&seen))?;
         told(&self.place, &self.model, &change)
     }
 
-    /// Whether the version may take the place of the one in service.
-    fn gate(&self, registry: &Registry, version: u32, seen: &Seen) -> anyhow::Result<()> {
+    /// Whether the version may take the place of the one in service, and by what that was decided.
+    fn held_against(
+        &self,
+        registry: &Registry,
+        version: u32,
+        seen: &Seen,
+    ) -> anyhow::Result<Option<Evidence>> {
         let refuse = |why: String| Err(Refusal::Usage(why).into());
-        let Some(champion) = seen.version else { return Ok(()) };
+        let Some(champion) = seen.version else { return Ok(None) };
+        let Self { model, alias, .. } = self;
         if champion == version {
-            return refuse(format!("{} of {} is version {version} already", self.alias, self.model));
+            return refuse(format!("{alias} of {model} is version {version} already"));
         }
         let reason = self.signature.reason.as_deref().unwrap_or_default();
-        if !self.force || reason.trim().is_empty() {
+        if self.force && reason.trim().is_empty() {
+            return refuse("--force wants --reason TEXT, which the history keeps".to_owned());
+        }
+        if let Some(held) = self.gate.hold(registry, model, [champion, version])? {
+            if !self.force {
+                held.refuse_worse()?;
+            }
+            return Ok(Some(held.evidence));
+        }
+        if !self.force {
             // Whoever is told so should know what they would replace.
-            drop(registry.load(&self.model, &Select::Version(version))?);
+            drop(registry.load(model, &Select::Version(version))?);
             return refuse(format!(
-                "version {version} of {} was not held against version {champion}, which is in service: `model evaluate` both, \
-                 then promote it with --force --reason TEXT, which the history keeps",
-                self.model
+                "version {version} of {model} was not held against version {champion}, which is in service: show both the same \
+                 labelled images with --data FOLDER, or promote it with --force --reason TEXT, which the history keeps",
             ));
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -99,5 +116,7 @@ fn told(place: &Place, model: &str, change: &Change) -> anyhow::Result<()> {
         return json(&Told { model, change });
     }
     let from = change.from.map_or_else(|| "no version".into(), |from| format!("version {from}"));
-    line(&format!("{} of {model}: from {from} to version {}", change.alias, change.to))
+    let evidence = change.evidence.as_ref().map(|evidence| format!("\n{}", percentages(evidence)));
+    let evidence = evidence.unwrap_or_default();
+    line(&format!("{} of {model}: from {from} to version {}{evidence}", change.alias, change.to))
 }

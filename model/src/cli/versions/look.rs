@@ -227,10 +227,21 @@ impl History {
                     registry::Kind::Rollback => "rolled back".into(),
                 },
                 one_line(&change.by),
+                change.evidence.as_ref().map_or_else(
+                    || "-".into(),
+                    |found| {
+                        format!(
+                            "{} -> {} of {}",
+                            percent(found.champion),
+                            percent(found.challenger),
+                            found.images
+                        )
+                    },
+                ),
                 one_line(change.reason.as_deref().unwrap_or("-")),
             ]
         };
-        table(["NUMBER", "AT", "FROM", "TO", "CHANGE", "BY", "REASON"], changes.iter().map(row))
+        table(["NUMBER", "AT", "FROM", "TO", "CHANGE", "BY", "ACCURACY", "REASON"], changes.iter().map(row))
     }
 }
 

@@ -1,9 +1,10 @@
 //! `model list`, `show`, `diff`, `history`, `promote`, `rollback`, `delete` and `gc`: which versions there are, and which one is in
-//! service. None of them computes.
+//! service. Of them only `promote --data` computes.
 
 mod change;
 mod clean;
 mod diff;
+mod gate;
 mod look;
 
 use std::path::PathBuf;
@@ -84,7 +85,8 @@ struct Signature {
 
 impl Signature {
     fn author(&self) -> Author {
-        Author { by: self.by.clone().unwrap_or_else(super::publish::whoami), reason: self.reason.clone() }
+        let by = self.by.clone().unwrap_or_else(super::publish::whoami);
+        Author { by, reason: self.reason.clone(), evidence: None }
     }
 }
 
