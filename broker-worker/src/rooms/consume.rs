@@ -7,8 +7,10 @@
 //! - [`commits`]: when to commit;
 //! - [`context`]: what librdkafka calls back: rebalances, figures, answers to commits;
 //! - [`refusals`]: what the broker refuses, said and shown;
-//! - [`pauses`]: which partitions are paused.
+//! - [`pauses`]: which partitions are paused;
+//! - [`anew`]: a topic that is deleted and made anew.
 
+mod anew;
 mod commits;
 mod context;
 mod pauses;
@@ -28,6 +30,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::anew::Identity;
 use self::context::Context;
 use self::read::Polled;
 use crate::book::Book;
@@ -61,6 +64,9 @@ pub enum Fatal {
          (partition and offset: {0:?})"
     )]
     LastCommit(Vec<(i32, i64)>),
+    /// The topic is another one than before, and no consumer of it could be made.
+    #[error("the topic of requests was made anew and can't be read: {0}")]
+    Anew(#[source] KafkaError),
 }
 
 /// What the room shares with others.
@@ -76,9 +82,30 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
 }
 
+/// What it takes to join the group, the first time and again.
+struct Subscriber {
+    client: ClientConfig,
+    config: Config,
+    topic: Arc<str>,
+    shared: Shared,
+    pulse: Pulse,
+}
+
+impl Subscriber {
+    fn subscribe(&self) -> KafkaResult<BaseConsumer<Context>> {
+        let Self { client, config, topic, shared, pulse } = self;
+        let context = Context::new(client, config, Arc::clone(topic), shared.clone(), pulse.clone());
+        let consumer: BaseConsumer<Context> = client.create_with_context(context)?;
+        consumer.subscribe(&[topic])?;
+        Ok(consumer)
+    }
+}
+
 /// The room.
 pub struct Consume {
     consumer: BaseConsumer<Context>,
+    subscriber: Subscriber,
+    identity: Identity,
     topic: Arc<str>,
     shared: Shared,
     pulse: Pulse,
@@ -102,11 +129,17 @@ impl Consume {
     pub fn new(client: &ClientConfig, config: &Config, shared: Shared) -> KafkaResult<Self> {
         let topic: Arc<str> = Arc::from(config.topics.names.requests.as_str());
         let pulse = shared.health.pulse("consume");
-        let context = Context::new(client, config, Arc::clone(&topic), shared.clone(), pulse.clone());
-        let consumer: BaseConsumer<Context> = client.create_with_context(context)?;
-        consumer.subscribe(&[&topic])?;
+        let subscriber = Subscriber {
+            client: client.clone(),
+            config: config.clone(),
+            topic: Arc::clone(&topic),
+            shared: shared.clone(),
+            pulse: pulse.clone(),
+        };
         Ok(Self {
-            consumer,
+            consumer: subscriber.subscribe()?,
+            subscriber,
+            identity: Identity::default(),
             topic,
             shared,
             pulse,
@@ -146,7 +179,9 @@ impl Consume {
         self.pulse.beat();
         if self.consumer.context().fresh.swap(false, Ordering::Relaxed) {
             self.begin_partitions();
+            self.identity.ask_at_once();
         }
+        self.identify(now)?;
         if self.consumer.context().refusals.wants_look(&self.shared.health, now) {
             self.ask_again(now);
         }
@@ -287,10 +322,15 @@ impl Consume {
         self.held.clear();
         self.pause();
         let deadline = Instant::now() + self.grace;
+        // What is answered is not in the new one then, and nothing of it is committed there.
+        let anew = self.is_another();
         let (left, due) = loop {
             self.pulse.beat();
-            self.commit(Instant::now());
-            let (left, due) = (self.shared.book.outstanding(), self.shared.book.due());
+            let due = if anew { Vec::new() } else { self.shared.book.due() };
+            if !anew {
+                self.commit(Instant::now());
+            }
+            let left = self.shared.book.outstanding();
             let over = Instant::now() >= deadline || now.is_cancelled();
             if over || left == 0 && due.is_empty() {
                 break (left, due);
@@ -301,6 +341,9 @@ impl Consume {
             }
         };
         self.pulse.rest();
+        if anew {
+            self.commit_beginning();
+        }
         self.consumer.context().closing.store(true, Ordering::Relaxed);
         // Closing it leaves the group.
         drop(self.consumer);
