@@ -118,7 +118,7 @@ impl Book {
     /// How many records are taken and not answered.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.lock().lines.values().map(|line| line.unanswered).sum()
+        self.lock().lines.values().map(Line::outstanding).sum()
     }
 
     /// Waits until all records of these partitions are answered, until `deadline` at most. Says how many are not.
@@ -126,8 +126,7 @@ impl Book {
     pub fn drain(&self, partitions: &[i32], deadline: Instant) -> usize {
         let mut ledger = self.lock();
         loop {
-            let left =
-                partitions.iter().filter_map(|p| ledger.lines.get(p)).map(|line| line.unanswered).sum();
+            let left = partitions.iter().filter_map(|p| ledger.lines.get(p)).map(Line::outstanding).sum();
             let time = deadline.saturating_duration_since(Instant::now());
             if left == 0 || time.is_zero() {
                 return left;
@@ -146,7 +145,7 @@ impl Book {
     }
 
     pub(crate) fn is_live(&self, partition: i32, assignment: u64) -> bool {
-        self.lock().lines.get(&partition).is_some_and(|line| line.assignment == assignment)
+        self.lock().lines.get(&partition).is_some_and(|line| line.has_given(assignment))
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger> {
@@ -175,8 +174,13 @@ struct Ledger {
 #[derive(Debug)]
 struct Line {
     assignment: u64,
+    /// The first assignment since this worker owns the partition: others follow where it is read from an earlier place again.
+    owned_since: u64,
     taken: VecDeque<Entry>,
     unanswered: usize,
+    /// Records without an answer that were taken before it was read from an earlier place. Nobody else answers them, and
+    /// their offsets are about other records now.
+    outlived: usize,
     /// The offset that may be committed: that of the next record to read.
     next: Option<i64>,
     committed: Option<i64>,
@@ -191,7 +195,23 @@ struct Entry {
 
 impl Line {
     fn new(assignment: u64) -> Self {
-        Self { assignment, taken: VecDeque::new(), unanswered: 0, next: None, committed: None }
+        Self {
+            assignment,
+            owned_since: assignment,
+            taken: VecDeque::new(),
+            unanswered: 0,
+            outlived: 0,
+            next: None,
+            committed: None,
+        }
+    }
+
+    fn has_given(&self, assignment: u64) -> bool {
+        (self.owned_since..=self.assignment).contains(&assignment)
+    }
+
+    fn outstanding(&self) -> usize {
+        self.unanswered + self.outlived
     }
 
     fn oldest(&self) -> Option<Oldest> {
@@ -226,7 +246,11 @@ impl Ledger {
         if next.is_some_and(|next| offset < next) {
             // The partition was read from an earlier place again, as after its log was cut: what was known about it
             // is about other records.
+            let (owned_since, outlived) = (line.owned_since, line.outstanding());
             self.assign(partition);
+            if let Some(line) = self.lines.get_mut(&partition) {
+                (line.owned_since, line.outlived) = (owned_since, outlived);
+            }
         }
         let line = self.lines.get_mut(&partition)?;
         line.taken.push_back(Entry { offset, since: Instant::now(), answered: false });
@@ -238,9 +262,13 @@ impl Ledger {
     }
 
     fn finish(&mut self, partition: i32, assignment: u64, offset: i64) {
-        let Some(line) = self.lines.get_mut(&partition).filter(|l| l.assignment == assignment) else {
+        let Some(line) = self.lines.get_mut(&partition).filter(|line| line.has_given(assignment)) else {
             return;
         };
+        if assignment != line.assignment {
+            line.outlived = line.outlived.saturating_sub(1);
+            return;
+        }
         if let Ok(at) = line.taken.binary_search_by_key(&offset, |entry| entry.offset)
             && !line.taken[at].answered
         {

@@ -249,7 +249,7 @@ impl Ticket {
         self.book.finish(self.partition, self.assignment, self.offset);
     }
 
-    /// Whether this worker still owns the record's partition. Where it does not, another worker answers.
+    /// Whether this worker has owned the record's partition ever since. Where it has not, another worker answers.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.book.is_live(self.partition, self.assignment)

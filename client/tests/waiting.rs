@@ -188,6 +188,8 @@ async fn a_closed_client_has_delivered_what_was_sent_and_takes_nothing_more() {
     let broker = broker(1);
     let client = connect(&broker).await;
     let mut listener = Listener::open(&config(&broker), Start::Beginning).await.unwrap();
+    // Tried again after longer and longer pauses: it takes more than the half second that any producer gives at its end.
+    broker.request_errors(ApiKey::Produce, &[RespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 5]).unwrap();
     let mut tickets = Vec::new();
     for n in 0..50 {
         tickets.push(client.enqueue(vec![n], &Options::default()).await.unwrap());

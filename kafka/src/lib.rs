@@ -6,6 +6,7 @@
 //! - [`commit`]: a commit that nobody waits for.
 //! - [`cluster`]: whether a broker answers, and what it is.
 //! - [`topics`]: the names of the four topics, and making them on a real Kafka.
+//! - [`identity`]: which topic it is that has a name.
 //! - [`headers`]: record headers in and out of librdkafka.
 //! - [`producer`]: sending, each record with a parcel that comes back with the broker's word.
 //! - [`log`]: librdkafka's own talk, as `tracing` events instead of lines on stderr.
@@ -15,6 +16,7 @@ pub mod commit;
 mod defaults;
 pub mod embedded;
 pub mod headers;
+pub mod identity;
 pub mod locate;
 pub mod log;
 pub mod producer;

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use kafka::embedded::{ApiKey, RespErr};
+use kafka::identity::topic_id;
 use kafka::{EmbeddedBroker, EmbeddedError, Role, Settings, TopicSpec, ensure, probe};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
@@ -177,6 +178,14 @@ async fn injected_errors_are_answered_and_then_over() {
     assert_eq!(deliver(&producer, 2).await, refused, "behind two that the producer tries again after");
     assert_eq!(deliver(&producer, 3).await, Ok(()));
     assert_eq!(read(&broker), [3]);
+}
+
+/// Else whoever asks would wait in vain.
+#[test]
+fn it_is_not_asked_which_topic_has_a_name() {
+    let broker = EmbeddedBroker::start(&["t"], 1).unwrap();
+    let consumer: BaseConsumer = config(&broker, Role::Consumer).create().unwrap();
+    assert_eq!(topic_id(consumer.client(), "t", PATIENCE), Ok(None));
 }
 
 #[tokio::test]

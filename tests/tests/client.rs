@@ -1,10 +1,13 @@
 //! What `client` makes of a real Kafka that does not let it do what it asks, and how the announcements' topic is made.
 
 use e2e::apache::{Mechanism, Setup};
-use e2e::scene::Scene;
+use e2e::scene::{Kind, Scene};
+use e2e::traffic::{Record, Sender};
+use jiff::{SignedDuration, Timestamp};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use wire::Announcement;
 
 const SANDAL: &str = "data/samples/sandal5.png";
 
@@ -59,4 +62,36 @@ fn announcements_are_forgotten(scene: &Scene) {
     assert_eq!(found["cleanup.policy"], "compact,delete");
     let minutes = |key: &str| found[key].parse::<u64>().unwrap() / 60_000;
     assert!(minutes("segment.ms") <= 10 && minutes("retention.ms") <= 60, "{found:?}");
+}
+
+/// The topic of announcements is not read whole: what is older than any that holds is passed over unread, whatever it says.
+#[test]
+fn announcements_are_read_from_a_few_minutes_ago() {
+    let scene = Scene::on(Kind::Kafka);
+    let now = Timestamp::now();
+    let announced = |worker: &str, minutes: i64| {
+        let announcement = Announcement {
+            worker: worker.to_owned(),
+            requests_topic: scene.topics.requests.clone(),
+            model: "bird".to_owned(),
+            version: 1,
+            digest: format!("sha256:{}", "0".repeat(64)),
+            architecture: "efficientnet_lite0".to_owned(),
+            labels: 59,
+            default: true,
+            announced_at: now,
+            ttl_s: 3600,
+            skipped: Vec::new(),
+        };
+        let written = now - SignedDuration::from_mins(minutes);
+        let record = Record::bytes(worker, announcement.encode()).written(written.as_millisecond());
+        Record { key: Some(announcement.key().into_bytes()), ..record }
+    };
+    let records = [announced("of-old", 20), announced("of-late", 5), announced("of-now", 0)];
+    drop(Sender::new(&scene.bootstrap_servers, &scene.topics.models).send(&records));
+    let done = scene.client(&["models", "--json"]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let lines = done.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let workers = lines.map(|line| line["worker"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(workers, ["of-late", "of-now"]);
 }

@@ -18,7 +18,7 @@ use registry::{Registry, Select};
 use serde_json::Value;
 use wire::{Encoding, ErrorCode, Outcome, Request};
 
-use crate::http::get;
+use crate::http::{get, metric};
 
 /// A model version and what computes it.
 struct Served {
@@ -198,7 +198,7 @@ fn predicted(material: &Material) -> BTreeMap<(usize, String), Said> {
 }
 
 /// A worker that serves all of them, and another.
-fn worker(scene: &Scene, name: &str, material: &Material, another: Option<&str>) -> Worker {
+fn worker(scene: &Scene, name: &str, material: &Material, another: Option<&str>, flags: &[&str]) -> Worker {
     let serve = SERVED.iter().map(|Served { model, version, engine, .. }| {
         format!("{{name: {model}, version: {version}, engine: {engine}}}")
     });
@@ -206,8 +206,8 @@ fn worker(scene: &Scene, name: &str, material: &Material, another: Option<&str>)
     let count = serve.len();
     let root = format!("models.root={}", text(&material.weights));
     let serve = format!("models.serve=[{}]", serve.join(", "));
-    let worker =
-        scene.worker(name, &["--set", &root, "--set", &serve, "--set", "models.allow_torchscript=true"]);
+    let all = ["--set", &root, "--set", &serve, "--set", "models.allow_torchscript=true"];
+    let worker = scene.worker(name, &[&all[..], flags].concat());
     assert_eq!(worker.ready["models"].as_array().map(Vec::len), Some(count), "{}", worker.ready);
     worker
 }
@@ -312,7 +312,7 @@ fn each_answer_is_the_one_that_model_predict_gives_and_memory_does_not_grow() {
     let material = material();
     let predicted = predicted(material);
     let scene = Scene::on(Kind::Kafka);
-    let worker = worker(&scene, "w1", material, None);
+    let worker = worker(&scene, "w1", material, None, &[]);
     let mut asked = Asked::default();
     let held = [(); 4].map(|()| {
         asked.send(&scene, material, 5);
@@ -329,7 +329,7 @@ fn a_kill_amid_all_engines_loses_nothing() {
     let material = material();
     let predicted = predicted(material);
     let scene = Scene::on(Kind::Kafka);
-    let mut first = worker(&scene, "w1", material, None);
+    let mut first = worker(&scene, "w1", material, None, &[]);
     let mut asked = Asked::default();
     asked.send(&scene, material, 20);
     let mut results = scene.results();
@@ -337,7 +337,7 @@ fn a_kill_amid_all_engines_loses_nothing() {
     first.process.kill();
     let before = scene.offsets();
     let repeated = asked.account.uncommitted(&before);
-    let _second = worker(&scene, "w2", material, None);
+    let _second = worker(&scene, "w2", material, None, &[]);
     scene.settle(&mut asked.account);
     let repeated = asked.account.answered_by("w1", &repeated);
     asked.account.assert_whole_but_for(&repeated);
@@ -352,9 +352,15 @@ fn a_flooded_version_does_not_keep_the_others_waiting() {
     const FLOOD: usize = 60;
     const ROUNDS: usize = 4;
     const BEHIND: usize = 25;
+    // As many as are computed at once where nothing else is set.
+    const BATCH: usize = 8;
     let material = material();
     let scene = Scene::laid_out(Kind::Kafka, &Layout { partitions: 1, ..Layout::default() });
-    let _worker = worker(&scene, "w1", material, Some("{name: slow, version: 1, engine: openvino}"));
+    let slow = "{name: slow, version: 1, engine: openvino}";
+    // Else one that decodes slowly stops taking at what waits to be decoded.
+    let takes_all =
+        ["--set=queue.backpressure.low_requests=120", "--set=queue.backpressure.low_bytes=60000000"];
+    let worker = worker(&scene, "w1", material, Some(slow), &takes_all);
     let sandal = &clothes()[0].bytes;
     let flood =
         (0..FLOOD).map(|i| Record::bytes(&format!("flood-{i}"), sandal.clone()).header("ce_model", "slow"));
@@ -367,7 +373,14 @@ fn a_flooded_version_does_not_keep_the_others_waiting() {
             .header("ce_modelversion", version.to_string())
     });
     let records: Vec<_> = flood.chain(others).collect();
+    // Nothing is computed before all of them wait, but for a batch that lies ready.
+    let halted = worker.process.halt_thread("infer-0");
     drop(scene.sender().send(&records));
+    wait_until("all of them in the worker", PATIENCE, || {
+        let waiting = metric(worker.http(), "nv_inference_pending_request_count");
+        if waiting >= (records.len() - BATCH) as f64 { Ok(()) } else { Err(format!("{waiting} wait")) }
+    });
+    drop(halted);
     let mut results = scene.results();
     results.read_count(records.len(), PATIENCE);
     let is_other = |id: Option<String>| id.is_some_and(|id| !id.starts_with("flood"));

@@ -15,6 +15,7 @@ macro_rules! on_both_brokers {
     };
 }
 
+mod anew;
 mod bad_input;
 mod broker_loss;
 mod brokers;

@@ -95,10 +95,26 @@ fn a_partition_read_from_an_earlier_place_starts_anew() {
     let scene = Scene::new();
     let late = scene.take(0, 100);
     let early = scene.take(0, 0);
+    assert!(late.is_live(), "nobody else answers it");
+    assert_eq!(scene.book.outstanding(), 2);
     late.finish();
+    assert_eq!(scene.book.outstanding(), 1);
     assert_eq!(scene.book.due(), []);
     early.finish();
     assert_eq!(scene.book.due(), [(0, 1)]);
+}
+
+#[test]
+fn what_was_taken_before_a_partition_was_read_anew_is_waited_for_until_it_is_given_back() {
+    let scene = Scene::new();
+    let late = scene.take(0, 100);
+    scene.take(0, 0).finish();
+    assert_eq!(scene.book.drain(&[0], Instant::now()), 1);
+    scene.book.forget([0]);
+    scene.book.assign([0]);
+    assert!(!late.is_live());
+    late.finish();
+    assert_eq!(scene.book.outstanding(), 0);
 }
 
 #[test]
@@ -180,6 +196,7 @@ fn a_ticket_that_is_finished_after_its_partition_s_log_was_cut_counts_once() {
     let scene = Scene::new();
     let late = scene.take(0, 100);
     let again = scene.take(0, 100);
+    assert_eq!(scene.book.outstanding(), 2);
     late.finish();
     assert_eq!(scene.book.outstanding(), 1);
     again.finish();

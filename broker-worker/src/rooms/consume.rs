@@ -6,10 +6,14 @@
 //! - [`read`]: from a message to a record;
 //! - [`commits`]: when to commit;
 //! - [`context`]: what librdkafka calls back: rebalances, figures, answers to commits;
-//! - [`refusals`]: what the broker refuses, said and shown.
+//! - [`refusals`]: what the broker refuses, said and shown;
+//! - [`pauses`]: which partitions are paused;
+//! - [`anew`]: a topic that is deleted and made anew.
 
+mod anew;
 mod commits;
 mod context;
+mod pauses;
 mod read;
 mod refusals;
 
@@ -19,13 +23,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kafka::begin_commit;
+use rdkafka::Offset;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::anew::Identity;
 use self::context::Context;
 use self::read::Polled;
 use crate::book::Book;
@@ -59,6 +64,9 @@ pub enum Fatal {
          (partition and offset: {0:?})"
     )]
     LastCommit(Vec<(i32, i64)>),
+    /// The topic is another one than before, and no consumer of it could be made.
+    #[error("the topic of requests was made anew and can't be read: {0}")]
+    Anew(#[source] KafkaError),
 }
 
 /// What the room shares with others.
@@ -74,9 +82,30 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
 }
 
+/// What it takes to join the group, the first time and again.
+struct Subscriber {
+    client: ClientConfig,
+    config: Config,
+    topic: Arc<str>,
+    shared: Shared,
+    pulse: Pulse,
+}
+
+impl Subscriber {
+    fn subscribe(&self) -> KafkaResult<BaseConsumer<Context>> {
+        let Self { client, config, topic, shared, pulse } = self;
+        let context = Context::new(client, config, Arc::clone(topic), shared.clone(), pulse.clone());
+        let consumer: BaseConsumer<Context> = client.create_with_context(context)?;
+        consumer.subscribe(&[topic])?;
+        Ok(consumer)
+    }
+}
+
 /// The room.
 pub struct Consume {
     consumer: BaseConsumer<Context>,
+    subscriber: Subscriber,
+    identity: Identity,
     topic: Arc<str>,
     shared: Shared,
     pulse: Pulse,
@@ -100,11 +129,17 @@ impl Consume {
     pub fn new(client: &ClientConfig, config: &Config, shared: Shared) -> KafkaResult<Self> {
         let topic: Arc<str> = Arc::from(config.topics.names.requests.as_str());
         let pulse = shared.health.pulse("consume");
-        let context = Context::new(client, config, Arc::clone(&topic), shared.clone(), pulse.clone());
-        let consumer: BaseConsumer<Context> = client.create_with_context(context)?;
-        consumer.subscribe(&[&topic])?;
+        let subscriber = Subscriber {
+            client: client.clone(),
+            config: config.clone(),
+            topic: Arc::clone(&topic),
+            shared: shared.clone(),
+            pulse: pulse.clone(),
+        };
         Ok(Self {
-            consumer,
+            consumer: subscriber.subscribe()?,
+            subscriber,
+            identity: Identity::default(),
             topic,
             shared,
             pulse,
@@ -144,7 +179,9 @@ impl Consume {
         self.pulse.beat();
         if self.consumer.context().fresh.swap(false, Ordering::Relaxed) {
             self.begin_partitions();
+            self.identity.ask_at_once();
         }
+        self.identify(now)?;
         if self.consumer.context().refusals.wants_look(&self.shared.health, now) {
             self.ask_again(now);
         }
@@ -219,91 +256,6 @@ impl Consume {
         }
     }
 
-    fn pause(&self) {
-        self.shared.metrics.paused.set(1);
-        tracing::debug!(amount = ?self.shared.pressure.amount(), "the worker is full: partitions are paused");
-        self.with_assignment("paused", |assignment| self.consumer.pause(assignment));
-    }
-
-    /// All partitions but those that are paused alone.
-    fn resume(&self) {
-        self.shared.metrics.paused.set(0);
-        tracing::debug!("there is room again: partitions are resumed");
-        self.with_assignment("resumed", |assignment| {
-            let mut those = TopicPartitionList::new();
-            for element in assignment.elements() {
-                if !self.ahead.contains(&element.partition()) {
-                    those.add_partition(element.topic(), element.partition());
-                }
-            }
-            self.consumer.resume(&those)
-        });
-    }
-
-    fn with_assignment(&self, what: &str, act: impl Fn(&TopicPartitionList) -> KafkaResult<()>) {
-        match self
-            .consumer
-            .assignment()
-            .and_then(|assignment| if assignment.count() == 0 { Ok(()) } else { act(&assignment) })
-        {
-            Ok(()) => {}
-            // A partition that has just gone: the rebalance that took it is seen in the next poll.
-            Err(error) => tracing::debug!(%error, "not all partitions could be {what}"),
-        }
-    }
-
-    /// Pauses that partition alone: were the worker killed, all that is answered behind its first unanswered record would
-    /// be answered again.
-    fn hold_back(&mut self, partition: i32) {
-        if self.ahead.insert(partition) {
-            let oldest = self.shared.book.oldest().into_iter().find(|(p, _)| *p == partition);
-            let oldest = oldest.and_then(|(_, oldest)| oldest);
-            tracing::warn!(
-                partition,
-                offset = oldest.map(|oldest| oldest.offset),
-                seconds = oldest.map(|oldest| oldest.since.elapsed().as_secs()),
-                "a record has no answer yet and many behind it have: its partition is paused until it has"
-            );
-            self.alone("paused", partition, |those| self.consumer.pause(those));
-        }
-        self.shared.metrics.held_back.set(i64::try_from(self.ahead.len()).unwrap_or(i64::MAX));
-    }
-
-    /// Resumes the partitions that are no longer too far ahead.
-    fn let_on(&mut self) {
-        if self.ahead.is_empty() {
-            return;
-        }
-        let book = &self.shared.book;
-        let (ahead, on): (BTreeSet<i32>, BTreeSet<i32>) =
-            self.ahead.iter().partition(|p| book.ahead(**p) > self.marks.high_requests);
-        self.ahead = ahead;
-        for partition in on {
-            tracing::info!(partition, "its records are answered: the partition is resumed");
-            if self.flow != Flow::Paused {
-                self.alone("resumed", partition, |those| self.consumer.resume(those));
-            }
-        }
-        self.shared.metrics.held_back.set(i64::try_from(self.ahead.len()).unwrap_or(i64::MAX));
-    }
-
-    fn alone(&self, what: &str, partition: i32, act: impl Fn(&TopicPartitionList) -> KafkaResult<()>) {
-        let mut that = TopicPartitionList::new();
-        that.add_partition(&self.topic, partition);
-        if let Err(error) = act(&that) {
-            tracing::debug!(partition, %error, "the partition could not be {what}");
-        }
-    }
-
-    /// After partitions were added: they come as they were left when this consumer last had them, paused or not.
-    fn begin_partitions(&self) {
-        if self.flow == Flow::Paused {
-            self.pause();
-        } else {
-            self.resume();
-        }
-    }
-
     /// Whether a refused topic is refused still: the broker is asked, and reading begins anew, so that librdkafka says it
     /// again.
     fn ask_again(&self, now: Instant) {
@@ -370,10 +322,15 @@ impl Consume {
         self.held.clear();
         self.pause();
         let deadline = Instant::now() + self.grace;
+        // What is answered is not in the new one then, and nothing of it is committed there.
+        let anew = self.is_another();
         let (left, due) = loop {
             self.pulse.beat();
-            self.commit(Instant::now());
-            let (left, due) = (self.shared.book.outstanding(), self.shared.book.due());
+            let due = if anew { Vec::new() } else { self.shared.book.due() };
+            if !anew {
+                self.commit(Instant::now());
+            }
+            let left = self.shared.book.outstanding();
             let over = Instant::now() >= deadline || now.is_cancelled();
             if over || left == 0 && due.is_empty() {
                 break (left, due);
@@ -384,6 +341,9 @@ impl Consume {
             }
         };
         self.pulse.rest();
+        if anew {
+            self.commit_beginning();
+        }
         self.consumer.context().closing.store(true, Ordering::Relaxed);
         // Closing it leaves the group.
         drop(self.consumer);

@@ -91,6 +91,18 @@ mod tests {
         commits.answered(book, result, &kafka::positions("t", &book.due()).unwrap())
     }
 
+    /// A worker that is killed has answered little that is answered again.
+    #[test]
+    fn what_is_answered_is_committed_within_a_tenth_of_a_second() {
+        let book = Book::new(Delivery::AtLeastOnce);
+        let commits = Commits::default();
+        let start = Instant::now();
+        commits.begun(start);
+        assert_eq!(answer(&commits, &book, Ok(())), Ok(()));
+        // The answer comes just after a commit has begun, and the room looks when its poll is over.
+        assert!(commits.may_begin(start + Duration::from_millis(100) - super::super::POLL));
+    }
+
     #[test]
     fn one_at_a_time_and_again_where_it_failed() {
         let book = Book::new(Delivery::AtLeastOnce);

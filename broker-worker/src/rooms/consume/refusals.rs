@@ -96,6 +96,11 @@ impl Refusals {
         self.over(health, |standing| standing.about != About::Topic);
     }
 
+    /// Whoever heard them reads no more.
+    pub(super) fn forget(&self, health: &Health) {
+        self.over(health, |_| true);
+    }
+
     /// Whether it is time to ask anew whether the topic may be read.
     pub(super) fn wants_look(&self, health: &Health, now: Instant) -> bool {
         self.over(health, |standing| {
