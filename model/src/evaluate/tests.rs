@@ -106,8 +106,8 @@ fn close(found: f64, expected: f64) {
 fn figures_are_those_computed_by_hand() {
     // Four hens, of which one is taken for an owl and one for no bird; two owls named so; no duck.
     let images = [(0, 0), (0, 0), (1, 0), (2, 0), (1, 1), (1, 1)];
-    let Evaluated { evaluation, outcomes } = measured(&ROWS, &images, None, false).unwrap();
-    assert_eq!((evaluation.images, evaluation.correct, outcomes.len()), (6, 4, 6));
+    let Evaluated { evaluation, judgements } = measured(&ROWS, &images, None, false).unwrap();
+    assert_eq!((evaluation.images, evaluation.correct, judgements.len()), (6, 4, 6));
     close(evaluation.accuracy, 4.0 / 6.0);
     assert_eq!(evaluation.accuracy_interval, wilson(4, 6));
     // The hen that is called no bird is as likely an owl: the first of the two counts.
@@ -158,12 +158,12 @@ fn a_temperature_is_told_before_and_after_and_fitted_on_request() {
 #[test]
 fn an_image_without_numbers_is_told_and_spoils_no_other() {
     let images = [(0, 0), (3, 0), (1, 1), (3, 1), (0, 0)];
-    let Evaluated { evaluation, outcomes } = measured(&ROWS, &images, None, false).unwrap();
+    let Evaluated { evaluation, judgements } = measured(&ROWS, &images, None, false).unwrap();
     assert_eq!((evaluation.images, evaluation.correct), (3, 3));
     let failed: Vec<_> = evaluation.failed.iter().map(|f| (f.image, f.file.as_str())).collect();
     assert_eq!(failed, [(1, "known/1"), (3, "known/3")]);
     assert!(evaluation.failed[0].reason.contains("no number"), "{:?}", evaluation.failed);
-    assert_eq!(outcomes.iter().map(|outcome| outcome.image).collect::<Vec<_>>(), [0, 2, 4]);
+    assert_eq!(judgements.iter().map(|judgement| judgement.image).collect::<Vec<_>>(), [0, 2, 4]);
     let error = measured(&ROWS, &[(3, 0), (3, 2)], None, false).unwrap_err().to_string();
     assert!(error.contains("none of the 2 images") && error.contains("known/0"), "{error}");
 }
