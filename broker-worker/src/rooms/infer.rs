@@ -105,7 +105,7 @@ impl Instance {
     }
 
     /// What becomes of each image.
-    fn compute_all(&mut self, lane: &Lane, images: &[Image]) -> Vec<Outcome> {
+    fn compute_all(&mut self, lane: &Lane, images: &[Image]) -> Vec<ComputedImage> {
         let Some(loaded) = self.loaded.iter_mut().find(|loaded| loaded.model.id == lane.model.id) else {
             return images.iter().map(|_| (Err(ComputeError::NotLoaded), Computed::none())).collect();
         };
@@ -133,7 +133,7 @@ impl Instance {
 }
 
 /// An image's predictions, or why it has none, and the call that they are from.
-type Outcome = (Result<Vec<Prediction>, ComputeError>, Computed);
+type ComputedImage = (Result<Vec<Prediction>, ComputeError>, Computed);
 
 /// One call of an engine.
 #[derive(Clone, Copy)]
@@ -211,7 +211,7 @@ fn words(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
-fn answer(lane: &Lane, asker: Asker, image: &Image, (computed, took): Outcome) -> Answer {
+fn answer(lane: &Lane, asker: Asker, image: &Image, (computed, took): ComputedImage) -> Answer {
     let timings = Timings {
         decode: micros(image.decode),
         queue: micros(took.at.saturating_duration_since(image.queued.into_std())),

@@ -118,7 +118,7 @@ impl Predict {
         let items: Vec<Item> = self.paths.iter().flat_map(|path| files(path)).collect();
         let loaded = self.which.load()?;
         let manifest = &loaded.version.manifest;
-        let ask = Ask {
+        let classifier = Classifier {
             preprocessor: Preprocessor::new(manifest)?,
             scorer: Scorer::new(manifest),
             top_k: self.top_k as usize,
@@ -134,13 +134,13 @@ impl Predict {
         let (answered, answers) = mpsc::sync_channel(instances);
         let failed = thread::scope(|scope| {
             for mut engine in engines {
-                let (batches, next, ask, answered) = (&batches, &next, &ask, answered.clone());
+                let (batches, next, classifier, answered) = (&batches, &next, &classifier, answered.clone());
                 scope.spawn(move || {
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
                         let Some(batch) = batches.get(number) else { break };
                         // It is no longer listened where the output could not be written.
-                        if answered.send((number, ask.about(&mut *engine, batch))).is_err() {
+                        if answered.send((number, classifier.classify(&mut *engine, batch))).is_err() {
                             break;
                         }
                     }
@@ -211,16 +211,16 @@ pub(super) fn words(predictions: &[Prediction]) -> String {
     predictions.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
-/// What a batch of files is asked, whichever engine answers.
-struct Ask {
+/// From files to predictions, whichever engine computes.
+struct Classifier {
     preprocessor: Preprocessor,
     scorer: Scorer,
     top_k: usize,
 }
 
-impl Ask {
+impl Classifier {
     /// What a batch of files shows: predictions for each that can be used.
-    fn about(&self, engine: &mut dyn Engine, batch: &[Item]) -> anyhow::Result<Vec<Answered>> {
+    fn classify(&self, engine: &mut dyn Engine, batch: &[Item]) -> anyhow::Result<Vec<Answered>> {
         let limits = ImageLimits::default();
         let prepared: Vec<Result<Pixels, Failure>> = batch
             .iter()
