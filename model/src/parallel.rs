@@ -5,7 +5,8 @@ use std::sync::mpsc;
 use std::thread;
 
 /// `work` on each item, on as many threads as there are tools, each with its own. `on` hears, on this thread, of each result with its
-/// item's place, in the order in which they are done; its error ends the work.
+/// item's place, in the order in which they are done; its error ends the work. While it hears of one, no more results wait than there
+/// are tools.
 ///
 /// # Errors
 /// That of `on`.
@@ -16,7 +17,7 @@ pub fn side_by_side<I: Sync, W: Send, R: Send, E>(
     mut on: impl FnMut(usize, R) -> Result<(), E>,
 ) -> Result<(), E> {
     let next = AtomicUsize::new(0);
-    let (done, results) = mpsc::channel();
+    let (done, results) = mpsc::sync_channel(tools.len());
     thread::scope(|scope| {
         for mut tool in tools {
             let (next, work, done) = (&next, &work, done.clone());

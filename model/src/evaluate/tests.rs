@@ -1,5 +1,8 @@
 //! Figures against values computed by hand, from an engine whose outputs are known.
 
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
 use model_core::{Engine, EngineError, Pixels};
 use registry::{
     Activation, Architecture, Artifact, Calibration, Class, Classes, Fit, Input, Interpolation, Layout,
@@ -21,6 +24,36 @@ impl Engine for Known {
             Some(position) => Err(EngineError::NotANumber { position }),
             None => Ok(rows.iter().map(|row| row.to_vec()).collect()),
         }
+    }
+
+    fn warm_up(&mut self, _: usize) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn share(&self) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+/// Answers when so many instances of it compute at once, and fails where they never do.
+#[derive(Clone)]
+struct Together {
+    instances: usize,
+    computing: Arc<(Mutex<usize>, Condvar)>,
+}
+
+impl Engine for Together {
+    fn logits(&mut self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
+        let (computing, one_more) = &*self.computing;
+        let mut computing = computing.lock().unwrap();
+        *computing += 1;
+        one_more.notify_all();
+        let few = |computing: &mut usize| *computing < self.instances;
+        let waited = one_more.wait_timeout_while(computing, Duration::from_secs(60), few).unwrap().1;
+        if waited.timed_out() {
+            return Err(EngineError::Compute("it computes alone".into()));
+        }
+        Known(&ROWS).logits(batch)
     }
 
     fn warm_up(&mut self, _: usize) -> Result<(), EngineError> {
@@ -100,6 +133,15 @@ const ROWS: [[f32; 4]; 4] = [
 
 fn close(found: f64, expected: f64) {
     assert!((found - expected).abs() < 1e-6, "{found}, not {expected}");
+}
+
+#[test]
+fn all_instances_compute_at_once() {
+    let (data, manifest) = (data(&[(0, 0); 6]), manifest(None));
+    let images = Images::of_dataset(&data, "known", &manifest.classes).unwrap();
+    let engine = Together { instances: 3, computing: Arc::default() };
+    let evaluated = measure(&engine, &manifest, &images, 3, false, &mut |_| {}).unwrap();
+    assert_eq!(evaluated.evaluation.correct, 6);
 }
 
 #[test]
