@@ -37,6 +37,15 @@ impl Default for Topics {
 }
 
 impl Topics {
+    /// The keys that set the names in a configuration, in the order of [`Self::names`].
+    pub const KEYS: [&'static str; 4] = ["requests", "results", "dead_letter", "models"];
+
+    /// The name that such a key sets.
+    pub fn name_mut(&mut self, key: &str) -> Option<&mut String> {
+        let names = [&mut self.requests, &mut self.results, &mut self.dead_letter, &mut self.models];
+        Self::KEYS.into_iter().zip(names).find_map(|(known, name)| (known == key).then_some(name))
+    }
+
     /// All four.
     #[must_use]
     pub fn names(&self) -> [&str; 4] {
@@ -48,10 +57,9 @@ impl Topics {
     /// # Errors
     /// [`TopicNameError`], the first that is wrong.
     pub fn check(&self) -> Result<(), TopicNameError> {
-        let keys = ["requests", "results", "dead_letter", "models"];
         let allowed = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
         let mut seen = HashSet::new();
-        for (key, name) in keys.into_iter().zip(self.names()) {
+        for (key, name) in Self::KEYS.into_iter().zip(self.names()) {
             let possible = (1..=MAX_NAME).contains(&name.len()) && name.chars().all(allowed);
             if !possible || name == "." || name == ".." {
                 return Err(TopicNameError::Impossible { key, name: name.to_owned() });
@@ -210,5 +218,23 @@ impl TopicSpec {
         let topic = NewTopic::new(&self.name, self.partitions, replication);
         let topic = if self.compacted { topic.set("cleanup.policy", "compact,delete") } else { topic };
         self.config.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_is_serde_s_and_sets_its_own_name() {
+        let mut topics = Topics::default();
+        for key in Topics::KEYS {
+            *topics.name_mut(key).unwrap() = format!("a-{key}");
+        }
+        let written = serde_yaml::to_value(&topics).unwrap();
+        let expected = Topics::KEYS.map(|key| (key.to_owned(), format!("a-{key}")));
+        assert_eq!(written, serde_yaml::to_value(BTreeMap::from(expected.clone())).unwrap());
+        assert_eq!(topics.names(), expected.each_ref().map(|(_, name)| name.as_str()));
+        assert!(topics.name_mut("partitions").is_none());
     }
 }

@@ -2,12 +2,12 @@
 //! instance of the engine, and answered as it is served.
 //!
 //! ```text
-//! Images --file--> Pixels --logits--> Outcome, one an image --> Evaluation: Confusion, Reliability, Share
+//! Images --file--> Pixels --logits--> Judgement, one an image --> Evaluation: Confusion, Reliability, Share
 //! ```
 
 mod figures;
 mod images;
-mod outcome;
+mod judge;
 mod reliability;
 
 use std::collections::BTreeMap;
@@ -25,10 +25,10 @@ use crate::variants::Variant;
 
 pub use figures::{Averages, ClassFigures, Confusion, Pair, Paired, Share, paired, wilson};
 pub use images::{Image, Images};
-pub use outcome::{Outcome, Truth};
+pub use judge::{Judgement, Truth};
 pub use reliability::{BINS, Bin, Reliability, Sure};
 
-use outcome::{Judge, exclusive, sure};
+use judge::{Judge, exclusive, sure};
 
 /// Images shown to an instance at a time ...
 const BATCH: usize = 128;
@@ -195,13 +195,13 @@ pub struct Failed {
     pub image: usize,
 }
 
-/// An evaluation, and the outcome of each image that could be answered, in their order.
+/// An evaluation, and the judgement of each image that could be answered, in their order.
 #[derive(Debug, Clone)]
 pub struct Evaluated {
     /// The figures.
     pub evaluation: Evaluation,
     /// What they are made of.
-    pub outcomes: Vec<Outcome>,
+    pub judgements: Vec<Judgement>,
 }
 
 /// Shows the images of idx files to instances of the engine: what training measures its result by. `on` hears how many are done.
@@ -259,8 +259,8 @@ pub fn measure(
     sum_up(&judge, images, answered.into_values().flatten(), fit)
 }
 
-/// An image's outcome, and its outputs if they are kept; or why there is none.
-type Answered = Result<(Outcome, Vec<f32>), String>;
+/// An image's judgement, and its outputs if they are kept; or why there is none.
+type Answered = Result<(Judgement, Vec<f32>), String>;
 
 /// What all instances look at.
 struct Show<'a> {
@@ -290,8 +290,8 @@ impl Show<'_> {
         let answer = |(place, pixels): (usize, Result<Pixels, String>)| {
             let pixels = pixels?;
             let logits = answers.next().unwrap_or_else(|| Err("the engine gave no answer".into()))?;
-            let outcome = self.judge.judge(first + place, images[place].truth, &pixels, &logits);
-            Ok((outcome, if self.keep { logits } else { Vec::new() }))
+            let judgement = self.judge.judge(first + place, images[place].truth, &pixels, &logits);
+            Ok((judgement, if self.keep { logits } else { Vec::new() }))
         };
         Ok(pixels.into_iter().enumerate().map(answer).collect())
     }
@@ -322,46 +322,46 @@ fn sum_up(
     fit: bool,
 ) -> Result<Evaluated, EvaluateError> {
     let classes = judge.classes();
-    let (mut outcomes, mut failed, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut judgements, mut failed, mut rows) = (Vec::new(), Vec::new(), Vec::new());
     for (image, answered) in answered.enumerate() {
         match answered {
-            Ok((outcome, logits)) => {
-                if fit && let Truth::Class(truth) = outcome.truth {
+            Ok((judgement, logits)) => {
+                if fit && let Truth::Class(truth) = judgement.truth {
                     rows.push((truth, logits));
                 }
-                outcomes.push(outcome);
+                judgements.push(judgement);
             }
             Err(reason) => failed.push(Failed { file: images.list()[image].name.clone(), reason, image }),
         }
     }
-    let (own, others): (Vec<&Outcome>, Vec<&Outcome>) =
-        outcomes.iter().partition(|outcome| outcome.truth != Truth::Other);
+    let (own, others): (Vec<&Judgement>, Vec<&Judgement>) =
+        judgements.iter().partition(|judgement| judgement.truth != Truth::Other);
     if own.is_empty() {
         let first = failed.into_iter().next();
         let (name, reason) = first.map(|failed| (failed.file, failed.reason)).unwrap_or_default();
         let count = images.list().iter().filter(|image| image.truth != Truth::Other).count();
         return Err(EvaluateError::NoneUsable { images: count, name, reason });
     }
-    let count = |of: &dyn Fn(&Outcome) -> bool| own.iter().filter(|outcome| of(outcome)).count();
-    let share = |of: &dyn Fn(&Outcome) -> bool| count(of) as f64 / own.len() as f64;
-    let confusion = Confusion::of(&outcomes, classes.labels.len());
+    let count = |of: &dyn Fn(&Judgement) -> bool| own.iter().filter(|judgement| of(judgement)).count();
+    let share = |of: &dyn Fn(&Judgement) -> bool| count(of) as f64 / own.len() as f64;
+    let confusion = Confusion::of(&judgements, classes.labels.len());
     let figures = confusion.classes(classes);
-    let (correct, rejected) = (count(&Outcome::is_right), count(&|outcome| outcome.answer.is_none()));
-    let reliability = |sure: fn(&Outcome) -> Option<Sure>| {
-        Reliability::of(&own.iter().filter_map(|outcome| sure(outcome)).collect::<Vec<_>>())
+    let (correct, rejected) = (count(&Judgement::is_right), count(&|judgement| judgement.answer.is_none()));
+    let reliability = |sure: fn(&Judgement) -> Option<Sure>| {
+        Reliability::of(&own.iter().filter_map(|judgement| sure(judgement)).collect::<Vec<_>>())
     };
-    let (before, after) = (reliability(|outcome| outcome.before), reliability(|outcome| outcome.after));
+    let (before, after) = (reliability(|image| image.before), reliability(|image| image.after));
     let temperature = classes.calibration.map(|calibration| calibration.temperature);
     let evaluation = Evaluation {
         accuracy: correct as f64 / own.len() as f64,
         accuracy_interval: wilson(correct, own.len()),
         correct,
         images: own.len(),
-        top1: share(&|outcome| outcome.top[0]),
-        top5: share(&|outcome| outcome.top[1]),
+        top1: share(&|judgement| judgement.top[0]),
+        top5: share(&|judgement| judgement.top[1]),
         rejected: classes.reject.as_ref().and_then(|_| Share::of(rejected, own.len())),
         selective_accuracy: Share::of(correct, own.len() - rejected).map(|share| share.share),
-        others: Share::of(others.iter().filter(|outcome| outcome.is_right()).count(), others.len()),
+        others: Share::of(others.iter().filter(|judgement| judgement.is_right()).count(), others.len()),
         loss: after.as_ref().and_then(|after| after.loss),
         calibration: Calibrated {
             before,
@@ -374,7 +374,7 @@ fn sum_up(
         confusion,
         failed,
     };
-    Ok(Evaluated { evaluation, outcomes })
+    Ok(Evaluated { evaluation, judgements })
 }
 
 /// A temperature for images, each with its class and its outputs, and what it does to them.

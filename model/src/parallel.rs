@@ -1,11 +1,13 @@
 //! The same work on many things, on several threads.
 
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
 /// `work` on each item, on as many threads as there are tools, each with its own. `on` hears, on this thread, of each result with its
-/// item's place, in the order in which they are done; its error ends the work.
+/// item's place, in the order in which they are done; its error ends the work. While it hears of one, no more results wait than there
+/// are tools.
 ///
 /// # Errors
 /// That of `on`.
@@ -16,9 +18,9 @@ pub fn side_by_side<I: Sync, W: Send, R: Send, E>(
     mut on: impl FnMut(usize, R) -> Result<(), E>,
 ) -> Result<(), E> {
     let next = AtomicUsize::new(0);
-    let (done, results) = mpsc::channel();
+    let (done, results) = mpsc::sync_channel(tools.len());
     thread::scope(|scope| {
-        for mut tool in tools {
+        let start = |mut tool: W| {
             let (next, work, done) = (&next, &work, done.clone());
             scope.spawn(move || {
                 loop {
@@ -29,10 +31,19 @@ pub fn side_by_side<I: Sync, W: Send, R: Send, E>(
                         break;
                     }
                 }
-            });
-        }
+            })
+        };
+        let threads: Vec<_> = tools.into_iter().map(start).collect();
         drop(done);
-        results.into_iter().try_for_each(|(place, result)| on(place, result))
+        let result = results.into_iter().try_for_each(|(place, result)| on(place, result));
+        // The scope would wait for the work alone. A thread that an engine computed on still has the library's own things to take
+        // down then, while whoever called takes down the library.
+        for thread in threads {
+            if let Err(panic) = thread.join() {
+                resume_unwind(panic);
+            }
+        }
+        result
     })
 }
 

@@ -10,12 +10,21 @@ mod tiny;
 mod versions;
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tiny::{SIDE, lines, model, objects, stderr};
+
+/// For what a program does in a moment.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A folder with `data/`, a trained `weights/tiny/1` and `images/`, made once for all tests of this file.
 fn trained() -> &'static Path {
@@ -148,6 +157,44 @@ fn more_files_than_a_batch_are_answered_in_order_and_an_endless_one_is_refused()
     assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
     assert!(stderr(&output).contains("/dev/zero: it is longer than"), "{}", stderr(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains("class7.png"));
+}
+
+/// Two files in two batches, of which the first is written when the second one is read: only a program that reads both at once ends.
+#[test]
+fn predict_works_on_several_batches_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut files: Vec<PathBuf> = vec![trained().join("images/class7.png"); 17];
+    for (place, name) in [(0, "first.png"), (16, "second.png")] {
+        files[place] = folder.path().join(name);
+        mkfifo(&files[place], Mode::S_IRWXU).unwrap();
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_model"));
+    command.env_clear().current_dir(trained()).args(["predict", "--model", "tiny", "--json"]).args(&files);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let since = Instant::now();
+    // One core is one batch at a time.
+    let waits = std::thread::available_parallelism().unwrap().get() > 1;
+    for place in if waits { [16, 0] } else { [0, 16] } {
+        let mut file = loop {
+            // There is nobody to write to before it is read.
+            match fs::File::options().write(true).custom_flags(libc::O_NONBLOCK).open(&files[place]) {
+                Ok(file) => break file,
+                Err(error) if error.raw_os_error() == Some(libc::ENXIO) && since.elapsed() < LIMIT => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(error) => {
+                    child.kill().unwrap();
+                    panic!("{} is not read: {error}", files[place].display());
+                }
+            }
+        };
+        file.write_all(&fs::read(trained().join("images/class2.png")).unwrap()).unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let answers = objects(&output);
+    let classes: Vec<_> = answers.iter().map(|answer| answer["predictions"][0]["index"].as_u64()).collect();
+    assert_eq!(classes, [&[Some(2)], &[Some(7); 15][..], &[Some(2)]].concat());
 }
 
 #[test]
@@ -285,7 +332,7 @@ fn an_engine_that_can_not_compute_a_version_says_why() {
 fn each_engine_of_a_version_is_measured_and_what_is_not_there_is_said() {
     let short = ["--seconds", "0.001", "--batch", "1,3", "--json"];
     let run = |model: &str, folder: &str, library: Option<&str>| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_model"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_model"));
         command.env_clear().envs(library.map(|folder| ("MLAAS_OPENVINO", folder)));
         command.args(["benchmark", model, "--model-version", "1", "--weights", folder]).args(short);
         let output = command.current_dir(trained()).output().unwrap();
@@ -340,7 +387,7 @@ fn each_engine_of_a_version_is_measured_and_what_is_not_there_is_said() {
 #[test]
 fn settings_come_from_the_environment_and_flags_go_over_them() {
     let run = |model: &str, arguments: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_model"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_model"));
         command.env_clear().env("MLAAS_MODEL", model).env("MLAAS_JSON", "1").env("MLAAS_TOP_K", "2");
         command.current_dir(trained()).args(arguments).output().unwrap()
     };

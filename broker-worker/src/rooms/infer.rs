@@ -90,7 +90,7 @@ impl Instance {
     }
 
     /// What becomes of each image.
-    fn compute_all(&self, lane: &Lane, images: &[Image]) -> Vec<Outcome> {
+    fn compute_all(&self, lane: &Lane, images: &[Image]) -> Vec<ComputedImage> {
         let size = images.len();
         let (together, took) = self.compute(lane, images);
         let error = match together {
@@ -115,7 +115,7 @@ impl Instance {
 }
 
 /// An image's predictions, or why it has none, and the call that they are from.
-type Outcome = (Result<Vec<Prediction>, ComputeError>, Computed);
+type ComputedImage = (Result<Vec<Prediction>, ComputeError>, Computed);
 
 /// One call of an engine.
 #[derive(Clone, Copy)]
@@ -172,7 +172,7 @@ impl Instance {
     }
 }
 
-fn answer(lane: &Lane, asker: Asker, image: &Image, (computed, took): Outcome) -> Answer {
+fn answer(lane: &Lane, asker: Asker, image: &Image, (computed, took): ComputedImage) -> Answer {
     let timings = Timings {
         decode: micros(image.decode),
         queue: micros(took.at.saturating_duration_since(image.queued.into_std())),

@@ -23,15 +23,14 @@ fn room_of(path: &Path, rooms: &Path) -> Option<String> {
     Some(first.trim_end_matches(".rs").to_owned())
 }
 
-/// The rooms that a line of code names, whichever way: `crate::rooms::batch`, or `rooms::{batch, infer}`.
-fn named(line: &str, rooms: &BTreeSet<String>) -> BTreeSet<String> {
+/// The rooms that a line of code names behind `parent`, whichever way: `crate::rooms::batch`, or `rooms::{batch, infer}`.
+fn named(line: &str, parent: &str, rooms: &BTreeSet<String>) -> BTreeSet<String> {
     let code = line.split("//").next().unwrap_or_default();
-    let Some((_, rest)) = code.split_once("rooms::") else { return BTreeSet::new() };
-    let list = match rest.strip_prefix('{') {
+    let lists = code.split(parent).skip(1).map(|rest| match rest.strip_prefix('{') {
         Some(list) => list.split('}').next().unwrap_or_default(),
         None => rest.split([':', ';', ',', ' ']).next().unwrap_or_default(),
-    };
-    let words = list.split(|c: char| !c.is_alphanumeric() && c != '_');
+    });
+    let words = lists.flat_map(|list| list.split(|c: char| !c.is_alphanumeric() && c != '_'));
     words.filter(|word| rooms.contains(*word)).map(str::to_owned).collect()
 }
 
@@ -47,10 +46,13 @@ fn no_room_names_another_and_only_the_wiring_names_two() {
     let mut wiring = BTreeSet::new();
     for path in &files {
         let text = fs::read_to_string(path).unwrap();
-        let all: BTreeSet<_> = text.lines().flat_map(|line| named(line, &rooms)).collect();
+        let behind = |parent| text.lines().flat_map(|line| named(line, parent, &rooms)).collect();
+        let all: BTreeSet<_> = behind("rooms::");
         match room_of(path, &folder).filter(|room| rooms.contains(room)) {
             Some(room) => {
-                let others: Vec<_> = all.iter().filter(|other| **other != room).collect();
+                // A room's parent is `rooms`, too.
+                let beside: BTreeSet<_> = behind("super::");
+                let others: Vec<_> = all.union(&beside).filter(|other| **other != room).collect();
                 assert!(others.is_empty(), "{} names the room {others:?}", path.display());
             }
             None if path.ends_with("pipeline.rs") => wiring = all,

@@ -2,15 +2,21 @@
 
 mod pattern;
 
-use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use pattern::Pattern;
 
 use crate::invalid::Invalid;
 
+/// The section's keys besides those of the names.
+const OWN_KEYS: [&str; 3] = ["reply_allow", "partitions", "replication_factor"];
+
 /// The topics, and how those are made that are missing.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(from = "Keys")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Topics {
     /// Their names.
     #[serde(flatten)]
@@ -51,33 +57,72 @@ impl Topics {
     }
 }
 
-/// The section as it is read. Not by serde's `flatten`, which would let unknown keys pass and forget the lines of wrong
-/// values.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Keys {
-    requests: String,
-    results: String,
-    dead_letter: String,
-    models: String,
-    reply_allow: Option<Pattern>,
-    partitions: i32,
-    replication_factor: i32,
-}
-
-impl Default for Keys {
-    fn default() -> Self {
-        let Topics { names, reply_allow, partitions, replication_factor } = Topics::default();
-        let kafka::Topics { requests, results, dead_letter, models } = names;
-        Self { requests, results, dead_letter, models, reply_allow, partitions, replication_factor }
+/// Not by serde's `flatten`, which would let unknown keys pass and forget the lines of wrong values.
+impl<'de> Deserialize<'de> for Topics {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Section)
     }
 }
 
-impl From<Keys> for Topics {
-    fn from(keys: Keys) -> Self {
-        let Keys { requests, results, dead_letter, models, reply_allow, partitions, replication_factor } =
-            keys;
-        let names = kafka::Topics { requests, results, dead_letter, models };
-        Self { names, reply_allow, partitions, replication_factor }
+/// The section as it is read.
+struct Section;
+
+impl<'de> Visitor<'de> for Section {
+    type Value = Topics;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the section topics")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Topics, A::Error> {
+        let mut topics = Topics::default();
+        let mut seen = HashSet::new();
+        while let Some(Key(key)) = map.next_key()? {
+            if seen.contains(&key) {
+                return Err(A::Error::custom(format!("duplicate field `{key}`")));
+            }
+            match key.as_str() {
+                "reply_allow" => topics.reply_allow = map.next_value()?,
+                "partitions" => topics.partitions = map.next_value()?,
+                "replication_factor" => topics.replication_factor = map.next_value()?,
+                name => *topics.names.name_mut(name).ok_or_else(|| unknown(name))? = map.next_value()?,
+            }
+            seen.insert(key);
+        }
+        Ok(topics)
     }
 }
+
+/// A key of the section. What is none is refused by its visitor, so that its own line is named.
+struct Key(String);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_identifier(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = Key;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a key of the section topics")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<Key, E> {
+        let is_known = kafka::Topics::KEYS.iter().chain(&OWN_KEYS).any(|known| *known == key);
+        if is_known { Ok(Key(key.to_owned())) } else { Err(unknown(key)) }
+    }
+}
+
+/// In serde's words, which know no keys but those of one type.
+fn unknown<E: Error>(key: &str) -> E {
+    let known = kafka::Topics::KEYS.iter().chain(&OWN_KEYS).map(|key| format!("`{key}`"));
+    let known = known.collect::<Vec<_>>().join(", ");
+    E::custom(format!("unknown field `{key}`, expected one of {known}"))
+}
+
+#[cfg(test)]
+mod tests;

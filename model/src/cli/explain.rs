@@ -74,8 +74,8 @@ struct Peak {
     y: f64,
 }
 
-/// What every image is asked.
-struct Ask {
+/// A version that explains its answers, and which class is asked about.
+struct Explaining {
     version: ModelVersion,
     explainer: Explainer,
     preprocessor: Preprocessor,
@@ -100,21 +100,21 @@ impl Explain {
             );
             return Err(Refusal::Usage(text).into());
         }
-        let ask = self.load()?;
+        let explaining = self.load()?;
         let mut written = HashSet::new();
         let mut failed = false;
         for (file, usable) in items {
             let output = self.place(&file);
             let done = usable.and_then(|()| {
                 free(&file, &output, self.force, &written)?;
-                let (done, png) = ask.about(&file)?;
+                let (done, png) = explaining.explain(&file)?;
                 registry::write_whole(&output, &png)
                     .map_err(|error| Failure { code: "INTERNAL", message: super::sentence(&error.into()) })?;
                 Ok(done)
             });
             match done {
                 Ok(done) => {
-                    self.answer(&ask, file.display().to_string(), &output, done)?;
+                    self.answer(&explaining, file.display().to_string(), &output, done)?;
                     written.insert(output);
                 }
                 Err(error) => {
@@ -126,7 +126,7 @@ impl Explain {
         Ok(if failed { ExitCode::from(SOME_FAILED) } else { ExitCode::SUCCESS })
     }
 
-    fn load(&self) -> anyhow::Result<Ask> {
+    fn load(&self) -> anyhow::Result<Explaining> {
         if let EngineChoice::Openvino | EngineChoice::Torchscript = self.which.computing.engine {
             let text = format!(
                 "a heat map takes gradients, which {} does not give: leave --engine out, or say libtorch",
@@ -141,7 +141,7 @@ impl Explain {
         let class = self.class.as_deref().map(|class| named(class, classes)).transpose()?;
         let explainer = Explainer::load(&version, device)?;
         let preprocessor = Preprocessor::new(&version.manifest)?;
-        Ok(Ask { version, explainer, preprocessor, class })
+        Ok(Explaining { version, explainer, preprocessor, class })
     }
 
     /// Where the picture of an image goes.
@@ -155,9 +155,9 @@ impl Explain {
         }
     }
 
-    fn answer(&self, ask: &Ask, file: String, output: &Path, done: Done) -> anyhow::Result<()> {
+    fn answer(&self, explaining: &Explaining, file: String, output: &Path, done: Done) -> anyhow::Result<()> {
         let Done { explanation: Explanation { predictions, class, probability, .. }, .. } = done;
-        let classes = &ask.version.manifest.classes;
+        let classes = &explaining.version.manifest.classes;
         let label =
             classes.labels.iter().find(|known| known.index == class).map(|known| known.label.as_str());
         let first = predictions.into_iter().next().context("the net names no class")?;
@@ -165,7 +165,7 @@ impl Explain {
             let (width, height) = done.shown;
             return json(&Answer {
                 file,
-                model: ModelInfo::of(&ask.version, EngineKind::Libtorch),
+                model: ModelInfo::of(&explaining.version, EngineKind::Libtorch),
                 prediction: first.into(),
                 class: Explained { label, index: class, probability },
                 output,
@@ -252,8 +252,8 @@ fn free(file: &Path, output: &Path, force: bool, written: &HashSet<PathBuf>) -> 
     }
 }
 
-impl Ask {
-    fn about(&self, file: &Path) -> Result<(Done, Vec<u8>), Failure> {
+impl Explaining {
+    fn explain(&self, file: &Path) -> Result<(Done, Vec<u8>), Failure> {
         let bytes = read(file)?;
         let limits = ImageLimits::default();
         let prepared = self.preprocessor.placed(&bytes, &limits);

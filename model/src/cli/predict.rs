@@ -5,14 +5,10 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
 
-use anyhow::Context as _;
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use indicatif::ProgressBar;
+use model::parallel::side_by_side;
 use model_core::{Engine, ImageError, ImageLimits, Pixels, Prediction, Preprocessor, Scorer};
 use registry::{EngineKind, ModelVersion};
 use serde::Serialize;
@@ -118,7 +114,7 @@ impl Predict {
         let items: Vec<Item> = self.paths.iter().flat_map(|path| files(path)).collect();
         let loaded = self.which.load()?;
         let manifest = &loaded.version.manifest;
-        let ask = Ask {
+        let classifier = Classifier {
             preprocessor: Preprocessor::new(manifest)?,
             scorer: Scorer::new(manifest),
             top_k: self.top_k as usize,
@@ -130,58 +126,35 @@ impl Predict {
         let instances = self.which.computing.instances().min(batches.len());
         let engines: Vec<Box<dyn Engine>> =
             (0..instances).map(|_| loaded.engine.share()).collect::<Result<_, _>>()?;
-        let next = AtomicUsize::new(0);
-        let (answered, answers) = mpsc::sync_channel(instances);
-        let failed = thread::scope(|scope| {
-            for mut engine in engines {
-                let (batches, next, ask, answered) = (&batches, &next, &ask, answered.clone());
-                scope.spawn(move || {
-                    loop {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(batch) = batches.get(number) else { break };
-                        // It is no longer listened where the output could not be written.
-                        if answered.send((number, ask.about(&mut *engine, batch))).is_err() {
-                            break;
-                        }
-                    }
-                });
+        let classify =
+            |engine: &mut Box<dyn Engine>, batch: &&[Item]| classifier.classify(&mut **engine, batch);
+        let mut failed = false;
+        // In the order of the files, whichever batch is done first.
+        let (mut early, mut due) = (BTreeMap::new(), 0);
+        side_by_side(&batches, engines, classify, |place, answered| {
+            early.insert(place, answered);
+            while let Some(answered) = early.remove(&due) {
+                failed |= self.print(&loaded, batches[due], answered?)?;
+                bar.inc(batches[due].len() as u64);
+                due += 1;
             }
-            drop(answered);
-            self.print(&loaded, &batches, answers, &bar)
+            Ok::<_, anyhow::Error>(())
         })?;
         bar.finish_and_clear();
         Ok(if failed { ExitCode::from(SOME_FAILED) } else { ExitCode::SUCCESS })
     }
 
-    /// Prints the answers in the order of the files, whichever batch is done first; whether one of them is an error.
-    fn print(
-        &self,
-        loaded: &Loaded,
-        batches: &[&[Item]],
-        answers: mpsc::Receiver<(usize, anyhow::Result<Vec<Answered>>)>,
-        bar: &ProgressBar,
-    ) -> anyhow::Result<bool> {
+    /// Prints a batch's answers; whether one of them is an error.
+    fn print(&self, loaded: &Loaded, batch: &[Item], answered: Vec<Answered>) -> anyhow::Result<bool> {
         let mut failed = false;
-        let mut early = BTreeMap::new();
-        let mut answers = answers.into_iter();
-        for (number, batch) in batches.iter().enumerate() {
-            let answered = loop {
-                if let Some(answered) = early.remove(&number) {
-                    break answered;
+        for ((file, _), predicted) in batch.iter().zip(answered) {
+            let file = file.display().to_string();
+            match predicted {
+                Ok(predictions) => self.answer(file, loaded, predictions)?,
+                Err(error) => {
+                    failed = true;
+                    self.refuse(file, error)?;
                 }
-                let (number, answered) = answers.next().context("a thread that predicts ended early")?;
-                early.insert(number, answered);
-            };
-            for ((file, _), predicted) in batch.iter().zip(answered?) {
-                let file = file.display().to_string();
-                match predicted {
-                    Ok(predictions) => self.answer(file, loaded, predictions)?,
-                    Err(error) => {
-                        failed = true;
-                        self.refuse(file, error)?;
-                    }
-                }
-                bar.inc(1);
             }
         }
         Ok(failed)
@@ -211,16 +184,16 @@ pub(super) fn words(predictions: &[Prediction]) -> String {
     predictions.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
-/// What a batch of files is asked, whichever engine answers.
-struct Ask {
+/// From files to predictions, whichever engine computes.
+struct Classifier {
     preprocessor: Preprocessor,
     scorer: Scorer,
     top_k: usize,
 }
 
-impl Ask {
+impl Classifier {
     /// What a batch of files shows: predictions for each that can be used.
-    fn about(&self, engine: &mut dyn Engine, batch: &[Item]) -> anyhow::Result<Vec<Answered>> {
+    fn classify(&self, engine: &mut dyn Engine, batch: &[Item]) -> anyhow::Result<Vec<Answered>> {
         let limits = ImageLimits::default();
         let prepared: Vec<Result<Pixels, Failure>> = batch
             .iter()

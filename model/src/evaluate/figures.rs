@@ -3,7 +3,7 @@
 use registry::Classes;
 use serde::Serialize;
 
-use super::outcome::{Outcome, Truth};
+use super::judge::{Judgement, Truth};
 
 /// Of the standard normal distribution: 95 % lie within so many deviations on either side.
 const Z: f64 = 1.959_963_984_540_054;
@@ -148,11 +148,11 @@ pub struct Confusion {
 impl Confusion {
     /// Counts the images of the classes.
     #[must_use]
-    pub fn of(outcomes: &[Outcome], classes: usize) -> Self {
+    pub fn of(judgements: &[Judgement], classes: usize) -> Self {
         let mut images = vec![vec![0; classes + 1]; classes];
-        for outcome in outcomes {
-            if let Truth::Class(truth) = outcome.truth {
-                images[truth][outcome.answer.unwrap_or(classes)] += 1;
+        for judgement in judgements {
+            if let Truth::Class(truth) = judgement.truth {
+                images[truth][judgement.answer.unwrap_or(classes)] += 1;
             }
         }
         Self { images }

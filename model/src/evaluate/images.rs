@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use registry::{Classes, Manifest};
 
 use super::EvaluateError;
-use super::outcome::Truth;
+use super::judge::Truth;
 use crate::dataset::Dataset;
 use crate::transfer::folder;
 use crate::variants::{Grey, Variant};

@@ -1,5 +1,8 @@
 //! Figures against values computed by hand, from an engine whose outputs are known.
 
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
 use model_core::{Engine, EngineError, Pixels};
 use registry::{
     Activation, Architecture, Artifact, Calibration, Class, Classes, Fit, Input, Interpolation, Layout,
@@ -21,6 +24,36 @@ impl Engine for Known {
             Some(position) => Err(EngineError::NotANumber { position }),
             None => Ok(rows.iter().map(|row| row.to_vec()).collect()),
         }
+    }
+
+    fn warm_up(&mut self, _: usize) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn share(&self) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+/// Answers when so many instances of it compute at once, and fails where they never do.
+#[derive(Clone)]
+struct Together {
+    instances: usize,
+    computing: Arc<(Mutex<usize>, Condvar)>,
+}
+
+impl Engine for Together {
+    fn logits(&mut self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
+        let (computing, one_more) = &*self.computing;
+        let mut computing = computing.lock().unwrap();
+        *computing += 1;
+        one_more.notify_all();
+        let few = |computing: &mut usize| *computing < self.instances;
+        let waited = one_more.wait_timeout_while(computing, Duration::from_secs(60), few).unwrap().1;
+        if waited.timed_out() {
+            return Err(EngineError::Compute("it computes alone".into()));
+        }
+        Known(&ROWS).logits(batch)
     }
 
     fn warm_up(&mut self, _: usize) -> Result<(), EngineError> {
@@ -103,11 +136,20 @@ fn close(found: f64, expected: f64) {
 }
 
 #[test]
+fn all_instances_compute_at_once() {
+    let (data, manifest) = (data(&[(0, 0); 6]), manifest(None));
+    let images = Images::of_dataset(&data, "known", &manifest.classes).unwrap();
+    let engine = Together { instances: 3, computing: Arc::default() };
+    let evaluated = measure(&engine, &manifest, &images, 3, false, &mut |_| {}).unwrap();
+    assert_eq!(evaluated.evaluation.correct, 6);
+}
+
+#[test]
 fn figures_are_those_computed_by_hand() {
     // Four hens, of which one is taken for an owl and one for no bird; two owls named so; no duck.
     let images = [(0, 0), (0, 0), (1, 0), (2, 0), (1, 1), (1, 1)];
-    let Evaluated { evaluation, outcomes } = measured(&ROWS, &images, None, false).unwrap();
-    assert_eq!((evaluation.images, evaluation.correct, outcomes.len()), (6, 4, 6));
+    let Evaluated { evaluation, judgements } = measured(&ROWS, &images, None, false).unwrap();
+    assert_eq!((evaluation.images, evaluation.correct, judgements.len()), (6, 4, 6));
     close(evaluation.accuracy, 4.0 / 6.0);
     assert_eq!(evaluation.accuracy_interval, wilson(4, 6));
     // The hen that is called no bird is as likely an owl: the first of the two counts.
@@ -158,12 +200,12 @@ fn a_temperature_is_told_before_and_after_and_fitted_on_request() {
 #[test]
 fn an_image_without_numbers_is_told_and_spoils_no_other() {
     let images = [(0, 0), (3, 0), (1, 1), (3, 1), (0, 0)];
-    let Evaluated { evaluation, outcomes } = measured(&ROWS, &images, None, false).unwrap();
+    let Evaluated { evaluation, judgements } = measured(&ROWS, &images, None, false).unwrap();
     assert_eq!((evaluation.images, evaluation.correct), (3, 3));
     let failed: Vec<_> = evaluation.failed.iter().map(|f| (f.image, f.file.as_str())).collect();
     assert_eq!(failed, [(1, "known/1"), (3, "known/3")]);
     assert!(evaluation.failed[0].reason.contains("no number"), "{:?}", evaluation.failed);
-    assert_eq!(outcomes.iter().map(|outcome| outcome.image).collect::<Vec<_>>(), [0, 2, 4]);
+    assert_eq!(judgements.iter().map(|judgement| judgement.image).collect::<Vec<_>>(), [0, 2, 4]);
     let error = measured(&ROWS, &[(3, 0), (3, 2)], None, false).unwrap_err().to_string();
     assert!(error.contains("none of the 2 images") && error.contains("known/0"), "{error}");
 }

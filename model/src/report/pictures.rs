@@ -12,7 +12,7 @@ use model_core::{ImageLimits, Preprocessor};
 use registry::{Fit, Input, Interpolation, Layout, Manifest, Order, Polarity};
 
 use super::{count, none_of_these, percent};
-use crate::evaluate::{Evaluated, Images, Outcome, Truth};
+use crate::evaluate::{Evaluated, Images, Judgement, Truth};
 
 /// Pictures of a section.
 const MOST: usize = 24;
@@ -23,13 +23,14 @@ const QUALITY: u8 = 78;
 /// The sections with pictures, such as there are.
 pub(super) fn sections(manifest: &Manifest, images: &Images<'_>, evaluated: &Evaluated) -> Markup {
     let album = Album { manifest, images, thumbnails: thumbnails(manifest) };
-    let is_own = |outcome: &&Outcome| outcome.truth != Truth::Other;
-    let named = |outcome: &&Outcome| outcome.answer.is_some();
-    let of =
-        |keep: &dyn Fn(&&Outcome) -> bool| surest(evaluated.outcomes.iter().filter(|o| keep(o)).collect());
-    let wrong = of(&|outcome| is_own(outcome) && named(outcome) && !outcome.is_right());
-    let lost = of(&|outcome| is_own(outcome) && !named(outcome));
-    let missed = of(&|outcome| !is_own(outcome) && named(outcome));
+    let is_own = |judgement: &&Judgement| judgement.truth != Truth::Other;
+    let named = |judgement: &&Judgement| judgement.answer.is_some();
+    let of = |keep: &dyn Fn(&&Judgement) -> bool| {
+        surest(evaluated.judgements.iter().filter(|o| keep(o)).collect())
+    };
+    let wrong = of(&|judgement| is_own(judgement) && named(judgement) && !judgement.is_right());
+    let lost = of(&|judgement| is_own(judgement) && !named(judgement));
+    let missed = of(&|judgement| !is_own(judgement) && named(judgement));
     let none = none_of_these(manifest);
     html! {
         (album.section("mistakes", "The worst mistakes", "named wrong, the surest first", &wrong))
@@ -43,9 +44,9 @@ pub(super) fn sections(manifest: &Manifest, images: &Images<'_>, evaluated: &Eva
 }
 
 /// The most probable answers first.
-fn surest(mut outcomes: Vec<&Outcome>) -> Vec<&Outcome> {
-    outcomes.sort_by(|a, b| b.probability().total_cmp(&a.probability()).then(a.image.cmp(&b.image)));
-    outcomes
+fn surest(mut judgements: Vec<&Judgement>) -> Vec<&Judgement> {
+    judgements.sort_by(|a, b| b.probability().total_cmp(&a.probability()).then(a.image.cmp(&b.image)));
+    judgements
 }
 
 struct Album<'a> {
@@ -56,39 +57,39 @@ struct Album<'a> {
 }
 
 impl Album<'_> {
-    fn section(&self, id: &str, title: &str, what: &str, outcomes: &[&Outcome]) -> Markup {
+    fn section(&self, id: &str, title: &str, what: &str, judgements: &[&Judgement]) -> Markup {
         html! {
             section aria-labelledby=(id) {
                 h2 id=(id) { (title) }
-                @if outcomes.is_empty() {
+                @if judgements.is_empty() {
                     p { "There are none." }
                 } @else {
                     p {
-                        (count(outcomes.len())) " " (if outcomes.len() == 1 { "image" } else { "images" }) " " (what)
-                        @if outcomes.len() > MOST { "; " (MOST) " of them" } "."
+                        (count(judgements.len())) " " (if judgements.len() == 1 { "image" } else { "images" }) " " (what)
+                        @if judgements.len() > MOST { "; " (MOST) " of them" } "."
                     }
-                    ul.album { @for outcome in outcomes.iter().take(MOST) { (self.picture(outcome)) } }
+                    ul.album { @for judgement in judgements.iter().take(MOST) { (self.picture(judgement)) } }
                 }
             }
         }
     }
 
-    fn picture(&self, outcome: &Outcome) -> Markup {
-        let Some(image) = self.images.list().get(outcome.image) else { return html! {} };
+    fn picture(&self, judgement: &Judgement) -> Markup {
+        let Some(image) = self.images.list().get(judgement.image) else { return html! {} };
         let label = |place: usize| self.manifest.classes.labels[place].label.as_str();
-        let shows = match outcome.truth {
+        let shows = match judgement.truth {
             Truth::Class(place) => label(place),
             Truth::Other => "none of the classes",
         };
-        let answer = outcome.answer.map_or(none_of_these(self.manifest), label);
-        let sure = percent(f64::from(outcome.probability()));
+        let answer = judgement.answer.map_or(none_of_these(self.manifest), label);
+        let sure = percent(f64::from(judgement.probability()));
         // Its file and its folder are enough to find it.
         let path = Path::new(&image.name);
         let parts: Vec<_> = path.iter().rev().take(2).map(|part| part.to_string_lossy()).collect();
         let file = parts.into_iter().rev().collect::<Vec<_>>().join("/");
         html! {
             li {
-                @match self.data(outcome.image) {
+                @match self.data(judgement.image) {
                     Some((data, small)) => img class=[small.then_some("pixels")] src=(data) alt=(format!("{shows}, taken for {answer}: {file}"));,
                     None => div.gone { "no picture" }
                 }

@@ -28,8 +28,8 @@ pub(super) fn lines(
     images: &Images<'_>,
     evaluated: &Evaluated,
 ) -> anyhow::Result<Vec<u8>> {
-    let outcomes: HashMap<usize, _> =
-        evaluated.outcomes.iter().map(|outcome| (outcome.image, outcome)).collect();
+    let judgements: HashMap<usize, _> =
+        evaluated.judgements.iter().map(|judgement| (judgement.image, judgement)).collect();
     let failed: HashMap<usize, &str> =
         evaluated.evaluation.failed.iter().map(|failed| (failed.image, failed.reason.as_str())).collect();
     let mut lines = Vec::new();
@@ -38,13 +38,13 @@ pub(super) fn lines(
             Truth::Class(class) => Some(manifest.classes.labels[class].label.as_str()),
             Truth::Other => None,
         };
-        let outcome = outcomes.get(&place);
+        let judgement = judgements.get(&place);
         let line = Line {
             file: &image.name,
             label,
-            correct: outcome.map(|outcome| outcome.is_right()),
-            predictions: outcome
-                .map(|outcome| outcome.predictions.iter().cloned().map(Named::from).collect()),
+            correct: judgement.map(|judgement| judgement.is_right()),
+            predictions: judgement
+                .map(|judgement| judgement.predictions.iter().cloned().map(Named::from).collect()),
             error: failed.get(&place).copied(),
         };
         serde_json::to_writer(&mut lines, &line)?;

@@ -97,8 +97,8 @@ impl Gate {
 /// Whether each image of a class is answered right. One that can't be answered is not.
 fn answers(images: &Images<'_>, evaluated: &Evaluated) -> Vec<bool> {
     let mut right = vec![false; images.list().len()];
-    for outcome in &evaluated.outcomes {
-        right[outcome.image] = outcome.is_right();
+    for judgement in &evaluated.judgements {
+        right[judgement.image] = judgement.is_right();
     }
     let of_class = |(image, _): &(usize, bool)| images.list()[*image].truth != Truth::Other;
     right.into_iter().enumerate().filter(of_class).map(|(_, right)| right).collect()

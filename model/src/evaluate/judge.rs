@@ -25,7 +25,7 @@ pub enum Truth {
 
 /// What is known of an image's answer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
+pub struct Judgement {
     /// The image's place among those that were shown.
     pub image: usize,
     /// What it shows.
@@ -42,7 +42,7 @@ pub struct Outcome {
     pub after: Option<Sure>,
 }
 
-impl Outcome {
+impl Judgement {
     /// Whether the answer is what the image shows.
     #[must_use]
     pub fn is_right(&self) -> bool {
@@ -59,7 +59,7 @@ impl Outcome {
     }
 }
 
-/// Makes outcomes of a net's outputs.
+/// Makes judgements of a net's outputs.
 #[derive(Debug)]
 pub(super) struct Judge {
     scorer: Scorer,
@@ -82,7 +82,7 @@ impl Judge {
     }
 
     /// Of an image's outputs, `[outputs]`.
-    pub(super) fn judge(&self, image: usize, truth: Truth, pixels: &Pixels, logits: &[f32]) -> Outcome {
+    pub(super) fn judge(&self, image: usize, truth: Truth, pixels: &Pixels, logits: &[f32]) -> Judgement {
         let classes = self.classes();
         let scores = self.scorer.scores(pixels, logits.to_vec());
         // One more, since "none of these" is none of the classes.
@@ -102,7 +102,7 @@ impl Judge {
             }
             _ => (None, None),
         };
-        Outcome { image, truth, answer, predictions, top, before, after }
+        Judgement { image, truth, answer, predictions, top, before, after }
     }
 }
 
@@ -153,7 +153,7 @@ mod tests {
         }
     }
 
-    fn judge(classes: &Classes, truth: Truth, logits: &[f32]) -> Outcome {
+    fn judge(classes: &Classes, truth: Truth, logits: &[f32]) -> Judgement {
         let places = classes.labels.iter().enumerate().map(|(place, class)| (class.index, place)).collect();
         let plain = classes.calibration.map(|_| Classes { calibration: None, ..classes.clone() });
         let judge = Judge { scorer: Scorer::of(classes.clone(), Fit::Stretch), places, plain };
