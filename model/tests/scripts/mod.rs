@@ -70,7 +70,9 @@ fn a_spot_in_a_corner_is_hot_there_in_nets_that_pytorch_wrote() {
     for (name, layer) in [
         ("methods-scripted", "`forward_features` gives"),
         ("wrapped-traced", "`model.features` gives"),
-        ("spot-frozen", "`torch.relu_` gives"),
+        ("spot-frozen-and-alone", "`torch.relu_` gives"),
+        // Its branches come later, and each is a part.
+        ("branches-traced", "`features` gives"),
         // What its patches are, before they look at each other.
         ("tokens-traced", "`patches` gives"),
     ] {
@@ -117,17 +119,17 @@ fn what_has_no_map_or_may_not_run_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     GrayImage::new(9, 9).save(folder.join("a.png")).unwrap();
-    for name in ["mirror-traced", "spot-frozen"] {
+    for name in ["mirror-traced", "spot-frozen-and-alone"] {
         written(folder, name);
     }
     let explain = |name: &str, more: &[&str]| {
         let output = model(folder, &[&["explain", "--model", name, "a.png"], more].concat());
         (output.status.code().unwrap(), stderr(&output))
     };
-    let (code, said) = explain("spot-frozen", &[]);
+    let (code, said) = explain("spot-frozen-and-alone", &[]);
     assert!(code == 1 && said.contains("--allow-torchscript"), "{said}");
     let (code, said) = explain("mirror-traced", &["--allow-torchscript"]);
     assert!(code == 1 && said.contains("no value in it was found that is a map of the image"), "{said}");
     assert!(!folder.join("a-explained.png").exists());
-    assert_eq!(explain("spot-frozen", &["--allow-torchscript"]).0, 0);
+    assert_eq!(explain("spot-frozen-and-alone", &["--allow-torchscript"]).0, 0);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read as _, Write as _};
 
+use zip::read::{ArchiveOffset, Config};
 use zip::result::{ZipError, ZipResult};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
@@ -21,7 +22,7 @@ pub(super) struct Archive<'a> {
 
 impl<'a> Archive<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> ZipResult<Self> {
-        let mut archive = ZipArchive::new(Cursor::new(bytes))?;
+        let mut archive = opened(bytes)?;
         let mut sources = BTreeMap::new();
         let mut class = None;
         for index in 0..archive.len() {
@@ -39,7 +40,7 @@ impl<'a> Archive<'a> {
 
     /// The file again, with these in place of its own sources. Their positions, which are for messages, are left out.
     pub(super) fn with(&self, sources: &BTreeMap<String, String>) -> ZipResult<Vec<u8>> {
-        let mut archive = ZipArchive::new(Cursor::new(self.bytes))?;
+        let mut archive = opened(self.bytes)?;
         let mut writer = ZipWriter::new(Cursor::new(Vec::with_capacity(self.bytes.len())));
         for index in 0..archive.len() {
             let member = archive.by_index_raw(index)?;
@@ -57,6 +58,12 @@ impl<'a> Archive<'a> {
         }
         Ok(writer.finish()?.into_inner())
     }
+}
+
+/// It begins where the file does. Left to find that out, the reader takes another member's entry for the first, where a name has a certain length.
+fn opened(bytes: &[u8]) -> ZipResult<ZipArchive<Cursor<&[u8]>>> {
+    let config = Config { archive_offset: ArchiveOffset::Known(0) };
+    ZipArchive::with_config(config, Cursor::new(bytes))
 }
 
 /// A member's name without the folder that all are in.

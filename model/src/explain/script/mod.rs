@@ -2,8 +2,9 @@
 //! the file holds the net's source, and a net that gives one of its values too is a few words longer. Which value that is, is found out: the last
 //! one that is a map of the image, as the last convolution's is in the project's own nets.
 //!
-//! Nothing of this is taken on trust. The longer net has to answer as the file itself does, and the value has to change where the image
-//! does: what turns or mixes places (attention from each to each, dimensions in another order) is no map.
+//! Nothing of this is taken on trust. The longer net has to answer as the file itself does. The answer has to hang on the value alone: made
+//! another image's, it brings that image's answer with it, which a branch beside others does not. And it has to change where the image does:
+//! what turns or mixes places (attention from each to each, dimensions in another order) is no map.
 
 mod archive;
 mod code;
@@ -24,8 +25,10 @@ const MOST_TRIES: usize = 300;
 const DEEPEST: usize = 12;
 /// How far the longer net's outputs may be from the file's own, as a share of the largest.
 const ALIKE: f32 = 1e-4;
+/// The same where a map is made another one's by what is added to it, which rounds.
+const CUT: f32 = 1e-3;
 /// How far apart changes at two sides of an image are seen at least, as a share of the map's side.
-const APART: f64 = 0.1;
+const APART: f64 = 0.05;
 /// The side of the part of an image that is changed, as a share of the image's.
 const PART: f64 = 0.3;
 
@@ -157,13 +160,19 @@ impl<'a> Search<'a> {
         let [plain, corners @ ..] = &self.pictures;
         let (outputs, map) = script.pass(plain, &nothing)?;
         let &[images, _, rows, columns] = map.size().as_slice() else { return Ok(false) };
-        if images != self.images || rows < 2 || columns < 2 || !self.answers(&outputs)? {
+        let outputs = first(&outputs)?;
+        if images != self.images || rows < 2 || columns < 2 || !are_alike(&outputs, &self.answer, ALIKE) {
             return Ok(false);
         }
         let mut places = Vec::new();
         for corner in corners {
-            let changed = script.pass(corner, &nothing)?.1;
-            let Some(place) = place_of(&changed.f_sub(&map)?.f_narrow(0, 0, 1)?)? else { return Ok(false) };
+            let (answer, changed) = script.pass(corner, &nothing)?;
+            let change = changed.f_sub(&map)?;
+            let Some(place) = place_of(&change.f_narrow(0, 0, 1)?)? else { return Ok(false) };
+            let brought = first(&script.pass(plain, &change)?.0)?;
+            if !are_alike(&brought, &first(&answer)?, CUT) {
+                return Ok(false);
+            }
             places.push(place);
         }
         let [above_left, above_right, below_left, below_right] = places.as_slice() else { return Ok(false) };
@@ -172,16 +181,19 @@ impl<'a> Search<'a> {
         Ok(across.iter().all(|(left, right)| right.0 - left.0 > APART)
             && down.iter().all(|(above, below)| below.1 - above.1 > APART))
     }
+}
 
-    /// Whether these are the file's own outputs.
-    fn answers(&self, outputs: &Tensor) -> Result<bool, TchError> {
-        let outputs = outputs.f_narrow(0, 0, 1)?.f_flatten(0, -1)?.f_to_device(tch::Device::Cpu)?;
-        let outputs: Vec<f32> = Vec::try_from(outputs.f_to_kind(tch::Kind::Float)?)?;
-        let most = self.answer.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
-        Ok(!outputs.is_empty()
-            && outputs.len() == self.answer.len()
-            && outputs.iter().zip(&self.answer).all(|(one, other)| (one - other).abs() <= ALIKE * most))
-    }
+/// The outputs for the first image.
+fn first(outputs: &Tensor) -> Result<Vec<f32>, TchError> {
+    let outputs = outputs.f_narrow(0, 0, 1)?.f_flatten(0, -1)?.f_to_device(tch::Device::Cpu)?;
+    Vec::try_from(outputs.f_to_kind(tch::Kind::Float)?)
+}
+
+/// Whether outputs are the same but for that share of the largest.
+fn are_alike(found: &[f32], expected: &[f32], within: f32) -> bool {
+    let most = expected.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
+    let near = |(one, other): (&f32, &f32)| (one - other).abs() <= within * most;
+    !found.is_empty() && found.len() == expected.len() && found.iter().zip(expected).all(near)
 }
 
 /// Where a map has changed, in the mean: across and down in shares of its sides. Nothing where it has not.
