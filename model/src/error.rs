@@ -99,10 +99,18 @@ pub enum ModelError {
         /// libtorch's reason.
         source: TchError,
     },
+    /// A TorchScript net has no value that a heat map could be made of.
+    #[error("{file} can't be explained: {reason}")]
+    NoMap {
+        /// The file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
     /// The version's net can't be looked into.
     #[error(
-        "{model} version {version} can't be explained: only the project's own nets have layers that can be looked into, and the version has \
-         none (no libtorch artifact). Explain the version that it was made from, or one of the same classes by `model train`"
+        "{model} version {version} can't be explained: a heat map takes gradients, and an ONNX file gives none. Explain the version that it was \
+         made from, or one of the same classes by `model train`"
     )]
     Opaque {
         /// The model.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod classes;
+mod common;
 mod evaluate;
 mod import;
 mod quantize;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
 mod common;
+mod scripts;
 mod tiny;
 
 use std::fs;
@@ -15,8 +16,8 @@ use model::explain::{Explainer, HeatMap};
 use model::{Device, weights};
 use model_core::Pixels;
 use registry::{
-    Activation, Architecture, Artifact, Class, Classes, FileEntry, Fit, Input, Interpolation, Layout,
-    Manifest, ModelVersion, Order, Polarity, Registry, Reject, Schema,
+    Activation, Architecture, Artifact, Class, Classes, EngineKind, FileEntry, Fit, Input, Interpolation,
+    Layout, Manifest, ModelVersion, Order, Polarity, Registry, Reject, Schema,
 };
 use tch::{Kind, Tensor};
 use tiny::{objects, stderr};
@@ -252,7 +253,7 @@ fn a_thing_that_was_cut_out_and_padded_is_hot_where_it_lies_in_the_picture() {
 }
 
 fn explain(version: &ModelVersion, pixels: &Pixels, class: u32) -> HeatMap {
-    let explainer = Explainer::load(version, Device::Cpu).unwrap();
+    let explainer = Explainer::load(version, EngineKind::Libtorch, Device::Cpu).unwrap();
     let explanation = explainer.explain(pixels, Some(class)).unwrap();
     assert_eq!(explanation.class, class);
     explanation.map
@@ -294,7 +295,7 @@ fn a_map_is_the_sum_of_the_last_channels_by_their_gradient_where_it_is_above_zer
         };
         assert_alike(&map.values, &(0..196).map(expected).collect::<Vec<_>>(), &format!("class {class}"));
     }
-    let explainer = Explainer::load(&version, Device::Cpu).unwrap();
+    let explainer = Explainer::load(&version, EngineKind::Libtorch, Device::Cpu).unwrap();
     let likeliest = explainer.explain(&pixels, None).unwrap();
     assert_eq!((likeliest.class, likeliest.predictions[0].index), (0, Some(0)));
     let error = explainer.explain(&pixels, Some(3)).unwrap_err().to_string();
@@ -425,7 +426,7 @@ fn what_can_not_be_written_or_meant_is_refused_in_a_sentence() {
     // A net of which nothing is known but what it answers.
     let path = here.join("weights/spot/1/manifest.yaml");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace("libtorch", "torchscript").replace("  architecture: fashion-cnn\n", ""))
+    fs::write(&path, text.replace("libtorch", "openvino").replace("  architecture: fashion-cnn\n", ""))
         .unwrap();
     let (code, said, _) = explain(&["b.png", "--force"]);
     assert!(code == 1 && said.contains("spot version 1 can't be explained"), "{said}");

@@ -10,9 +10,10 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder as _};
-use model::engines::EngineChoice;
+use model::engines::{self, EngineChoice};
 use model::explain::overlay::{drawn, peak};
 use model::explain::{ExplainError, Explainer, Explanation};
+use model::{Device, ModelError};
 use model_core::{ImageLimits, Pixels, Prediction, Preprocessor, Shown, shown};
 use registry::{Classes, EngineKind, ModelVersion, Registry};
 use serde::Serialize;
@@ -77,6 +78,7 @@ struct Peak {
 /// A version that explains its answers, and which class is asked about.
 struct Explaining {
     version: ModelVersion,
+    engine: EngineKind,
     explainer: Explainer,
     preprocessor: Preprocessor,
     class: Option<u32>,
@@ -127,21 +129,36 @@ impl Explain {
     }
 
     fn load(&self) -> anyhow::Result<Explaining> {
-        if let EngineChoice::Openvino | EngineChoice::Torchscript = self.which.computing.engine {
-            let text = format!(
-                "a heat map takes gradients, which {} does not give: leave --engine out, or say libtorch",
-                self.which.computing.engine
-            );
-            return Err(Refusal::Usage(text).into());
+        if self.which.computing.engine == EngineChoice::Openvino {
+            let text = "a heat map takes gradients, which openvino does not give: leave --engine out";
+            return Err(Refusal::Usage(text.to_owned()).into());
         }
         let device = self.which.computing.device.resolve()?;
         let version =
             Registry::open(&self.which.weights)?.load(&self.which.model, &self.which.model_version)?;
         let classes = &version.manifest.classes;
         let class = self.class.as_deref().map(|class| named(class, classes)).transpose()?;
-        let explainer = Explainer::load(&version, device)?;
+        let engine = self.engine(&version, device)?;
+        let explainer = Explainer::load(&version, engine, device)?;
+        if let Some(layer) = explainer.layer() {
+            eprintln!("model: the map is of what `{layer}` gives");
+        }
         let preprocessor = Preprocessor::new(&version.manifest)?;
-        Ok(Explaining { version, explainer, preprocessor, class })
+        Ok(Explaining { version, engine, explainer, preprocessor, class })
+    }
+
+    /// Whose net is looked into: the project's own where there is one, else TorchScript where that is allowed.
+    fn engine(&self, version: &ModelVersion, device: Device) -> anyhow::Result<EngineKind> {
+        let has = |engine| version.manifest.artifact(engine).is_some();
+        let wanted = match self.which.computing.engine {
+            EngineChoice::Auto if !has(EngineKind::Libtorch) && has(EngineKind::Torchscript) => {
+                EngineChoice::Torchscript
+            }
+            EngineChoice::Auto => return Ok(EngineKind::Libtorch),
+            wanted => wanted,
+        };
+        let chosen = engines::choose(version, wanted, device, self.which.computing.allow_torchscript);
+        Ok(chosen.map_err(ModelError::from)?.0)
     }
 
     /// Where the picture of an image goes.
@@ -165,7 +182,7 @@ impl Explain {
             let (width, height) = done.shown;
             return json(&Answer {
                 file,
-                model: ModelInfo::of(&explaining.version, EngineKind::Libtorch),
+                model: ModelInfo::of(&explaining.version, explaining.engine),
                 prediction: first.into(),
                 class: Explained { label, index: class, probability },
                 output,

@@ -9,24 +9,34 @@
 
 pub mod colour;
 pub mod overlay;
+mod script;
 
 use std::fmt;
 
 use model_core::normalise::{Normalise, rows};
 use model_core::{EngineError, Pixels, Prediction, Scorer, Scores};
-use registry::{EngineKind, Fit, Layout, Manifest, ModelVersion};
+use registry::{EngineKind, Fit, ModelVersion};
 use tch::{TchError, Tensor};
 
+use self::script::Script;
 use crate::nets::Net;
 use crate::{Device, ModelError, weights};
 
 /// A model version that can say why. One thread owns it.
 pub struct Explainer {
-    net: Box<dyn Net>,
+    net: Looked,
     normalise: Normalise,
     scorer: Scorer,
     fit: Fit,
     device: tch::Device,
+}
+
+/// A net that can be looked into.
+enum Looked {
+    /// One of the project's own.
+    Own(Box<dyn Net>),
+    /// Another program's.
+    Script(Box<Script>),
 }
 
 /// What a net says of an image, and where it sees that.
@@ -105,25 +115,50 @@ pub enum ExplainError {
 }
 
 impl Explainer {
-    /// Loads a version onto a device, with what gradients need: not fused.
+    /// Loads a version onto a device by that engine's artifact, with what gradients need: not fused. A TorchScript file is code, which this
+    /// runs: for who says so.
     ///
     /// # Errors
-    /// If the version's net is none of the project's own, since only their layers can be looked into, or it can't be loaded.
-    pub fn load(version: &ModelVersion, device: Device) -> Result<Self, ModelError> {
+    /// If the engine's nets can't be looked into, the version has no such artifact, or it can't be loaded; of TorchScript, if no value in it
+    /// is a map of the image.
+    pub fn load(version: &ModelVersion, engine: EngineKind, device: Device) -> Result<Self, ModelError> {
         let manifest = &version.manifest;
-        if manifest.artifact(EngineKind::Libtorch).is_none() {
-            return Err(ModelError::Opaque { model: manifest.name.clone(), version: manifest.version });
-        }
-        let (mut store, net) = weights::net(version, device.into())?;
-        // The gradient of nothing but the maps is wanted.
-        store.freeze();
-        Ok(Self::of(net, manifest, device.into()))
+        let net = match engine {
+            EngineKind::Libtorch if manifest.artifact(engine).is_some() => {
+                let (mut store, net) = weights::net(version, device.into())?;
+                // The gradient of nothing but the maps is wanted.
+                store.freeze();
+                Looked::Own(net)
+            }
+            EngineKind::Torchscript if manifest.artifact(engine).is_some() => {
+                let content = weights::content(version, engine)?.1;
+                let (file, outputs) = (content.path.display().to_string(), manifest.classes.outputs);
+                Looked::Script(Box::new(Script::load(
+                    &file,
+                    &content.bytes,
+                    &manifest.input,
+                    outputs,
+                    device,
+                )?))
+            }
+            _ => return Err(ModelError::Opaque { model: manifest.name.clone(), version: manifest.version }),
+        };
+        Ok(Self {
+            net,
+            normalise: Normalise::new(&manifest.input),
+            scorer: Scorer::new(manifest),
+            fit: manifest.input.fit,
+            device: device.into(),
+        })
     }
 
-    fn of(net: Box<dyn Net>, manifest: &Manifest, device: tch::Device) -> Self {
-        debug_assert_eq!(manifest.input.layout, Layout::Nchw);
-        let normalise = Normalise::new(&manifest.input);
-        Self { net, normalise, scorer: Scorer::new(manifest), fit: manifest.input.fit, device }
+    /// What of a net that another program wrote the maps are of, in the words of its source.
+    #[must_use]
+    pub fn layer(&self) -> Option<&str> {
+        match &self.net {
+            Looked::Own(_) => None,
+            Looked::Script(script) => Some(&script.layer),
+        }
     }
 
     /// What speaks in an image for `class`, the number of an output, or where none is given for the likeliest class.
@@ -131,8 +166,7 @@ impl Explainer {
     /// # Errors
     /// If the image has not the net's size or there is nothing in it, the net has no such output, or libtorch fails.
     pub fn explain(&self, pixels: &Pixels, class: Option<u32>) -> Result<Explanation, ExplainError> {
-        let maps = self.maps(pixels)?.f_set_requires_grad(true)?;
-        let outputs = self.net.outputs(&self.net.pooled(&maps, false)?, false)?;
+        let (outputs, maps, leaf) = self.seen(&image(&self.normalise, pixels, self.device)?)?;
         if self.fit == Fit::TrimAndPad && pixels.data.iter().all(|&value| value == 0) {
             return Err(ExplainError::Nothing);
         }
@@ -142,7 +176,7 @@ impl Explainer {
         let predictions = scores.top_k(self.scorer.classes(), usize::MAX);
         let class = chosen(class, &predictions, &scores)?;
         let two_of_one = count == 1 && scores.probabilities().len() == 2;
-        let map = gradient_map(&score(&outputs, class, two_of_one)?, &maps)?;
+        let map = gradient_map(&score(&outputs, class, two_of_one)?, &leaf, &maps)?;
         let (rows, columns) = map.size2()?;
         let mut values = vec![0.0_f32; (rows * columns) as usize];
         let length = values.len();
@@ -155,18 +189,27 @@ impl Explainer {
         Ok(Explanation { predictions, class, probability, map })
     }
 
-    /// What the last convolution makes of an image, as numbers that come from nowhere.
-    fn maps(&self, pixels: &Pixels) -> Result<Tensor, ExplainError> {
-        let mut values = vec![0.0; self.normalise.values()];
-        self.normalise.interleaved(&[pixels], 0, &mut values)?;
-        let [size, channels] = [self.normalise.size(), self.normalise.channels()].map(i64::from);
-        let maps = tch::no_grad(|| {
-            let image = Tensor::f_from_slice(&values)?.f_view([1, size, size, channels])?;
-            let image = image.f_permute([0, 3, 1, 2])?.f_contiguous()?.f_to_device(self.device)?;
-            self.net.maps(&image, false)
-        })?;
-        Ok(maps.f_detach()?)
+    /// What the net answers to an image, what its last convolution makes of it, and what gradients are taken by.
+    fn seen(&self, image: &Tensor) -> Result<(Tensor, Tensor, Tensor), TchError> {
+        match &self.net {
+            Looked::Own(net) => {
+                // As numbers that come from nowhere.
+                let maps = tch::no_grad(|| net.maps(image, false))?.f_detach()?.f_set_requires_grad(true)?;
+                let outputs = net.outputs(&net.pooled(&maps, false)?, false)?;
+                Ok((outputs, maps.shallow_clone(), maps))
+            }
+            Looked::Script(script) => script.seen(image),
+        }
     }
+}
+
+/// An image's normalised values: `[1, channels, size, size]`.
+fn image(normalise: &Normalise, pixels: &Pixels, device: tch::Device) -> Result<Tensor, ExplainError> {
+    let mut values = vec![0.0; normalise.values()];
+    normalise.interleaved(&[pixels], 0, &mut values)?;
+    let [size, channels] = [normalise.size(), normalise.channels()].map(i64::from);
+    let image = Tensor::f_from_slice(&values)?.f_view([1, size, size, channels])?;
+    Ok(image.f_permute([0, 3, 1, 2])?.f_contiguous()?.f_to_device(device)?)
 }
 
 /// The class that is asked for, or the likeliest.
@@ -195,18 +238,19 @@ fn score(outputs: &Tensor, class: u32, two_of_one: bool) -> Result<Tensor, TchEr
     }
 }
 
-/// `[1, channels, rows, columns]` to `[rows, columns]`: the paper's equation 2, with the gradient for the weights.
-fn gradient_map(score: &Tensor, maps: &Tensor) -> Result<Tensor, TchError> {
-    let gradients = Tensor::f_run_backward(&[score], &[maps], false, false)?;
+/// `[n, channels, rows, columns]` to `[rows, columns]`, of the first image: the paper's equation 2, with the gradient for the weights, taken by
+/// `leaf`.
+fn gradient_map(score: &Tensor, leaf: &Tensor, maps: &Tensor) -> Result<Tensor, TchError> {
+    let gradients = Tensor::f_run_backward(&[score], &[leaf], false, false)?;
     let gradient = gradients.first().ok_or_else(|| TchError::Torch("there is no gradient".into()))?;
     tch::no_grad(|| {
-        let sum = gradient.f_mul(maps)?.f_sum_dim_intlist([1_i64].as_slice(), false, maps.kind())?;
-        sum.f_squeeze_dim(0)?.f_relu()
+        let product = gradient.f_mul(maps)?.f_narrow(0, 0, 1)?;
+        product.f_sum_dim_intlist([1_i64].as_slice(), false, maps.kind())?.f_squeeze_dim(0)?.f_relu()
     })
 }
 
 impl fmt::Debug for Explainer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Explainer").field("net", &self.net).finish_non_exhaustive()
+        f.debug_struct("Explainer").field("layer", &self.layer()).finish_non_exhaustive()
     }
 }

@@ -12,6 +12,7 @@ use model_core::{ImageLimits, Preprocessor};
 use registry::FileEntry;
 use serde::Serialize;
 
+use super::listing::{Change, Listing};
 use crate::parallel::side_by_side;
 
 /// The largest file that is read: larger ones are no photographs.
@@ -62,6 +63,7 @@ pub struct Folder {
     pub images: Vec<Labelled>,
     /// What is wrong.
     pub findings: Vec<Finding>,
+    listing: Listing,
 }
 
 /// Something that is wrong with a file or a class.
@@ -142,6 +144,7 @@ impl Folder {
         threads: usize,
         on: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, FolderError> {
+        let listing = Listing::of(root)?;
         let mut classes = Vec::new();
         let mut files = Vec::new();
         for Listed { name, path, files: of_class } in listed(root)? {
@@ -153,6 +156,7 @@ impl Folder {
             classes: classes.iter().map(|(name, _)| name.clone()).collect(),
             images: Vec::new(),
             findings: Vec::new(),
+            listing,
         };
         folder.sort_out(files, looked);
         folder.drop_empty(root, classes);
@@ -208,6 +212,15 @@ impl Folder {
             self.find(root.to_owned(), Problem::OneClass);
         }
         self.findings.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+
+    /// What is another file by now, is gone or has come since the folder was looked through.
+    ///
+    /// # Errors
+    /// If the folder cannot be listed any more.
+    pub fn changes(&self) -> Result<Vec<Change>, FolderError> {
+        let digests = self.images.iter().map(|image| (image.path.as_path(), image.sha256.as_str())).collect();
+        self.listing.changes(&digests)
     }
 
     fn find(&mut self, path: PathBuf, kind: Problem) {

@@ -20,6 +20,7 @@ pub mod folder;
 mod head;
 mod images;
 mod job;
+mod listing;
 mod publish;
 pub(crate) mod reject;
 mod run;
@@ -28,6 +29,7 @@ mod tail;
 mod tuning;
 
 pub use job::{Event, Job, Measured, Others, Trained, Tuning};
+pub use listing::{Change, What};
 pub use publish::Files;
 pub use run::train;
 

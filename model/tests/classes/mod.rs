@@ -1,6 +1,6 @@
 //! `model train` for classes of one's own, as its users run it: folders of made-up pictures, the bird net as backbone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -15,6 +15,7 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::common::{inception, lite1, lite2};
 use crate::tiny::{objects, stderr};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -52,7 +53,11 @@ fn folder(classes: &[&str], images: u64) -> TempDir {
 }
 
 fn train(folder: &Path, more: &[&str]) -> Command {
-    let backbones = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights");
+    train_on(folder, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights"), more)
+}
+
+/// A training on a backbone of that folder.
+fn train_on(folder: &Path, backbones: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_model"));
     command.env_clear().current_dir(folder);
     command.args(["train", "birds.yaml", "--data", "data", "--name", "own", "--threads", "1"]);
@@ -201,11 +206,6 @@ fn a_killed_training_is_begun_again_and_comes_to_the_same() {
     let whole = self::folder(&["across", "down"], 6);
     published(&train(whole.path(), &[]).output().unwrap());
 
-    let features = |folder: &Path| -> Vec<PathBuf> {
-        let below =
-            |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-        below(folder.join("runs/features")).flat_map(below).collect()
-    };
     let started = Instant::now();
     for (kept, signal, code) in
         [(1, Signal::SIGKILL, None), (4, Signal::SIGINT, Some(130)), (8, Signal::SIGTERM, Some(143))]
@@ -329,6 +329,108 @@ fn more_blocks_than_there_are_and_two_trainings_of_one_name_are_refused() {
     assert!(stderr(&output).contains("another training goes on in runs/own"), "{}", stderr(&output));
     drop(held);
     published(&train(folder, &[]).output().unwrap());
+}
+
+/// The files in which features of images are kept.
+fn features(folder: &Path) -> Vec<PathBuf> {
+    let below = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    below(folder.join("runs/features")).flat_map(below).collect()
+}
+
+/// Runs a training, and does something to its folder once the features of so many images are kept.
+fn disturbed(folder: &Path, kept: usize, meanwhile: impl FnOnce(&Path)) -> Output {
+    let started = Instant::now();
+    let mut child = train(folder, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while features(folder).iter().filter(|path| path.extension().is_none()).count() < kept {
+        assert!(started.elapsed() < LIMIT, "nothing is kept");
+        assert!(child.try_wait().unwrap().is_none(), "it ended before its folder was changed");
+        std::thread::yield_now();
+    }
+    meanwhile(&folder.join("data"));
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn what_changes_while_it_is_learned_from_is_said_and_nothing_is_half_made() {
+    let folder = folder(&["across", "down"], 6);
+    let folder = folder.path();
+    // Before it is looked into, as the last one is after the first: nothing comes of it.
+    let output = disturbed(folder, 1, |data| fs::remove_file(data.join("down/5.png")).unwrap());
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("data/down/5.png changed while it was learned from"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!folder.join("weights").exists(), "something was made");
+
+    // Behind that: what was learned is of the folder as it was, and that is said. Layers that take long, to be in time.
+    picture("down", 5).save(folder.join("data/down/5.png")).unwrap();
+    fs::write(folder.join("birds.yaml"), CONFIG.replace("epochs: 20", "epochs: 3000, patience: 3000"))
+        .unwrap();
+    let digest = {
+        let quick = self::folder(&["across", "down"], 6);
+        published(&train(quick.path(), &[]).output().unwrap());
+        manifest(quick.path(), 1).data[0].sha256.clone()
+    };
+    let output = disturbed(folder, 12, |data| {
+        fs::remove_file(data.join("across/0.png")).unwrap();
+        picture("down", 70).save(data.join("down/1.png")).unwrap();
+        picture("discs", 71).save(data.join("down/new.png")).unwrap();
+    });
+    published(&output);
+    let changed: Vec<Value> =
+        objects(&output).into_iter().filter(|line| line["event"] == "changed").collect();
+    let told: Vec<_> = changed.iter().map(|line| (&line["path"], &line["change"])).collect();
+    let expected =
+        [("data/across/0.png", "removed"), ("data/down/1.png", "exchanged"), ("data/down/new.png", "added")]
+            .map(|(path, change)| (Value::from(path), Value::from(change)));
+    assert!(told.iter().copied().eq(expected.iter().map(|(path, change)| (path, change))), "{changed:?}");
+    assert_eq!(manifest(folder, 1).data[0].sha256, digest, "it was of other images");
+}
+
+/// Each kind of net that knows photographs can be the one that is taken. Its weights are made up, so that what is learned is of no use.
+#[test]
+fn other_backbones_go_the_same_way() {
+    let folder = folder(&["across", "down"], 3);
+    let folder = folder.path();
+    fs::write(folder.join("birds.yaml"), "recipe: transfer\naugmentation: {views: 0}\nhead: {epochs: 3}\n")
+        .unwrap();
+    let backbones = tempfile::tempdir().unwrap();
+    let versions = [inception(backbones.path()), lite1(backbones.path()), lite2(backbones.path())];
+    for (number, backbone) in (1..).zip(&versions) {
+        let from = format!("{}/1", backbone.manifest.name);
+        let result = train_on(folder, backbones.path(), &["--backbone", &from]).output().unwrap();
+        assert_eq!(published(&result)["version"], number);
+        let manifest = manifest(folder, number);
+        assert_eq!(manifest.artifacts[0].architecture, backbone.manifest.artifacts[0].architecture);
+        assert_eq!(manifest.input, backbone.manifest.input);
+        let ask = |engine: &str| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_model"));
+            command
+                .env_clear()
+                .current_dir(folder)
+                .args(["predict", "--model", "own", "--json", "--engine", engine]);
+            let output = command
+                .args(["--model-version", &number.to_string(), "data/across", "data/down"])
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(0), "{from}: {}", stderr(&output));
+            objects(&output)
+        };
+        let probabilities = |answer: &Value| -> BTreeMap<String, f64> {
+            let all = answer["predictions"].as_array().unwrap().iter();
+            all.map(|one| (one["label"].as_str().unwrap().to_owned(), one["probability"].as_f64().unwrap()))
+                .collect()
+        };
+        for (one, other) in ask("libtorch").iter().zip(ask("openvino")) {
+            let (one, other) = (probabilities(one), probabilities(&other));
+            assert!(one.contains_key("across") && one.contains_key("down"), "{from}: {one:?}");
+            for (label, probability) in &one {
+                assert!((probability - other[label]).abs() < 1e-3, "{from}: {one:?}, {other:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use model::Preprocessor;
 use model::transfer::config::TransferConfig;
 use model::transfer::folder::{Finding, Folder};
-use model::transfer::{Event, Job, Measured, Others, Trained, Tuning, train};
+use model::transfer::{Change, Event, Job, Measured, Others, Trained, Tuning, train};
 use registry::{ModelVersion, Registry, RegistryError, Select};
 use serde::Serialize;
 
@@ -34,6 +34,7 @@ struct Refused {
 #[serde(tag = "event", rename_all = "kebab-case")]
 enum Line<'a> {
     Finding(&'a Finding),
+    Changed(&'a Change),
     Images {
         images: usize,
         classes: usize,
@@ -104,6 +105,7 @@ impl Train {
         let trained = train(&job, &mut |event| watcher.on(&event));
         watcher.end()?;
         let trained = trained?;
+        self.tell_changes(&folder)?;
         let Trained { measured, manifest, files, .. } = &trained;
         let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
         let (version, production) = publish_files(&registry, manifest.clone(), &files)?;
@@ -151,6 +153,25 @@ impl Train {
             line(&format!("{}: {images} images of {classes} classes, {count} left out", data.display()))?;
         }
         Ok(folder)
+    }
+
+    /// Says what of the folder is not what was learned from any more. What was learned is whole all the same.
+    fn tell_changes(&self, folder: &Folder) -> anyhow::Result<()> {
+        let changes = match folder.changes() {
+            Ok(changes) => changes,
+            Err(error) => {
+                eprintln!("model: what was learned from is gone: {error}");
+                return Ok(());
+            }
+        };
+        for change in &changes {
+            if self.json {
+                json(&Line::Changed(change))?;
+            } else {
+                eprintln!("model: {change}");
+            }
+        }
+        Ok(())
     }
 
     /// Images of none of the classes. What can't be read among them is no loss.
