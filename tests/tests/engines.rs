@@ -416,13 +416,9 @@ fn what_can_not_be_loaded_or_computed_is_skipped_and_said_and_the_others_are_ser
     let root = format!("models.root={}", text(&root));
     let worker = scene.worker("w1", &["--set", &root, "--set", "models.allow_torchscript=true"]);
     assert_eq!(worker.ready["models"].to_string(), r#"["fashion-mnist/1","shadows/1"]"#);
-    // It announces itself soon after it is ready.
-    let announced: Value = wait_until("an announcement", PATIENCE, || {
-        let announced = scene.client(&["models", "--json"]);
-        done(&announced);
-        let line = announced.stdout.lines().next().ok_or("nobody announces anything")?;
-        serde_json::from_str(line).map_err(|error| error.to_string())
-    });
+    let announced = scene.client(&["models", "--json"]);
+    done(&announced);
+    let announced: Value = serde_json::from_str(announced.stdout.lines().next().unwrap()).unwrap();
     let reasons: Vec<_> =
         announced["skipped"].as_array().unwrap().iter().map(|s| s["reason"].as_str().unwrap()).collect();
     let [pair, tampered] = reasons[..] else { panic!("{reasons:?}") };
