@@ -17,6 +17,11 @@ pub fn configure_process() {
     model::configure_process();
 }
 
+/// Ends the process while threads may still load and compute, without destructors, which would run beneath them.
+pub fn leave(code: u8) -> ! {
+    model::leave(code)
+}
+
 /// Gives the system back what memory is free: for when a net has gone.
 pub(crate) fn give_memory_back() {
     model::give_memory_back();

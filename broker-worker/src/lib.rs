@@ -54,4 +54,4 @@ mod topics;
 
 pub use app::{App, BuildError, Ready, RunError, build, run};
 pub use config::Config;
-pub use engines::configure_process;
+pub use engines::{configure_process, leave};

@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use worker::args::{Args, Command, ready_line};
 use worker::config::{self, Config};
-use worker::{RunError, telemetry};
+use worker::{RunError, leave, telemetry};
 
-use crate::signals::{Signals, leave};
+use crate::signals::Signals;
 
 /// Decoded photographs go back to the system; what libtorch has stays.
 #[global_allocator]

@@ -2,12 +2,12 @@
 //! a signal ends the process at once, then the first one asks for the end, the second for the end without waiting, and
 //! a third ends the process whatever it is doing.
 
-use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
 use tokio::sync::mpsc;
+use worker::leave;
 
 /// SIGINT and SIGTERM, withheld from the threads that there are and will be. None is lost: those that come wait.
 pub(crate) struct Withheld(SigSet);
@@ -50,16 +50,5 @@ impl Signals {
         // Asked for once; whoever asked again would hear nothing.
         drop(self.0.set(sender));
         receiver
-    }
-}
-
-/// Ends the process while threads may still load and compute: to return from `main` would run libtorch's destructors
-/// beneath them. What was worth keeping has been dropped before.
-pub(crate) fn leave(code: u8) -> ! {
-    drop(std::io::stdout().flush());
-    // SAFETY: `_exit` ends the process, touches no memory of ours and runs no handlers.
-    #[allow(unsafe_code)]
-    unsafe {
-        nix::libc::_exit(i32::from(code))
     }
 }

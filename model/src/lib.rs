@@ -18,7 +18,7 @@
 //! - [`explain`]: where in an image a net sees what it says.
 //! - [`transfer`]: a net that knows photographs learns a user's own classes.
 //! - [`parallel`]: work on many images side by side.
-//! - [`allocator`]: what a process does first, so that its memory stays mapped.
+//! - [`allocator`]: what a process does first, so that its memory stays mapped; [`leave`](fn@leave): what it does last.
 
 pub mod allocator;
 pub mod calibration;
@@ -28,6 +28,7 @@ pub mod engines;
 mod error;
 pub mod evaluate;
 pub mod explain;
+mod leave;
 pub mod nets;
 pub mod onnx;
 pub mod parallel;
@@ -42,6 +43,7 @@ pub mod weights;
 pub use allocator::{configure_process, give_memory_back};
 pub use device::{Device, DeviceChoice};
 pub use error::ModelError;
+pub use leave::leave;
 pub use model_core::{
     Engine, EngineError, ImageError, ImageLimits, Pixels, Prediction, PreprocessError, Preprocessor, Scores,
 };

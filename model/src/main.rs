@@ -2,7 +2,7 @@
 
 mod cli;
 
-use std::process::ExitCode;
+use std::io::{self, Write as _};
 
 use clap::Parser;
 
@@ -10,16 +10,19 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: model_core::LargePiecesMapped = model_core::LargePiecesMapped;
 
-fn main() -> ExitCode {
+fn main() {
     // Before anything allocates much or starts a thread.
     model::configure_process();
     let arguments = cli::Arguments::parse();
-    match cli::run(arguments) {
+    let code = match cli::run(arguments) {
         Ok(code) => code,
-        Err(error) if cli::broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if cli::broken_pipe(&error) => 0,
         Err(error) => {
             eprintln!("model: {}", cli::sentence(&error));
             cli::exit_code(&error)
         }
-    }
+    };
+    // Whoever read it may have gone.
+    drop(io::stdout().flush());
+    model::leave(code)
 }

@@ -51,8 +51,8 @@ pub struct Follower {
     models: watch::Sender<Models>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    /// What could not be served, and what it looked like then.
-    failed: BTreeMap<(String, u32), String>,
+    /// What could not be served, what it looked like then, and what was said of it.
+    failed: BTreeMap<(String, u32), (String, Skipped)>,
     /// What was served and may still be answering.
     replaced: Vec<Weak<Served>>,
 }
@@ -111,7 +111,7 @@ impl Follower {
         let version = match self.versions.resolve(wanted) {
             Ok(Some(version)) => version,
             Ok(None) => return,
-            Err(error) => return self.fell_short(wanted, None, &error),
+            Err(error) => return self.tell(self.short_of(wanted, None, &error)),
         };
         let models = self.models.borrow().clone();
         if models.serving(wanted).is_some_and(|served| served.id.version == version) {
@@ -119,8 +119,10 @@ impl Follower {
         }
         let state = self.versions.state(&wanted.name, version);
         let of = (wanted.key(), version);
-        if self.failed.get(&of) == Some(&state) {
-            return;
+        if let Some((then, skipped)) = self.failed.get(&of)
+            && *then == state
+        {
+            return self.tell(skipped.clone());
         }
         let begun = Instant::now();
         match self.serve(&models, wanted, version) {
@@ -133,8 +135,9 @@ impl Follower {
             Err(NotServed::Ended) => {}
             Err(error) => {
                 self.metrics.model_loaded(&wanted.name, false);
-                self.failed.insert(of, state);
-                self.fell_short(wanted, Some(version), &error);
+                let skipped = self.short_of(wanted, Some(version), &error);
+                self.failed.insert(of, (state, skipped.clone()));
+                self.tell(skipped);
             }
         }
     }
@@ -195,11 +198,14 @@ impl Follower {
         }
     }
 
+    fn short_of(&self, wanted: &Wanted, version: Option<u32>, error: &dyn std::error::Error) -> Skipped {
+        Skipped::beside(wanted, version, self.models.borrow().serving(wanted), error)
+    }
+
     /// What was served goes on; that it is not what is meant is said, once.
-    fn fell_short(&self, wanted: &Wanted, version: Option<u32>, error: &dyn std::error::Error) {
+    fn tell(&self, skipped: Skipped) {
+        self.note(&skipped.wanted, skipped.reason.clone());
         let models = self.models.borrow().clone();
-        let skipped = Skipped::beside(wanted, version, models.serving(wanted), error);
-        self.note(wanted, skipped.reason.clone());
         if !models.skipped().contains(&skipped) {
             skipped.log();
             self.models.send_replace(models.with_one_skipped(skipped));

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::output::{json, line};
 use super::progress;
+use crate::cli::SUCCESS;
 
 #[path = "../../benches/cpu_time/mod.rs"]
 mod cpu_time;
@@ -114,7 +115,7 @@ enum Measured {
 }
 
 impl Benchmark {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<u8> {
         let registry = Registry::open(&self.weights)?;
         let names = match &self.model {
             Some(model) => vec![model.clone()],
@@ -147,7 +148,7 @@ impl Benchmark {
         for versions in &models {
             self.measure(versions)?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(SUCCESS)
     }
 
     /// All artifacts of one model's versions.
@@ -288,11 +289,7 @@ impl Drop for Arm {
 }
 
 /// What an arm does: turns, until its stdin ends.
-fn compute(
-    version: &ModelVersion,
-    engine: EngineChoice,
-    allow_torchscript: bool,
-) -> anyhow::Result<ExitCode> {
+fn compute(version: &ModelVersion, engine: EngineChoice, allow_torchscript: bool) -> anyhow::Result<u8> {
     let before = resident()?;
     let (engine, _) = engines::choose(version, engine, Device::Cpu, allow_torchscript)?;
     let mut engine = engines::load(version, engine, Device::Cpu)?;
@@ -317,7 +314,7 @@ fn compute(
         let rate = (passes_ms.len() * batch) as f64 / (cpu_time::cpu_time() - start).as_secs_f64();
         json(&Turned { rate, passes_ms, memory_bytes: resident()?.saturating_sub(before) })?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(SUCCESS)
 }
 
 /// This process's resident memory, in bytes.

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -22,6 +21,7 @@ use super::output::{json, line, percent};
 use super::predict::{Failure, Item, ModelInfo, Named, Refusal as Refused, files, read};
 use super::publish::Refusal;
 use super::{SOME_FAILED, Which};
+use crate::cli::SUCCESS;
 
 /// What drawing may take: the picture at its own size, and a copy.
 const DRAWING_BYTES: u64 = 512 << 20;
@@ -92,7 +92,7 @@ struct Done {
 }
 
 impl Explain {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<u8> {
         let items: Vec<Item> = self.paths.iter().flat_map(|path| files(path)).collect();
         let into_folder = self.output.as_deref().is_none_or(Path::is_dir);
         if items.len() > 1 && !into_folder {
@@ -125,7 +125,7 @@ impl Explain {
                 }
             }
         }
-        Ok(if failed { ExitCode::from(SOME_FAILED) } else { ExitCode::SUCCESS })
+        Ok(if failed { SOME_FAILED } else { SUCCESS })
     }
 
     fn load(&self) -> anyhow::Result<Explaining> {

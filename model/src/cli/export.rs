@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::builder::FalseyValueParser;
@@ -14,6 +13,7 @@ use registry::{Artifact, EngineKind, FileEntry, ModelVersion, Registry, Select};
 use serde::Serialize;
 
 use super::output::{json, line};
+use crate::cli::SUCCESS;
 
 #[derive(Debug, Args)]
 pub(super) struct Export {
@@ -67,7 +67,7 @@ struct Written<'a> {
 }
 
 impl Export {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<u8> {
         let version = Registry::open(&self.weights)?.load(&self.model, &self.version)?;
         let (engine, format) = match self.format {
             Format::Onnx => (EngineKind::Openvino, "ONNX"),
@@ -99,7 +99,7 @@ impl Export {
         } else {
             line(&format!("{}: {} bytes, {}", file.display(), entry.size, entry.digest()))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(SUCCESS)
     }
 }
 

@@ -15,7 +15,6 @@ mod versions;
 
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::builder::FalseyValueParser;
@@ -25,6 +24,10 @@ use model::train::{TrainError, config::ConfigError};
 use model::{Device, DeviceChoice, Engine, ModelError};
 use registry::{EngineKind, ModelVersion, Registry, RegistryError, Select};
 
+/// Done as asked.
+const SUCCESS: u8 = 0;
+/// Anything that has no code of its own.
+const FAILURE: u8 = 1;
 /// Usage or configuration error, as clap has it.
 const USAGE: u8 = 2;
 /// Some images could not be answered.
@@ -132,8 +135,8 @@ impl Computing {
     }
 }
 
-/// Runs the command.
-pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+/// Runs the command; its exit code.
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<u8> {
     match arguments.command {
         Command::Train(train) => train.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
@@ -148,7 +151,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "model", &mut script);
             io::Write::write_all(&mut io::stdout(), &script).context("cannot write the script")?;
-            Ok(ExitCode::SUCCESS)
+            Ok(SUCCESS)
         }
     }
 }
@@ -174,7 +177,7 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
 }
 
 /// The exit code for an error: what was asked for cannot be had, or it failed.
-pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     let usage = error.chain().any(|cause| {
         cause.is::<ConfigError>()
             || cause.is::<export::NoPlace>()
@@ -204,7 +207,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
                 )
             )
     });
-    if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+    if usage { USAGE } else { FAILURE }
 }
 
 #[cfg(test)]

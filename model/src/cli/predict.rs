@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
@@ -15,6 +14,7 @@ use serde::Serialize;
 
 use super::output::{json, line, percent};
 use super::{Loaded, SOME_FAILED, Which, progress};
+use crate::cli::SUCCESS;
 
 /// Images that an instance of the engine reads and is shown at a time.
 const BATCH: usize = 16;
@@ -110,7 +110,7 @@ pub(super) type Item = (PathBuf, Result<(), Failure>);
 type Answered = Result<Vec<Prediction>, Failure>;
 
 impl Predict {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<u8> {
         let items: Vec<Item> = self.paths.iter().flat_map(|path| files(path)).collect();
         let loaded = self.which.load()?;
         let manifest = &loaded.version.manifest;
@@ -141,7 +141,7 @@ impl Predict {
             Ok::<_, anyhow::Error>(())
         })?;
         bar.finish_and_clear();
-        Ok(if failed { ExitCode::from(SOME_FAILED) } else { ExitCode::SUCCESS })
+        Ok(if failed { SOME_FAILED } else { SUCCESS })
     }
 
     /// Prints a batch's answers; whether one of them is an error.

@@ -69,12 +69,8 @@ pub(super) fn end_between_writes() -> anyhow::Result<()> {
             let Ok(signal) = signals.wait() else { return };
             let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
             eprintln!("model: ended by {signal}");
-            // Without destructors: other threads compute with what they would take away, and nothing waits to be written.
-            // SAFETY: it takes a number and does not return.
-            #[allow(unsafe_code)]
-            unsafe {
-                nix::libc::_exit(128 + signal as i32)
-            }
+            // Other threads compute, and nothing waits to be written.
+            model::leave(128 + u8::try_from(signal as i32).unwrap_or_default())
         })
         .context("cannot wait for signals")?;
     Ok(())

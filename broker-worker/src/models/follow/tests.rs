@@ -157,6 +157,15 @@ async fn one_that_can_t_be_served_leaves_the_other_and_is_tried_again_only_when_
     assert_eq!((room.notes(), room.skipped()), (vec![reason.to_owned()], vec![reason.to_owned()]));
     assert!(room.follower.metrics.text().contains(r#"model_loads_total{model="bird",outcome="failed"} 1"#));
 
+    // While its store is away it is not known that it is meant; then it is again, and is said.
+    let meant = std::mem::take(&mut room.shelf.lock().meant);
+    room.follower.step();
+    assert!(room.notes()[0].starts_with("which version of bird is meant"), "{:?}", room.notes());
+    room.shelf.lock().meant = meant;
+    room.follower.step();
+    assert_eq!((room.notes(), room.skipped()), (vec![reason.to_owned()], vec![reason.to_owned()]));
+    assert_eq!(room.shelf.lock().opened, [2], "still once");
+
     room.shelf.lock().looks.insert(2, "mended".into());
     room.step(2);
     assert_eq!(room.shelf.lock().opened, [2, 2]);

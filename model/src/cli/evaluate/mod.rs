@@ -4,7 +4,6 @@ mod predictions;
 mod text;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
@@ -20,6 +19,7 @@ use serde::Serialize;
 use super::output::{json, line, percent};
 use super::publish::{Refusal, can_be_written, end_between_writes, write_output};
 use super::{Loaded, SOME_FAILED, Which, progress};
+use crate::cli::SUCCESS;
 
 /// Images that can't be answered are said one by one up to so many.
 const SAID: usize = 20;
@@ -92,7 +92,7 @@ struct VariantReport {
 }
 
 impl Evaluate {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<u8> {
         end_between_writes()?;
         // What needs no work is said first.
         for file in self.report.iter().chain(&self.predictions) {
@@ -137,7 +137,7 @@ impl Evaluate {
             }
         }
         bar.finish_and_clear();
-        Ok(if failed > 0 { ExitCode::from(SOME_FAILED) } else { ExitCode::SUCCESS })
+        Ok(if failed > 0 { SOME_FAILED } else { SUCCESS })
     }
 
     /// The images of idx files, if the data is such.

@@ -10,7 +10,6 @@ mod trial;
 use std::fs::File;
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -20,6 +19,7 @@ use serde::Serialize;
 
 use super::output::{json, line};
 use super::publish::{Published, Refusal, end_between_writes, publish};
+use crate::cli::SUCCESS;
 use net::Net;
 use settings::{Notes, Settings};
 use trial::Tried;
@@ -63,7 +63,7 @@ struct Imported<'a> {
 }
 
 impl Import {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<u8> {
         end_between_writes()?;
         if self.weights.exists() && !self.weights.is_dir() {
             return Err(RegistryError::NoRoot { path: self.weights }.into());
@@ -107,7 +107,7 @@ impl Import {
         } else {
             line(&Published::of(&version).words(production))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(SUCCESS)
     }
 
     /// Whether it is wanted. Asked on a terminal only.

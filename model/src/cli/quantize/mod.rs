@@ -7,7 +7,6 @@ mod measure;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::thread;
 
 use clap::Args;
@@ -25,6 +24,7 @@ use serde::Serialize;
 use super::output::{json, line, percent};
 use super::progress;
 use super::publish::{Published, Refusal, end_between_writes, publish};
+use crate::cli::SUCCESS;
 use compare::{Accuracy, Compared};
 use images::Images;
 use measure::{calibration, measure};
@@ -85,7 +85,7 @@ struct Report<'a> {
 }
 
 impl Quantize {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<u8> {
         end_between_writes()?;
         let registry = Registry::open(&self.weights)?;
         let version = registry.load(&self.model, &self.version)?;
@@ -148,7 +148,7 @@ impl Quantize {
             line(&words(&compared))?;
             line(&Published::of(&made).words(production))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(SUCCESS)
     }
 
     /// How many labelled images can tell whether accuracy drops by more than is allowed.

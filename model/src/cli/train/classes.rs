@@ -1,7 +1,6 @@
 //! Classes of one's own: from a folder of labelled images to a model version, with a bar, plain lines, or JSON objects.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::Context as _;
 use indicatif::ProgressBar;
@@ -16,6 +15,7 @@ use super::super::output::{json, line, percent};
 use super::super::progress;
 use super::super::publish::{Refusal, end_between_writes, publish_files};
 use super::Train;
+use crate::cli::SUCCESS;
 
 /// The project's own version that knows photographs.
 const BACKBONE: &str = "bird";
@@ -66,7 +66,7 @@ enum Line<'a> {
 }
 
 impl Train {
-    pub(super) fn classes(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn classes(self) -> anyhow::Result<u8> {
         let config = TransferConfig::read(&self.config)?;
         let need = |option: &str, what: &str| {
             let config = self.config.display();
@@ -111,7 +111,7 @@ impl Train {
         let (version, production) = publish_files(&registry, manifest.clone(), &files)?;
         self.report(&version, production, measured)?;
         trained.done()?;
-        Ok(ExitCode::SUCCESS)
+        Ok(SUCCESS)
     }
 
     /// The version whose net is taken.

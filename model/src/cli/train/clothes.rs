@@ -1,7 +1,6 @@
 //! The clothes' net from its configuration to a model version, with a bar, plain lines, or one JSON object for each epoch.
 
 use std::path::Path;
-use std::process::ExitCode;
 
 use indicatif::ProgressBar;
 use model::dataset::{DEBIAN_FASHION_MNIST, Dataset, Split};
@@ -15,6 +14,7 @@ use super::super::output::{json, line, percent};
 use super::super::progress;
 use super::super::publish::{PRODUCTION, whoami};
 use super::Train;
+use crate::cli::SUCCESS;
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -40,7 +40,7 @@ enum Line<'a> {
 }
 
 impl Train {
-    pub(super) fn clothes(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn clothes(self) -> anyhow::Result<u8> {
         let config = TrainConfig::read(&self.config)?;
         let folder = self.data.as_deref().unwrap_or(Path::new(DEBIAN_FASHION_MNIST));
         let device = self.device.resolve()?;
@@ -80,7 +80,7 @@ impl Train {
                     checkpoint.display()
                 ))?;
             }
-            return Ok(ExitCode::SUCCESS);
+            return Ok(SUCCESS);
         }
         let command = format!("model train {}", self.config.display());
         let run = Finished { config: &config, output: &output, data: &data, test: &test, command: &command };
@@ -103,7 +103,7 @@ impl Train {
                 evaluation.images
             ))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(SUCCESS)
     }
 
     fn set_alias(&self, place: &Place, model: &str) -> anyhow::Result<()> {

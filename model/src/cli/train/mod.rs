@@ -4,7 +4,6 @@ mod classes;
 mod clothes;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
@@ -83,7 +82,7 @@ struct Which {
 }
 
 impl Train {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<u8> {
         let Which { recipe } = parse(&self.config)?;
         let (options, what) = match recipe {
             Some(Recipe::Transfer) => (

@@ -8,7 +8,6 @@ mod gate;
 mod look;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand};
@@ -18,6 +17,7 @@ use registry::{Author, Registry};
 
 use super::output::line;
 use super::publish::PRODUCTION;
+use crate::cli::SUCCESS;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Versions {
@@ -40,7 +40,7 @@ pub(super) enum Versions {
 }
 
 impl Versions {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<u8> {
         match self {
             Self::List(list) => list.run(),
             Self::Show(show) => show.run(),
@@ -51,7 +51,7 @@ impl Versions {
             Self::Delete(delete) => delete.run(),
             Self::Gc(gc) => gc.run(),
         }?;
-        Ok(ExitCode::SUCCESS)
+        Ok(SUCCESS)
     }
 }
 
