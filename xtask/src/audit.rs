@@ -40,8 +40,6 @@ fn check(program: &Path, root: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     /// A cargo-deny that notes what it is asked for and fails at one thing.
@@ -49,8 +47,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("cargo-deny");
         let script = format!("#!/bin/sh\necho \"$*\" >> asked\n! [ \"$2 $3\" = \"{failing}\" ]\n");
-        std::fs::write(&program, script).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        process::write_script(&program, &script);
         let result = check(&program, folder.path());
         (std::fs::read_to_string(folder.path().join("asked")).unwrap(), result)
     }

@@ -145,6 +145,21 @@ fn describe(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
+/// A script for a test to start. A process of its own writes it: what is open for writing can't be started, and a child that another
+/// test starts just then has open what this process has.
+#[cfg(test)]
+pub(crate) fn write_script(path: &std::path::Path, text: &str) {
+    use std::io::Write as _;
+    let mut child = Command::new("sh")
+        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -152,7 +152,6 @@ mod tests {
 
     /// An executable of tests of which one hangs, in a folder such as cargo's.
     fn hanging(folder: &Path) -> OsString {
-        use std::os::unix::fs::PermissionsExt;
         let folder = folder.join("deps");
         std::fs::create_dir(&folder).unwrap();
         let path = folder.join("some-0123");
@@ -161,8 +160,7 @@ case \"$*\" in *--list*) printf 'a::quick: test\\na::slow: test\\nb: benchmark\\
 echo 'test a::quick ... ok'
 exec sleep 300
 ";
-        std::fs::write(&path, script).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        process::write_script(&path, script);
         path.into_os_string()
     }
 
