@@ -5,6 +5,7 @@
 //! - [`files`]: where a user's own configuration file lies.
 //! - [`color`]: whether to write in colour.
 //! - [`exit`]: the exit codes that mean the same everywhere.
+//! - [`sentence`]: an error with its causes, in one line.
 //!
 //! It knows neither Kafka nor a model.
 
@@ -15,6 +16,8 @@ pub mod exit;
 pub mod files;
 pub mod flags;
 pub mod layers;
+mod sentence;
 
 pub use color::Color;
 pub use layers::{LayerError, Setting, Sources, load, parse};
+pub use sentence::sentence;

@@ -5,7 +5,7 @@
 //! made it, so one thread owns it and is told what to do.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -69,9 +69,12 @@ pub enum EmbeddedError {
     /// librdkafka refused.
     #[error("the embedded broker can't do that: {0}")]
     Kafka(#[from] KafkaError),
-    /// Its thread is gone or could not be started.
-    #[error("the embedded broker's thread ended: {0}")]
-    Thread(String),
+    /// Its thread can't be started.
+    #[error("the embedded broker's thread can't be started: {0}")]
+    Spawn(#[source] io::Error),
+    /// Its thread is gone.
+    #[error("the embedded broker's thread ended: stop this program, and start it again")]
+    Gone,
     /// Another one is running and published.
     #[error("an embedded broker is running at {} already: use that one", .0.bootstrap_servers)]
     Taken(Broker),
@@ -104,9 +107,8 @@ impl EmbeddedBroker {
         let thread = std::thread::Builder::new()
             .name("embedded-broker".to_owned())
             .spawn(move || run(&topics, partitions, &started, &inbox))
-            .map_err(|e| EmbeddedError::Thread(e.to_string()))?;
-        let bootstrap_servers =
-            start.recv().map_err(|_| EmbeddedError::Thread("it did not start".to_owned()))??;
+            .map_err(EmbeddedError::Spawn)?;
+        let bootstrap_servers = start.recv().map_err(|_| EmbeddedError::Gone)??;
         Ok(Self { bootstrap_servers, orders: Some(orders), thread: Some(thread), published: None })
     }
 
@@ -190,14 +192,13 @@ impl EmbeddedBroker {
         &self,
         order: impl FnOnce(&Cluster<'_>) -> Result<(), KafkaError> + Send + 'static,
     ) -> Result<(), EmbeddedError> {
-        let gone = || EmbeddedError::Thread("it takes no orders".to_owned());
         let (answer, answered) = mpsc::channel();
         let order: Order = Box::new(move |cluster| {
             // Whoever asked waits below.
             answer.send(order(cluster)).ok();
         });
-        self.orders.as_ref().ok_or_else(gone)?.send(order).map_err(|_| gone())?;
-        answered.recv().map_err(|_| gone())?.map_err(EmbeddedError::Kafka)
+        self.orders.as_ref().ok_or(EmbeddedError::Gone)?.send(order).map_err(|_| EmbeddedError::Gone)?;
+        answered.recv().map_err(|_| EmbeddedError::Gone)?.map_err(EmbeddedError::Kafka)
     }
 
     fn unpublish(&mut self) {

@@ -40,7 +40,11 @@ pub fn error(error: &KafkaError, reason: &str) {
 /// librdkafka's words for an error, without the crate's own around them.
 #[must_use]
 pub fn words(error: &KafkaError) -> String {
-    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
+    match error {
+        // The crate knows no code of it.
+        KafkaError::AdminOp(code) => code.to_string(),
+        error => error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string()),
+    }
 }
 
 /// A context that logs, and keeps the last that was heard of a connection that failed.

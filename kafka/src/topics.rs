@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use serde::{Deserialize, Serialize};
 
@@ -147,23 +148,24 @@ pub struct TopicSpec {
 }
 
 /// Why a topic can't be made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum TopicError {
     /// The cluster can't be asked.
-    #[error("the topics can't be listed: {reason}")]
-    List {
-        /// librdkafka's words.
-        reason: String,
-    },
+    #[error("the topics can't be listed: {}", words(.0))]
+    List(#[source] KafkaError),
+    /// The thread that asks it ended.
+    #[error("the topics can't be listed: {0}")]
+    Thread(#[from] tokio::task::JoinError),
     /// The cluster refused.
     #[error(
-        "topic {topic} is missing and can't be made: {reason}; make it by hand, or let this user make topics"
+        "topic {topic} is missing and can't be made: {}; make it by hand, or let this user make topics",
+        words(.source)
     )]
     Create {
         /// Which.
         topic: String,
-        /// The broker's words.
-        reason: String,
+        /// What the broker said.
+        source: KafkaError,
     },
 }
 
@@ -175,22 +177,19 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// # Errors
 /// [`TopicError`] where the cluster can't be asked or refuses.
 pub async fn ensure(config: &ClientConfig, specs: &[TopicSpec]) -> Result<(), TopicError> {
-    let list = |reason: String| TopicError::List { reason };
     let config = config.clone();
     let (admin, existing) = tokio::task::spawn_blocking(move || {
-        let admin: AdminClient<LogContext> =
-            config.create_with_context(LogContext).map_err(|e| e.to_string())?;
+        let admin: AdminClient<LogContext> = config.create_with_context(LogContext)?;
         let client = admin.inner();
-        let metadata = client.fetch_metadata(None, TIMEOUT).map_err(|e| e.to_string())?;
+        let metadata = client.fetch_metadata(None, TIMEOUT)?;
         if cluster::is_embedded(client.fetch_cluster_id(TIMEOUT).as_deref()) {
             return Ok((admin, None));
         }
         let names: HashSet<String> = metadata.topics().iter().map(|t| t.name().to_owned()).collect();
         Ok((admin, Some(names)))
     })
-    .await
-    .map_err(|e| list(e.to_string()))?
-    .map_err(list)?;
+    .await?
+    .map_err(TopicError::List)?;
     let Some(existing) = existing else { return Ok(()) };
 
     let missing: Vec<NewTopic<'_>> =
@@ -199,14 +198,16 @@ pub async fn ensure(config: &ClientConfig, specs: &[TopicSpec]) -> Result<(), To
         return Ok(());
     }
     let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
-    let answers = admin.create_topics(&missing, &options).await.map_err(|e| TopicError::Create {
+    let answers = admin.create_topics(&missing, &options).await.map_err(|source| TopicError::Create {
         topic: missing.iter().map(|t| t.name).collect::<Vec<_>>().join(", "),
-        reason: words(&e),
+        source,
     })?;
     for answer in answers {
         match answer {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code)) => return Err(TopicError::Create { topic, reason: code.to_string() }),
+            Err((topic, code)) => {
+                return Err(TopicError::Create { topic, source: KafkaError::AdminOp(code) });
+            }
         }
     }
     Ok(())

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::manifest::ManifestError;
+
 /// Why a model version was refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -72,12 +74,12 @@ pub enum RegistryError {
         text: String,
     },
     /// The manifest cannot be read as YAML of its fixed shape.
-    #[error("the manifest {path} cannot be read: {message}")]
+    #[error("the manifest {path} cannot be read: {source}")]
     BadManifest {
         /// The manifest file.
         path: PathBuf,
-        /// What is wrong, with line and column.
-        message: String,
+        /// What is wrong.
+        source: ManifestError,
     },
     /// The manifest says something that cannot be.
     #[error("the manifest {path} is wrong: {message}")]

@@ -33,7 +33,7 @@ impl ModelVersion {
         let bytes = read_small(&path, MANIFEST_LIMIT)?.ok_or_else(missing)?;
         let digest = format!("sha256:{}", sha256(&bytes));
         let text = String::from_utf8(bytes)
-            .map_err(|error| RegistryError::BadManifest { path: path.clone(), message: error.to_string() })?;
+            .map_err(|error| RegistryError::BadManifest { path: path.clone(), source: error.into() })?;
         let version =
             Self { manifest: Manifest::from_yaml(&text, &path)?, digest, folder: folder.to_owned() };
         version.check_folder()?;

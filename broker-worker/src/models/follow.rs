@@ -190,7 +190,7 @@ impl Follower {
 
     /// What was served goes on, whatever is meant.
     fn lost_sight(&self, error: &ModelsError) {
-        let error = super::with_causes(error);
+        let error = cli::sentence(error);
         let sentence =
             format!("which versions are meant can't be found out, and what is served stays: {error}");
         if self.health.note(Problem::new(CATALOG, sentence.clone())) {

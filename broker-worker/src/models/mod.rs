@@ -126,7 +126,7 @@ impl ModelsError {
 }
 
 impl Skipped {
-    fn new(wanted: &Wanted, version: Option<u32>, error: &dyn Error) -> Self {
+    fn new(wanted: &Wanted, version: Option<u32>, error: &(dyn Error + 'static)) -> Self {
         let skipped = Self::beside(wanted, version, None, error);
         skipped.log();
         skipped
@@ -137,9 +137,9 @@ impl Skipped {
         wanted: &Wanted,
         version: Option<u32>,
         instead: Option<&Arc<Served>>,
-        error: &dyn Error,
+        error: &(dyn Error + 'static),
     ) -> Self {
-        let (name, error) = (&wanted.name, with_causes(error));
+        let (name, error) = (&wanted.name, cli::sentence(error));
         let reason = match (version, instead) {
             (Some(version), Some(instead)) => {
                 format!("{name} {version} is not served, and {instead:?} still is: {error}")
@@ -346,19 +346,4 @@ impl Models {
         let names: Vec<_> = self.iter().map(|m| format!("{:?}", **m)).collect();
         names.join(", ")
     }
-}
-
-/// An error with its causes, a line of each: what follows the first one may be pages of a library's stack trace. A cause that the
-/// error before has told is not told again.
-fn with_causes(error: &dyn Error) -> String {
-    let mut told = String::new();
-    for cause in std::iter::successors(Some(error), |&error| error.source()) {
-        let line = cause.to_string().lines().next().unwrap_or_default().to_owned();
-        if told.is_empty() {
-            told = line;
-        } else if !told.ends_with(&line) {
-            told = format!("{told}: {line}");
-        }
-    }
-    told
 }

@@ -16,6 +16,7 @@ mod versions;
 use std::io;
 use std::path::PathBuf;
 
+use ::cli::exit::{FAILURE, SUCCESS, USAGE};
 use anyhow::Context;
 use clap::builder::FalseyValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -24,12 +25,6 @@ use model::train::{TrainError, config::ConfigError};
 use model::{Device, DeviceChoice, Engine, ModelError};
 use registry::{EngineKind, ModelVersion, Registry, RegistryError, Select};
 
-/// Done as asked.
-const SUCCESS: u8 = 0;
-/// Anything that has no code of its own.
-const FAILURE: u8 = 1;
-/// Usage or configuration error, as clap has it.
-const USAGE: u8 = 2;
 /// Some images could not be answered.
 const SOME_FAILED: u8 = 5;
 
@@ -162,18 +157,9 @@ pub(crate) fn broken_pipe(error: &anyhow::Error) -> bool {
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// An error and its causes in one line: of each its first, since libtorch's go on with a C++ stack trace, and what was said once
-/// not again.
+/// An error and its causes in one line.
 pub(crate) fn sentence(error: &anyhow::Error) -> String {
-    error.chain().fold(String::new(), |said, cause| {
-        let text = cause.to_string();
-        let line = text.lines().next().unwrap_or_default();
-        match said.as_str() {
-            "" => line.to_owned(),
-            _ if said.contains(line) => said,
-            _ => format!("{said}: {line}"),
-        }
-    })
+    ::cli::sentence(error.as_ref())
 }
 
 /// The exit code for an error: what was asked for cannot be had, or it failed.

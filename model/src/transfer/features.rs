@@ -84,7 +84,7 @@ impl Extractor<'_> {
     fn folder(&self) -> Result<PathBuf, TransferError> {
         let Self { digest, augmentation, seed, .. } = *self;
         let key = serde_json::to_vec(&Key { layout: 2, backbone: digest, augmentation, seed })
-            .map_err(|error| TransferError::Data(error.to_string()))?;
+            .map_err(|error| TransferError::Configuration(error.into()))?;
         let folder = self.cache.join(&sha256(&key)[..16]);
         fs::create_dir_all(&folder).map_err(TransferError::write(&folder))?;
         Ok(folder)

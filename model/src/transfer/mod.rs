@@ -9,6 +9,7 @@
 //! A run is a function of the images, the configuration and the backbone. Features are the long part, and kept: a run that was ended is
 //! begun again, and comes to the same result. A fine-tuning goes on from its last epoch.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +34,7 @@ pub use listing::{Change, What};
 pub use publish::Files;
 pub use run::train;
 
-use crate::{EngineError, ImageError, ModelError};
+use crate::{EngineError, ImageError, ModelError, PreprocessError};
 use folder::FolderError;
 
 /// Why nothing was learned.
@@ -45,6 +46,12 @@ pub enum TransferError {
     /// The images or the backbone are such that there is nothing to learn.
     #[error("{0}")]
     Data(String),
+    /// The backbone takes images in a way that this release does not know.
+    #[error("the backbone can't be used: {0}")]
+    Backbone(#[from] PreprocessError),
+    /// The configuration can't be written beside what was learned.
+    #[error("the configuration can't be written: {0}")]
+    Configuration(#[source] Box<dyn Error + Send + Sync>),
     /// An image that could be read when the folder was looked through.
     #[error("{path} can't be used")]
     Image {

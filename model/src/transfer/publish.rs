@@ -84,7 +84,7 @@ pub(super) fn version(found: &Found<'_>) -> Result<(Manifest, Files), TransferEr
     let (_store, net) = weights::load(&manifest, architecture, &content, Device::Cpu)?;
     let onnx = onnx::of(&*net, &manifest).map_err(ModelError::from)?;
     let config = serde_yaml::to_string(found.job.config)
-        .map_err(|error| TransferError::Data(format!("the configuration can't be written: {error}")))?;
+        .map_err(|error| TransferError::Configuration(error.into()))?;
     let files = vec![(WEIGHTS_FILE, content.bytes), (ONNX_FILE, onnx), (CONFIG_FILE, config.into_bytes())];
     Ok((manifest, files))
 }

@@ -36,8 +36,7 @@ pub fn train(job: &Job<'_>, on: &mut dyn FnMut(Event)) -> Result<Trained, Transf
         ));
     }
     let predictor = Predictor::load(backbone, Device::Cpu)?;
-    let preprocessor = Preprocessor::new(&backbone.manifest)
-        .map_err(|error| TransferError::Data(format!("the backbone can't be used: {error}")))?;
+    let preprocessor = Preprocessor::new(&backbone.manifest)?;
     let extractor = Extractor {
         digest: &backbone.digest,
         preprocessor: &preprocessor,
@@ -90,7 +89,7 @@ fn tuner<'a>(
     let blocks = config.fine_tuning.blocks;
     let tail = Tail::of(backbone, blocks)?;
     let configuration =
-        serde_json::to_string(config).map_err(|error| TransferError::Data(error.to_string()))?;
+        serde_json::to_string(config).map_err(|error| TransferError::Configuration(error.into()))?;
     let identity = Identity {
         data: folder.sha256(),
         configuration,

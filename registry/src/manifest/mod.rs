@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use artifact::{Architecture, Artifact, EngineKind, Precision};
 pub use classes::{Activation, Calibration, Class, Classes, Reject};
 pub use input::{Fit, Input, Interpolation, Layout, Order, Polarity};
-pub use schema::{SCHEMA, Schema};
+pub use schema::{ManifestError, SCHEMA, Schema};
 
 use crate::digest::{FileEntry, is_sha256};
 use crate::error::RegistryError;
@@ -111,7 +111,7 @@ impl Manifest {
     pub fn from_yaml(text: &str, path: &Path) -> Result<Self, RegistryError> {
         let manifest = schema::read(text).map_err(|unread| match unread {
             schema::Unread::Newer(found) => RegistryError::NewerSchema { path: path.into(), found },
-            schema::Unread::Bad(message) => RegistryError::BadManifest { path: path.into(), message },
+            schema::Unread::Bad(source) => RegistryError::BadManifest { path: path.into(), source },
         })?;
         manifest
             .validate()
@@ -126,7 +126,7 @@ impl Manifest {
     pub fn to_yaml(&self, path: &Path) -> Result<String, RegistryError> {
         self.validate().map_err(|message| RegistryError::InvalidManifest { path: path.into(), message })?;
         serde_yaml::to_string(self)
-            .map_err(|error| RegistryError::BadManifest { path: path.into(), message: error.to_string() })
+            .map_err(|error| RegistryError::BadManifest { path: path.into(), source: error.into() })
     }
 
     /// The artifact for that engine; of several the first.

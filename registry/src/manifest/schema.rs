@@ -2,6 +2,7 @@
 //! not by the first key that happens to be new.
 
 use std::collections::BTreeMap;
+use std::string::FromUtf8Error;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -37,17 +38,32 @@ struct Probe {
     schema: Option<u64>,
 }
 
+/// Why bytes are no manifest of any known shape.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// They are no text.
+    #[error("it is not UTF-8 text: {0}")]
+    Text(#[from] FromUtf8Error),
+    /// The text is not YAML of its shape; with line and column.
+    #[error(transparent)]
+    Yaml(#[from] serde_yaml::Error),
+    /// The oldest shape is told by having no number.
+    #[error("schema must be {SCHEMA}; the oldest shape has no such key")]
+    NumberedOldest,
+}
+
 /// What is wrong with a text.
 pub(super) enum Unread {
     /// Its shape is newer than this release.
     Newer(u64),
-    /// It is not YAML of its shape.
-    Bad(String),
+    /// It is no manifest.
+    Bad(ManifestError),
 }
 
 impl From<serde_yaml::Error> for Unread {
     fn from(error: serde_yaml::Error) -> Self {
-        Self::Bad(error.to_string())
+        Self::Bad(error.into())
     }
 }
 
@@ -56,7 +72,7 @@ pub(super) fn read(text: &str) -> Result<Manifest, Unread> {
     match serde_yaml::from_str::<Probe>(text)?.schema {
         None => Ok(serde_yaml::from_str::<Oldest>(text)?.into()),
         Some(SCHEMA) => Ok(serde_yaml::from_str(text)?),
-        Some(0) => Err(Unread::Bad(format!("schema must be {SCHEMA}; the oldest shape has no such key"))),
+        Some(0) => Err(Unread::Bad(ManifestError::NumberedOldest)),
         Some(newer) => Err(Unread::Newer(newer)),
     }
 }
