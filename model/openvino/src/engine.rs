@@ -15,6 +15,7 @@ use registry::{Input, Layout};
 use crate::exact::{SATURATES, integers_are_exact};
 use crate::library::{Missing, library};
 use crate::onnx;
+use crate::port::Port;
 
 /// Passes for each size of batch before the net counts as warm: the first prepares its kernels.
 const WARM_UP_PASSES: usize = 2;
@@ -274,7 +275,8 @@ fn settle(
     if (inputs, answers) != (1, 1) {
         return Ok(Err(format!("it has {inputs} inputs and {answers} outputs, not one of each")));
     }
-    let (taken, given) = (model.get_input_by_index(0)?, model.get_output_by_index(0)?);
+    let (taken, given) =
+        (Port::from(model.get_input_by_index(0)?), Port::from(model.get_output_by_index(0)?));
     for (name, node) in [("input", &taken), ("output", &given)] {
         let kind = node.get_element_type()?;
         if kind != ElementType::F32 {
@@ -302,7 +304,7 @@ fn settle(
         let sides: Vec<_> = wanted.iter().map(side).collect();
         model.reshape_single_input(&PartialShape::new(4, &sides)?)?;
     }
-    let found = shape(&model.get_output_by_index(0)?)?.unwrap_or_default();
+    let found = shape(&Port::from(model.get_output_by_index(0)?))?.unwrap_or_default();
     let wanted = [batch, Some(i64::from(outputs))];
     // What a pooling leaves are sides of 1.
     let (first, rest) = found.split_at(found.len().min(2));

@@ -10,6 +10,7 @@ pub mod engine;
 mod exact;
 pub mod library;
 pub mod onnx;
+mod port;
 mod probe;
 pub mod quantize;
 
