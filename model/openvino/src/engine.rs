@@ -68,15 +68,17 @@ pub enum LoadError {
 
 /// An ONNX file ready to answer. One thread owns it.
 pub struct OpenVino {
-    net: Arc<Net>,
+    /// Goes before the net: the core that compiled it has to outlive it.
     compiled: Option<Compiled>,
+    net: Arc<Net>,
 }
 
 /// What instances share: the net as it was read, to be compiled for each.
 struct Net {
-    source: Mutex<(Core, Model)>,
     /// The net was compiled once to see that it can be: for the first instance that computes.
     spare: Mutex<Option<Compiled>>,
+    /// Goes last.
+    source: Mutex<(Core, Model)>,
     normalise: Normalise,
     outputs: usize,
     at_once: usize,
