@@ -91,6 +91,8 @@ impl Announcer {
                 architecture: served.architecture.clone(),
                 labels: served.labels(),
                 default: models.is_default(served),
+                loading: !served.is_ready(),
+                memory_bytes: Some(served.memory()).filter(|bytes| *bytes > 0),
                 announced_at: Timestamp::now(),
                 ttl_s: TTL_S,
                 skipped: models.skipped().iter().map(skipped).collect(),

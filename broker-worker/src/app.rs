@@ -1,7 +1,7 @@
 //! The worker as a whole: [`build`] makes everything that can fail before anything runs, [`run`] runs it until the end.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, mpsc as std_mpsc};
+use std::sync::{Arc, Weak, mpsc as std_mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -23,7 +23,9 @@ use crate::health::{Health, Problem};
 use crate::http;
 use crate::lane::WeakLanes;
 use crate::metrics::Metrics;
-use crate::models::{Catalog, Follower, Models, ModelsError, Versions};
+use crate::models::{
+    Asked, Catalog, Demand, Follower, Models, ModelsError, Versions, config as models_config,
+};
 use crate::outbox::{Announcements, KafkaOutbox};
 use crate::pipeline::{self, PipelineError};
 use crate::rooms::consume::Shared;
@@ -231,12 +233,14 @@ impl Worker {
         ready: impl FnOnce(&Ready) + Send + 'static,
     ) -> Result<(), RunError> {
         let Self { config, broker, shared, .. } = self;
+        let (asking, asked) = std_mpsc::channel();
+        let demand = self.demand(&asking);
         let load = async {
             let models = load(self.models.clone()).await?;
             for skipped in models.skipped() {
                 shared.health.note(Problem::new(skipped.wanted.key(), &skipped.reason));
             }
-            let warm = pipeline::warm(config, &models, shared.clone()).await?;
+            let warm = pipeline::warm(config, &models, shared.clone(), demand.clone()).await?;
             Ok::<_, RunError>((models, warm))
         };
         let (models, warm) = tokio::select! {
@@ -259,9 +263,11 @@ impl Worker {
         let serving = end.child_token();
         let announcements = Arc::clone(&outbox) as Arc<dyn Announcements>;
         let said = self.ready(&models, &reached);
-        let (changes, now) = watch::channel(models);
-        // Until this is dropped.
-        let _following = self.follow(lanes, changes)?;
+        let now =
+            lanes.upgrade().map_or_else(|| watch::Sender::new(models).subscribe(), |lanes| lanes.watch());
+        // Until this is dropped, and nobody asks for a version any more.
+        let _following = asking;
+        self.follow(lanes, demand.map(|demand| Arc::downgrade(&demand)), asked)?;
         let announcer = Announcer::new(announcements, now, self.name.clone(), &config.topics.names);
         let (first, heard) = oneshot::channel();
         let announced = tokio::spawn(announcer.run(first, serving.clone()));
@@ -293,24 +299,31 @@ impl Worker {
         }
     }
 
-    /// Has the lanes follow the versions that are meant, until what this gives is dropped.
+    /// What serves versions that only a request names, where that is allowed.
+    fn demand(&self, asking: &std_mpsc::Sender<Asked>) -> Option<Arc<Demand>> {
+        let versions = self.versions.clone().filter(|_| self.config.models.on_demand_bytes > 0)?;
+        Some(Arc::new(Demand::new(versions, asking.clone())))
+    }
+
+    /// Has the lanes follow the versions that are meant and asked for, until nobody is left who could ask.
     fn follow(
         &self,
         lanes: WeakLanes,
-        changes: watch::Sender<Models>,
-    ) -> Result<std_mpsc::Sender<()>, RunError> {
-        let (following, end) = std_mpsc::channel();
-        let interval = self.config.models.poll_interval;
-        if let Some(versions) = self.versions.clone()
-            && !interval.is_zero()
-        {
-            let Shared { health, metrics, .. } = self.shared.clone();
-            let follower = Follower::new(versions, lanes, changes, health, metrics);
-            let thread = thread::Builder::new().name("models".to_owned());
-            // It may be loading when the worker ends, and is not waited for.
-            thread.spawn(move || follower.run(interval, &end)).map_err(PipelineError::from)?;
-        }
-        Ok(following)
+        demand: Option<Weak<Demand>>,
+        asked: std_mpsc::Receiver<Asked>,
+    ) -> Result<(), RunError> {
+        let models_config::Models { poll_interval, on_demand_bytes, .. } = self.config.models;
+        let Some(versions) = self.versions.clone() else { return Ok(()) };
+        let Shared { health, metrics, .. } = self.shared.clone();
+        let follower = Follower::new(versions, lanes, health, metrics);
+        let follower = match demand {
+            Some(demand) => follower.with_demand(demand, on_demand_bytes),
+            None => follower,
+        };
+        let thread = thread::Builder::new().name("models".to_owned());
+        // It may be loading when the worker ends, and is not waited for.
+        thread.spawn(move || follower.run(poll_interval, &asked)).map_err(PipelineError::from)?;
+        Ok(())
     }
 
     fn ready(&self, models: &Models, broker: &Broker) -> Ready {

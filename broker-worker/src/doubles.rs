@@ -208,7 +208,7 @@ pub(crate) fn shape(queue: Queue) -> Shape {
 pub(crate) fn lanes(served: Vec<Served>, metrics: Arc<Metrics>) -> (Lanes, Opened) {
     let default = served[0].id.name.clone();
     let models = Models::new(served, &default, "weights").unwrap();
-    Lanes::new(&models, shape(Queue::default()), metrics)
+    Lanes::new(&models, shape(Queue::default()), metrics, None)
 }
 
 /// A job of that lane and id.

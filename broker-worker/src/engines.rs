@@ -92,12 +92,14 @@ impl Engines {
         // What is no net of the project's own is known by its format.
         let format = if engine == EngineKind::Torchscript { "torchscript" } else { "onnx" };
         let (architecture, scorer) = (architecture.map_or(format.to_owned(), word), Scorer::new(manifest));
+        let read = manifest.artifact(engine).and_then(|artifact| manifest.files.get(&artifact.file));
+        let files = read.map_or(0, |file| file.size);
         let Self { device, limits } = self;
         let load = move || -> Result<Box<dyn Engine>, LoadError> {
             engines::load(&version, engine, device).map_err(LoadError::new)
         };
         let prepare = move |file: &[u8]| preprocessor.decode(file, &limits);
-        Ok(Served::new(id, architecture, scorer, prepare, load))
+        Ok(Served::new(id, architecture, scorer, prepare, load).with_files(files))
     }
 }
 

@@ -37,6 +37,7 @@ mod health;
 mod http;
 mod invalid;
 mod lane;
+mod memory;
 mod metrics;
 mod micros;
 mod models;

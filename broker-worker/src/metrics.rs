@@ -31,6 +31,7 @@ pub struct Metrics {
     stages: HistogramVec,
     errors: IntCounterVec,
     loads: IntCounterVec,
+    memory: IntGaugeVec,
     lag: IntGaugeVec,
     oldest: GaugeVec,
     /// Records sent to the dead-letter topic.
@@ -147,6 +148,11 @@ impl Metrics {
                 "Versions loaded in the place of one that was served, or to be served beside, by outcome: loaded or failed",
                 &["model", "outcome"],
             ),
+            memory: families.gauges(
+                "mlaas_worker_model_memory_bytes",
+                "Memory that a model version takes: by about as much the process grew while it was loaded",
+                &["model", "version"],
+            ),
             lag: families.gauges(
                 "kafka_consumer_lag",
                 "Records on the partition behind the committed offset",
@@ -196,6 +202,19 @@ impl Metrics {
     pub fn model_loaded(&self, name: &str, loaded: bool) {
         let outcome = if loaded { "loaded" } else { "failed" };
         self.loads.with_label_values(&[name, outcome]).inc();
+    }
+
+    /// How many bytes that version takes; none where it is served no more.
+    pub fn model_memory(&self, model: &ModelId, bytes: Option<u64>) {
+        let version = model.version.to_string();
+        let labels = [model.name.as_str(), &version];
+        match bytes {
+            Some(bytes) => {
+                self.memory.with_label_values(&labels).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            }
+            // It may never have been told.
+            None => drop(self.memory.remove_label_values(&labels)),
+        }
     }
 
     /// A request was answered, with labels or an error, and the broker had the answer that long after the record came.

@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::capacity;
 use crate::config::Config;
 use crate::lane::{Lanes, Shape, WeakLanes};
-use crate::models::Models;
+use crate::models::{Demand, Models};
 use crate::outbox::{Delivered, Outbox};
 use crate::parcels::{Answer, Record};
 use crate::rooms::consume::{Consume, Shared};
@@ -59,11 +59,16 @@ pub struct Running {
     _now: DropGuard,
 }
 
-/// Starts decode, queue, batch and infer, and comes back when each instance is warm.
+/// Starts decode, queue, batch and infer, and comes back when each instance is warm. Other versions come on `demand`.
 ///
 /// # Errors
 /// [`PipelineError`] where a model can't be loaded.
-pub async fn warm(config: &Config, models: &Models, shared: Shared) -> Result<Warm, PipelineError> {
+pub async fn warm(
+    config: &Config,
+    models: &Models,
+    shared: Shared,
+    demand: Option<Arc<Demand>>,
+) -> Result<Warm, PipelineError> {
     let mut rooms = Rooms::default();
     let (records, to_decode) = mpsc::channel(capacity::RECORDS);
     let (admissions, to_queue) = mpsc::channel(capacity::ADMISSIONS);
@@ -72,7 +77,7 @@ pub async fn warm(config: &Config, models: &Models, shared: Shared) -> Result<Wa
     let instances = config.instance_count();
     let max_batch_size = config.batching.max_batch_size;
     let shape = Shape { queue: config.queue.clone(), instances, max_batch_size };
-    let (lanes, opened) = Lanes::new(models, shape, Arc::clone(&shared.metrics));
+    let (lanes, opened) = Lanes::new(models, shape, Arc::clone(&shared.metrics), demand);
 
     let to_infer = Arc::new(Mutex::new(to_infer));
     let (ready, warmed) = std_mpsc::channel();
@@ -126,6 +131,10 @@ pub async fn warm(config: &Config, models: &Models, shared: Shared) -> Result<Wa
         })
     });
     warm.await.map_err(|_| PipelineError::Instance)??;
+    if let Some(lanes) = open.upgrade() {
+        // What they take is known now.
+        lanes.update(Models::clone, None);
+    }
     shared.health.set_warm();
     Ok(Warm { config: config.clone(), shared, rooms, records, answers: to_respond, lanes: open })
 }

@@ -3,10 +3,14 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model_core::{Engine, EngineError, ImageError, Pixels, Scorer};
-use wire::{ModelId, Prediction};
+use tokio::sync::watch;
+use wire::{ErrorReply, ModelId, Prediction};
+
+use crate::memory;
 
 /// Turns an image file into a net's input. Called on several threads at once; the same file always gets the same.
 pub type Prepare = dyn Fn(&[u8]) -> Result<Pixels, ImageError> + Send + Sync;
@@ -27,7 +31,34 @@ pub struct Served {
     first: Mutex<Option<Box<dyn Engine>>>,
     /// The one that was tried, for the first instance.
     tried: Mutex<Option<Box<dyn Engine>>>,
+    state: watch::Sender<State>,
+    /// When it was last asked for, by a clock that goes on with each request that asks for any.
+    used: AtomicU64,
+    memory: Memory,
 }
+
+/// Whether a version can be computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is being loaded, or waits for that.
+    Loading,
+    /// It can.
+    Ready,
+    /// It can't be loaded, and whoever asks for it is told so.
+    Failed(ErrorReply),
+}
+
+/// What a version takes, in bytes.
+#[derive(Debug, Default)]
+struct Memory {
+    /// The files that its engine reads.
+    files: u64,
+    /// By how much the process grew while it was loaded.
+    grown: AtomicU64,
+}
+
+/// The clock of [`Served::used`].
+static USES: AtomicU64 = AtomicU64::new(0);
 
 /// Why a model version can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +99,71 @@ impl Served {
         load: impl Fn() -> Result<Box<dyn Engine>, LoadError> + Send + Sync + 'static,
     ) -> Self {
         let (prepare, load) = (Box::new(prepare), Box::new(load));
-        Self { id, architecture, scorer, prepare, load, first: Mutex::default(), tried: Mutex::default() }
+        Self {
+            id,
+            architecture,
+            scorer,
+            prepare,
+            load,
+            first: Mutex::default(),
+            tried: Mutex::default(),
+            state: watch::Sender::new(State::Ready),
+            used: AtomicU64::default(),
+            memory: Memory::default(),
+        }
+    }
+
+    /// With what is known of the files that its engine reads: how many bytes they have.
+    #[must_use]
+    pub fn with_files(mut self, bytes: u64) -> Self {
+        self.memory.files = bytes;
+        self
+    }
+
+    /// One whose jobs wait until somebody says that it is loaded.
+    #[must_use]
+    pub fn not_loaded(self) -> Self {
+        self.state.send_replace(State::Loading);
+        self
+    }
+
+    /// It is loaded, or can't be.
+    pub fn loaded(&self, outcome: Result<(), ErrorReply>) {
+        self.state.send_replace(outcome.map_or_else(State::Failed, |()| State::Ready));
+    }
+
+    /// Whether it can be computed, now and whenever that changes.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// Whether it can be computed.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        *self.state.borrow() == State::Ready
+    }
+
+    /// Somebody asks for it.
+    pub fn used(&self) {
+        self.used.store(USES.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// The later it was asked for, the larger.
+    #[must_use]
+    pub fn last_used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// The process grew by that much while it was loaded.
+    pub(crate) fn grew(&self, bytes: u64) {
+        self.memory.grown.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes it takes, about: by as much the process grew when it was loaded, and its files at the least.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.memory.grown.load(Ordering::Relaxed).max(self.memory.files)
     }
 
     /// How many labels it can answer with.
@@ -92,8 +187,12 @@ impl Served {
     /// # Errors
     /// [`LoadError`] where they can't be read, are not that net's, or it can't be computed.
     pub fn try_out(&self) -> Result<(), LoadError> {
-        let mut engine = self.shared(false)?;
-        engine.warm_up(1)?;
+        let (engine, grown) = memory::growth(|| {
+            let mut engine = self.shared(false)?;
+            engine.warm_up(1)?;
+            Ok::<_, LoadError>(engine)
+        })?;
+        self.grew(grown);
         *self.tried() = Some(engine);
         Ok(())
     }

@@ -294,6 +294,8 @@ fn models_shows_what_is_announced_and_still_holds() {
             architecture: "efficientnet_lite0".to_owned(),
             labels: 59,
             default: true,
+            loading: false,
+            memory_bytes: None,
             announced_at: Timestamp::now() - SignedDuration::from_secs(age),
             ttl_s: 30,
             skipped: Vec::new(),

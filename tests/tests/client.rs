@@ -79,6 +79,8 @@ fn announcements_are_read_from_a_few_minutes_ago() {
             architecture: "efficientnet_lite0".to_owned(),
             labels: 59,
             default: true,
+            loading: false,
+            memory_bytes: None,
             announced_at: now,
             ttl_s: 3600,
             skipped: Vec::new(),

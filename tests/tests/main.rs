@@ -29,6 +29,7 @@ mod harness;
 mod http;
 mod memory;
 mod offsets;
+mod on_demand;
 mod page;
 mod promotions;
 mod refusals;

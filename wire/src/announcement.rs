@@ -25,6 +25,12 @@ pub struct Announcement {
     pub labels: u32,
     /// The worker answers with it where a request names no model.
     pub default: bool,
+    /// It is being loaded: requests wait for that. Not written where it is loaded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loading: bool,
+    /// How much memory it takes, in bytes, about; not written where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
     /// When this was written.
     pub announced_at: Timestamp,
     /// For how many seconds it holds.

@@ -18,6 +18,7 @@ pub use config::Queue;
 pub use line::{Line, Waiting};
 pub use table::{Entrance, Lanes, Opened, WeakLanes};
 
+use crate::memory;
 use crate::metrics::{Metrics, ModelMetrics};
 use crate::served::{LoadError, NotLoaded, Served};
 
@@ -63,9 +64,9 @@ impl Lane {
     /// # Errors
     /// [`NotLoaded`] where it can't be loaded or computed.
     pub fn warm(&self, instance: usize) -> Result<(), NotLoaded> {
-        let engine = self
-            .warmed(self.model.engine())
+        let (engine, grown) = memory::growth(|| self.warmed(self.model.engine()))
             .map_err(|source| NotLoaded { model: format!("{self:?}"), source })?;
+        self.model.grew(grown);
         *self.engine(instance) = Some(engine);
         Ok(())
     }
@@ -76,6 +77,15 @@ impl Lane {
     /// As [`Lane::warm`].
     pub fn warm_all(&self) -> Result<(), NotLoaded> {
         (0..self.engines.len()).try_for_each(|instance| self.warm(instance))
+    }
+
+    /// Reads the weights, tries them, and has an engine warm for each instance, on a thread that serves nobody.
+    ///
+    /// # Errors
+    /// As [`Lane::warm`].
+    pub fn load(&self) -> Result<(), NotLoaded> {
+        self.model.try_out().map_err(|source| NotLoaded { model: format!("{self:?}"), source })?;
+        self.warm_all()
     }
 
     /// A warm engine on weights that are read again, since nobody knows what became of those in memory.

@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use wire::ErrorReply;
 
 use super::{Lane, Shape};
 use crate::metrics::Metrics;
-use crate::models::Models;
+use crate::models::{Demand, Models};
 use crate::served::Served;
 
 /// Where jobs come into a lane. While one is held more may come; with the last one the lane's line is closed.
@@ -56,7 +56,13 @@ struct Inner {
     shape: Shape,
     metrics: Arc<Metrics>,
     table: ArcSwap<Table>,
+    /// Held by whoever changes the table.
+    changing: Mutex<()>,
+    /// What the table holds, for those who want to hear of its changes.
+    models: watch::Sender<Models>,
     opened: mpsc::UnboundedSender<Arc<Lane>>,
+    /// For versions that only a request wants; none where they are not served.
+    demand: Option<Arc<Demand>>,
 }
 
 /// What requests find: the models, and in their order the entrance to each one's lane.
@@ -79,15 +85,32 @@ impl WeakLanes {
 }
 
 impl Lanes {
-    /// One for each model version, each of which comes by the other value as well.
+    /// One for each model version, each of which comes by the other value as well, and more on `demand`.
     #[must_use]
-    pub fn new(models: &Models, shape: Shape, metrics: Arc<Metrics>) -> (Self, Opened) {
+    pub fn new(
+        models: &Models,
+        shape: Shape,
+        metrics: Arc<Metrics>,
+        demand: Option<Arc<Demand>>,
+    ) -> (Self, Opened) {
         let (opened, lanes) = mpsc::unbounded_channel();
-        let nothing = Table { models: models.clone(), entrances: Vec::new() };
-        let inner = Inner { shape, metrics, table: ArcSwap::from_pointee(nothing), opened };
-        let new = Self(Arc::new(inner));
-        new.open(models.clone(), Vec::new());
+        let table = ArcSwap::from_pointee(Table { models: models.clone(), entrances: Vec::new() });
+        let (changing, models) = (Mutex::default(), watch::Sender::new(models.clone()));
+        let new = Self(Arc::new(Inner { shape, metrics, table, changing, models, opened, demand }));
+        new.update(Models::clone, None);
         (new, lanes)
+    }
+
+    /// What requests find now.
+    #[must_use]
+    pub fn models(&self) -> Models {
+        self.0.models.borrow().clone()
+    }
+
+    /// What requests find, now and whenever it changes.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Models> {
+        self.0.models.subscribe()
     }
 
     /// All of them.
@@ -97,13 +120,40 @@ impl Lanes {
         table.models.distinct().map(|(at, _)| Arc::clone(table.entrances[at].lane())).collect()
     }
 
-    /// The one that a request means; see [`Models::find`].
+    /// The one that a request means; see [`Models::find`]. A version that nothing else wants is served from now on, where that is
+    /// allowed: its jobs wait until it is loaded.
     ///
     /// # Errors
     /// What the asker is told where it is not served here.
     pub fn find(&self, name: Option<&str>, version: Option<u32>) -> Result<Arc<Entrance>, ErrorReply> {
+        let found = self.lookup(name, version);
+        let (Err(reply), Some(demand), Some(version)) = (&found, &self.0.demand, version) else {
+            return found;
+        };
+        let Some(wanted) = self.0.table.load().models.on_demand(name, version) else { return found };
+        let _turn = self.turn();
+        // Somebody else may have asked for it a moment ago.
+        if let Ok(found) = self.lookup(name, Some(version)) {
+            return Ok(found);
+        }
+        let served = Arc::new(demand.open(&wanted, version).map_err(|refused| refused.reply(reply))?);
+        self.change(|models| models.with(&wanted, served), None);
+        let found = self.lookup(name, Some(version))?;
+        demand.load(wanted, Arc::clone(found.lane()));
+        Ok(found)
+    }
+
+    fn lookup(&self, name: Option<&str>, version: Option<u32>) -> Result<Arc<Entrance>, ErrorReply> {
         let table = self.0.table.load();
-        table.models.position(name, version).map(|at| Arc::clone(&table.entrances[at]))
+        let entrance = table.models.position(name, version).map(|at| Arc::clone(&table.entrances[at]))?;
+        entrance.model.used();
+        Ok(entrance)
+    }
+
+    /// The lane of that version, where requests find it.
+    #[must_use]
+    pub fn lane_of(&self, served: &Arc<Served>) -> Option<Arc<Lane>> {
+        self.all().into_iter().find(|lane| Arc::ptr_eq(&lane.model, served))
     }
 
     /// A lane that nobody finds yet.
@@ -112,26 +162,40 @@ impl Lanes {
         Lane::new(model, &self.0.shape, &self.0.metrics)
     }
 
-    /// From now on requests find the lanes of these models: those that are there already, those prepared, and new ones for what
+    /// From now on requests find the lanes of other models: those that are there already, the one prepared, and new ones for what
     /// has neither. Lanes of models that are not among them take what is on its way to them, and end.
-    ///
-    /// Of several who call this at once the last one stands.
-    pub fn open(&self, models: Models, prepared: Vec<Lane>) {
+    pub fn update(&self, change: impl FnOnce(&Models) -> Models, prepared: Option<Lane>) {
+        let _turn = self.turn();
+        self.change(change, prepared);
+    }
+
+    fn turn(&self) -> impl Drop + '_ {
+        self.0.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&Models) -> Models, prepared: Option<Lane>) {
         let before = self.0.table.load_full();
+        let models = change(&before.models);
+        let mut prepared = prepared.map(Arc::new);
         let mut entrances: Vec<Arc<Entrance>> = Vec::new();
-        let mut prepared: Vec<_> = prepared.into_iter().map(Arc::new).collect();
         for model in models.served() {
             let same = |entrance: &&Arc<Entrance>| Arc::ptr_eq(&entrance.model, model);
             let there = entrances.iter().chain(&before.entrances).find(same).map(Arc::clone);
             entrances.push(there.unwrap_or_else(|| {
-                let at = prepared.iter().position(|lane| Arc::ptr_eq(&lane.model, model));
-                let lane = at
-                    .map_or_else(|| Arc::new(self.prepare(Arc::clone(model))), |at| prepared.swap_remove(at));
+                let lane = prepared.take_if(|lane| Arc::ptr_eq(&lane.model, model));
+                let lane = lane.unwrap_or_else(|| Arc::new(self.prepare(Arc::clone(model))));
                 // Nobody listens any more where the worker ends.
                 drop(self.0.opened.send(Arc::clone(&lane)));
                 Arc::new(Entrance(lane))
             }));
         }
+        for gone in before.models.iter().filter(|gone| models.wanted_by(gone).next().is_none()) {
+            self.0.metrics.model_memory(&gone.id, None);
+        }
+        for served in models.iter() {
+            self.0.metrics.model_memory(&served.id, Some(served.memory()));
+        }
+        self.0.models.send_replace(models.clone());
         self.0.table.store(Arc::new(Table { models, entrances }));
     }
 
@@ -155,7 +219,7 @@ mod tests {
         let latest = crate::models::Wanted { select: Some(Select::Latest), ..doubles::wanted("bird") };
         let models = models.with(&doubles::wanted("bird"), Arc::clone(&served)).with(&latest, served);
         let shape = doubles::shape(crate::lane::Queue::default());
-        let (lanes, mut opened) = Lanes::new(&models, shape, Arc::default());
+        let (lanes, mut opened) = Lanes::new(&models, shape, Arc::default(), None);
         let names: Vec<_> = lanes.all().iter().map(|lane| format!("{lane:?}")).collect();
         assert_eq!(names, ["bird 2", "bird 1"]);
         let (first, second) = (opened.recv().await.unwrap(), opened.recv().await.unwrap());

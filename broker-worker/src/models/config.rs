@@ -23,6 +23,8 @@ pub struct Models {
     /// How often the versions that are meant are looked up again, about; 0 is never.
     #[serde(with = "humantime_serde")]
     pub poll_interval: Duration,
+    /// How much memory versions may take together that are loaded because a request names them, in bytes; 0 loads none.
+    pub on_demand_bytes: u64,
     /// What to serve; each model of the folder where it is empty.
     pub serve: Vec<Serve>,
 }
@@ -35,6 +37,7 @@ impl Default for Models {
             engine: Choice::default(),
             allow_torchscript: false,
             poll_interval: Duration::from_secs(2),
+            on_demand_bytes: 1 << 30,
             serve: Vec::new(),
         }
     }

@@ -1,6 +1,8 @@
 //! Another version in the place of the one that is served, while requests come: the versions that are meant are looked up again
 //! and again, and what is new is loaded, tried and warmed up on a thread that serves nobody, before the first request meets it.
 
+mod on_demand;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
@@ -8,12 +10,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use on_demand::OnDemand;
 
+use super::demand::Asked;
 use super::{Models, ModelsError, Skipped, Wanted};
 use crate::caught::caught;
 use crate::health::{Health, Problem};
 use crate::lane::{Lane, WeakLanes};
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::served::{NotLoaded, Served};
 
@@ -48,9 +52,9 @@ pub trait Versions: fmt::Debug + Send + Sync {
 pub struct Follower {
     versions: Arc<dyn Versions>,
     lanes: WeakLanes,
-    models: watch::Sender<Models>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    on_demand: Option<OnDemand>,
     /// What could not be served, what it looked like then, and what was said of it.
     failed: BTreeMap<(String, u32), (String, Skipped)>,
     /// What was served and may still be answering.
@@ -66,28 +70,56 @@ enum NotServed {
     NotLoaded(#[from] NotLoaded),
     #[error("it panicked while it was loaded: {0}")]
     Panicked(String),
+    #[error(
+        "it takes about {}, and models.on_demand_bytes allows {}: raise it, or promote this version",
+        memory::shown(*.takes),
+        memory::shown(*.budget)
+    )]
+    TooLarge { takes: u64, budget: u64 },
     /// The worker ends: nobody would be served.
     #[error("the worker ends")]
     Ended,
 }
 
 impl Follower {
-    /// Those lanes, which serve `models` now. Each change is told by `models`.
+    /// Has those lanes follow `versions`.
     #[must_use]
     pub fn new(
         versions: Arc<dyn Versions>,
         lanes: WeakLanes,
-        models: watch::Sender<Models>,
         health: Arc<Health>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { versions, lanes, models, health, metrics, failed: BTreeMap::new(), replaced: Vec::new() }
+        Self {
+            versions,
+            lanes,
+            health,
+            metrics,
+            on_demand: None,
+            failed: BTreeMap::new(),
+            replaced: Vec::new(),
+        }
     }
 
-    /// Looks about once in `interval`, until nobody is left who could end it by `end`.
-    pub fn run(mut self, interval: Duration, end: &Receiver<()>) {
-        while let Err(RecvTimeoutError::Timeout) = end.recv_timeout(jittered(interval)) {
-            self.step();
+    /// Looks about once in `interval`, or never where it is 0, and loads what is asked for, until nobody is left who could ask.
+    pub fn run(mut self, interval: Duration, asked: &Receiver<Asked>) {
+        let next = || (!interval.is_zero()).then(|| Instant::now() + jittered(interval));
+        let mut look = next();
+        loop {
+            let heard = match look {
+                Some(at) => asked.recv_timeout(at.saturating_duration_since(Instant::now())),
+                None => asked.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match heard {
+                Ok((wanted, lane)) => self.load(&wanted, &lane),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // Whoever asks again and again does not keep it from its turn.
+            if look.is_some_and(|at| at <= Instant::now()) {
+                self.step();
+                look = next();
+            }
         }
     }
 
@@ -113,7 +145,7 @@ impl Follower {
             Ok(None) => return,
             Err(error) => return self.tell(self.short_of(wanted, None, &error)),
         };
-        let models = self.models.borrow().clone();
+        let Some(models) = self.models() else { return };
         if models.serving(wanted).is_some_and(|served| served.id.version == version) {
             return self.is_as_meant(wanted);
         }
@@ -144,20 +176,23 @@ impl Follower {
 
     /// From the version's files to the first request that meets it.
     fn serve(&mut self, models: &Models, wanted: &Wanted, version: u32) -> Result<(), NotServed> {
-        let mut prepared = Vec::new();
+        let mut prepared = None;
         let served = match models.version(&wanted.name, version) {
-            Some(served) => Arc::clone(served),
+            Some(served) => {
+                if let Some(lane) = self.lanes.upgrade().and_then(|lanes| lanes.lane_of(served)) {
+                    load(&lane)?;
+                }
+                Arc::clone(served)
+            }
             None => {
                 let lane = self.prepare(wanted, version)?;
                 let served = Arc::clone(&lane.model);
-                prepared.push(lane);
+                prepared = Some(lane);
                 served
             }
         };
         let old = models.serving(wanted).map(Arc::downgrade);
-        let models = models.with(wanted, served);
-        self.lanes.upgrade().ok_or(NotServed::Ended)?.open(models.clone(), prepared);
-        self.models.send_replace(models);
+        self.lanes.upgrade().ok_or(NotServed::Ended)?.update(|models| models.with(wanted, served), prepared);
         self.replaced.extend(old);
         Ok(())
     }
@@ -170,9 +205,8 @@ impl Follower {
         self.note(wanted, loading);
         let prepare = || {
             let served = Arc::new(self.versions.open_version(wanted, version)?);
-            served.try_out().map_err(|source| NotLoaded { model: format!("{served:?}"), source })?;
             let lane = self.lanes.upgrade().ok_or(NotServed::Ended)?.prepare(served);
-            lane.warm_all()?;
+            lane.load()?;
             Ok(lane)
         };
         caught(prepare).unwrap_or_else(|words| Err(NotServed::Panicked(words)))
@@ -182,9 +216,8 @@ impl Follower {
         let key = wanted.key();
         self.health.withdraw(&key);
         self.failed.retain(|(of, _), _| *of != key);
-        let models = self.models.borrow().clone();
-        if models.skipped().iter().any(|skipped| skipped.wanted == *wanted) {
-            self.models.send_replace(models.without_skipped(wanted));
+        if self.models().is_some_and(|now| now.skipped().iter().any(|skipped| skipped.wanted == *wanted)) {
+            self.change(|models| models.without_skipped(wanted));
         }
     }
 
@@ -198,18 +231,35 @@ impl Follower {
         }
     }
 
-    fn short_of(&self, wanted: &Wanted, version: Option<u32>, error: &dyn std::error::Error) -> Skipped {
-        Skipped::beside(wanted, version, self.models.borrow().serving(wanted), error)
+    fn short_of(
+        &self,
+        wanted: &Wanted,
+        version: Option<u32>,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Skipped {
+        let models = self.models();
+        Skipped::beside(wanted, version, models.as_ref().and_then(|models| models.serving(wanted)), error)
     }
 
     /// What was served goes on; that it is not what is meant is said, once.
     fn tell(&self, skipped: Skipped) {
         self.note(&skipped.wanted, skipped.reason.clone());
-        let models = self.models.borrow().clone();
-        if !models.skipped().contains(&skipped) {
+        if self.models().is_some_and(|now| !now.skipped().contains(&skipped)) {
             skipped.log();
-            self.models.send_replace(models.with_one_skipped(skipped));
+            self.change(|models| models.with_one_skipped(skipped));
         }
+    }
+
+    /// From now on requests find other models; nothing where the worker ends.
+    fn change(&self, change: impl FnOnce(&Models) -> Models) {
+        if let Some(lanes) = self.lanes.upgrade() {
+            lanes.update(change, None);
+        }
+    }
+
+    /// What requests find; nothing where the worker ends.
+    fn models(&self) -> Option<Models> {
+        Some(self.lanes.upgrade()?.models())
     }
 
     fn note(&self, wanted: &Wanted, sentence: String) {
@@ -224,6 +274,15 @@ impl Follower {
             crate::engines::give_memory_back();
         }
     }
+}
+
+/// Has it loaded where it is not yet, because a request named it.
+fn load(lane: &Lane) -> Result<(), NotServed> {
+    if !lane.model.is_ready() {
+        caught(|| Ok(lane.load()?)).unwrap_or_else(|words| Err(NotServed::Panicked(words)))?;
+        lane.model.loaded(Ok(()));
+    }
+    Ok(())
 }
 
 /// Between three and five quarters of it, so that many workers do not look at the same moment.

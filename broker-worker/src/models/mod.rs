@@ -2,6 +2,7 @@
 
 mod catalog;
 pub mod config;
+mod demand;
 mod follow;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use registry::Select;
 use wire::{ErrorCode, ErrorReply};
 
 pub use catalog::Catalog;
+pub use demand::{Asked, Demand};
 pub use follow::{Follower, Versions};
 
 use crate::engines::Choice;
@@ -250,6 +252,27 @@ impl Models {
             None => new.entries.push(entry),
         }
         new.without_skipped(wanted)
+    }
+
+    /// Without that.
+    #[must_use]
+    pub fn without(&self, wanted: &Wanted) -> Self {
+        let mut new = self.clone();
+        new.entries.retain(|entry| entry.wanted != *wanted);
+        new
+    }
+
+    /// What a request wants that names a version of a model which is served, and computed as that is; none where it is not.
+    #[must_use]
+    pub fn on_demand(&self, name: Option<&str>, version: u32) -> Option<Wanted> {
+        let name = name.unwrap_or(&self.default);
+        let of = self.entries.iter().map(|entry| &entry.wanted).find(|wanted| wanted.name == name)?;
+        Some(Wanted { select: Some(Select::Version(version)), ..of.clone() })
+    }
+
+    /// All that this version serves.
+    pub fn wanted_by<'a>(&'a self, served: &'a Arc<Served>) -> impl Iterator<Item = &'a Wanted> {
+        self.entries.iter().filter(|entry| Arc::ptr_eq(&entry.served, served)).map(|entry| &entry.wanted)
     }
 
     /// With that beside what is served.

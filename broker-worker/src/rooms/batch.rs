@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::invalid::{Invalid, at_least_one};
 use crate::lane::{Lane, Opened, Waiting};
 use crate::parcels::{Answer, Batch};
+use crate::served::State;
 
 /// The room's name in logs. Who expires has waited in the queue.
 const STAGE: &str = "queue";
@@ -137,7 +138,38 @@ async fn run_lane(
     answers: mpsc::Sender<Answer>,
 ) {
     // Where respond has ended, the worker does: nobody is left to answer.
-    drop(step_until_closed(&lane, &policy, &batches, &answers).await);
+    let work = async {
+        until_loaded(&lane, &answers).await?;
+        step_until_closed(&lane, &policy, &batches, &answers).await
+    };
+    drop(work.await);
+}
+
+/// Waits until the lane's version can be computed. Where it can't be, whoever comes is told so until nobody does any more.
+async fn until_loaded(lane: &Lane, answers: &mpsc::Sender<Answer>) -> Result<(), Ended> {
+    let mut state = lane.model.state();
+    loop {
+        answer_expired(lane, answers).await?;
+        let now = state.borrow_and_update().clone();
+        let waiting = lane.line.waiting();
+        match now {
+            State::Ready => return Ok(()),
+            State::Failed(_) if waiting.closed && waiting.jobs == 0 => return Ok(()),
+            State::Failed(reply) if waiting.jobs > 0 => {
+                for job in lane.line.take(waiting.jobs) {
+                    answers.send(job.refused(STAGE, reply.code, &reply.message)).await.map_err(|_| Ended)?;
+                }
+                continue;
+            }
+            State::Failed(_) | State::Loading => {}
+        }
+        tokio::select! {
+            // The lane has the other end.
+            _ = state.changed() => {}
+            () = expiry(waiting.expires) => {}
+            () = lane.line.changed() => {}
+        }
+    }
 }
 
 /// Respond or infer has ended.

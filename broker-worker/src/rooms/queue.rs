@@ -35,7 +35,7 @@ mod tests {
         let models = Models::new(vec![doubles::served("bird", 1)], "bird", "weights").unwrap();
         let bounded = Queue { max_queue_size: 1, ..Queue::default() };
         let shape = doubles::shape(bounded);
-        let (lanes, _) = Lanes::new(&models, shape, Arc::default());
+        let (lanes, _) = Lanes::new(&models, shape, Arc::default(), None);
         let (admissions, inbox) = mpsc::channel(4);
         let (outbox, mut answers) = mpsc::channel(4);
         let entrance = lanes.find(None, None).unwrap();

@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use indicatif::HumanBytes;
 use wire::Announcement;
 
 use super::args::ModelsArgs;
@@ -44,7 +45,18 @@ fn skipped(served: &[Announcement]) -> BTreeSet<String> {
 fn table(served: &[Announcement]) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
-    table.set_header(["MODEL", "VERSION", "LABELS", "ARCHITECTURE", "DIGEST", "DEFAULT", "WORKER", "TOPIC"]);
+    table.set_header([
+        "MODEL",
+        "VERSION",
+        "LABELS",
+        "ARCHITECTURE",
+        "DIGEST",
+        "DEFAULT",
+        "STATE",
+        "MEMORY",
+        "WORKER",
+        "TOPIC",
+    ]);
     for a in served {
         let digest = a.digest.get(..19).unwrap_or(&a.digest);
         let default = if a.default { "yes" } else { "" };
@@ -55,6 +67,8 @@ fn table(served: &[Announcement]) -> String {
             printable(&a.architecture),
             printable(digest),
             default.to_owned(),
+            if a.loading { "loading" } else { "ready" }.to_owned(),
+            a.memory_bytes.map_or_else(String::new, |bytes| HumanBytes(bytes).to_string()),
             printable(&a.worker),
             printable(&a.requests_topic),
         ]);
@@ -83,10 +97,14 @@ mod tests {
             architecture: "fashion-cnn".into(),
             labels: 10,
             default: false,
+            loading: false,
+            memory_bytes: Some(3 << 20),
             announced_at: jiff::Timestamp::UNIX_EPOCH,
             ttl_s: 30,
             skipped: vec![skipped_model.clone()],
         };
+        let rows = table(&[announcement("shoe"), Announcement { loading: true, ..announcement("hat") }]);
+        assert!(rows.contains("ready  3.00 MiB") && rows.contains("loading"), "{rows}");
         let lines = skipped(&[announcement("shoe"), announcement("hat")]);
         let lines: Vec<_> = lines.iter().map(String::as_str).collect();
         assert_eq!(lines.len(), 1);

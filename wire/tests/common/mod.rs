@@ -116,6 +116,8 @@ pub(crate) fn announcement() -> Announcement {
         architecture: "fashion-cnn".to_owned(),
         labels: 10,
         default: true,
+        loading: false,
+        memory_bytes: None,
         announced_at: time(),
         ttl_s: 30,
         skipped: Vec::new(),

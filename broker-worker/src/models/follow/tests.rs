@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
+use tokio::sync::watch;
+
 use registry::{RegistryError, Select};
 
 use super::*;
 use crate::doubles;
 use crate::lane::{Lanes, Opened};
+use crate::models::Demand;
 use crate::served::LoadError;
+
+mod on_demand;
 
 /// Versions of which a test says what they are.
 #[derive(Debug, Default)]
@@ -25,6 +30,10 @@ struct State {
     panicking: Vec<u32>,
     looks: BTreeMap<u32, String>,
     opened: Vec<u32>,
+    /// Those that there are not.
+    absent: Vec<u32>,
+    /// How many bytes each one's files have.
+    files: u64,
 }
 
 impl Shelf {
@@ -54,6 +63,10 @@ impl Versions for Shelf {
     fn open_version(&self, wanted: &Wanted, version: u32) -> Result<Served, ModelsError> {
         let mut state = self.lock();
         state.opened.push(version);
+        if state.absent.contains(&version) {
+            let (name, known) = (wanted.name.clone(), "1, 2".to_owned());
+            return Err(RegistryError::UnknownVersion { name, version, known }.into());
+        }
         if state.panicking.contains(&version) {
             return Ok(doubles::served_by(&wanted.name, version, || panic!("as it should")));
         }
@@ -61,7 +74,7 @@ impl Versions for Shelf {
             let broken = || Err(LoadError::new("no weights"));
             return Ok(doubles::served_by(&wanted.name, version, broken));
         }
-        Ok(doubles::served(&wanted.name, version))
+        Ok(doubles::served(&wanted.name, version).with_files(state.files))
     }
 
     fn state(&self, _: &str, version: u32) -> String {
@@ -80,21 +93,31 @@ struct Room {
 
 /// One that serves bird 1 and is to serve what is in production.
 fn room() -> Room {
+    room_with(|_| None, 0)
+}
+
+/// And what is asked for, within that many bytes.
+fn room_with(demand: impl FnOnce(Arc<dyn Versions>) -> Option<Arc<Demand>>, budget: u64) -> Room {
     let bird = doubles::wanted("bird");
     let shelf = Arc::<Shelf>::default();
     shelf.lock().wanted = vec![bird.clone()];
     shelf.lock().meant.insert(bird.key(), 1);
     let models =
         Models::of(vec![(bird, Arc::new(doubles::served("bird", 1)))], vec![], "bird", "weights").unwrap();
-    let (lanes, opened) = Lanes::new(&models, doubles::shape(crate::lane::Queue::default()), Arc::default());
-    let (changes, now) = watch::channel(models);
+    let versions = Arc::clone(&shelf) as Arc<dyn Versions>;
+    let demand = demand(Arc::clone(&versions));
+    let (shape, metrics) = (doubles::shape(crate::lane::Queue::default()), Arc::<Metrics>::default());
+    let (lanes, opened) = Lanes::new(&models, shape, Arc::clone(&metrics), demand.clone());
     let health = Arc::<Health>::default();
     health.set_warm();
     health.set_connected(true);
     health.set_joined(true);
-    let versions = Arc::clone(&shelf) as Arc<dyn Versions>;
-    let follower = Follower::new(versions, lanes.downgrade(), changes, Arc::clone(&health), Arc::default());
-    Room { shelf, lanes, opened, models: now, health, follower }
+    let follower = Follower::new(versions, lanes.downgrade(), Arc::clone(&health), metrics);
+    let follower = match demand {
+        Some(demand) => follower.with_demand(Arc::downgrade(&demand), budget),
+        None => follower,
+    };
+    Room { shelf, models: lanes.watch(), lanes, opened, health, follower }
 }
 
 impl Room {
@@ -244,7 +267,7 @@ async fn two_that_mean_the_same_version_share_its_lane_and_part_again() {
 #[test]
 fn a_follower_ends_when_the_worker_does() {
     let room = room();
-    let (running, end) = std::sync::mpsc::channel();
+    let (running, end) = std::sync::mpsc::channel::<Asked>();
     let thread = std::thread::spawn(move || room.follower.run(Duration::from_millis(1), &end));
     drop(running);
     thread.join().unwrap();

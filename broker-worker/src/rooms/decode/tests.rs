@@ -24,7 +24,7 @@ fn decode() -> Decode {
     let served = vec![doubles::served("bird", 1), doubles::served("shoe", 1)];
     let (queue, limits) = (Queue::default(), Limits { max_request_bytes: 100, ..Limits::default() });
     let models = Models::new(served, "shoe", "weights").unwrap();
-    let (lanes, _) = Lanes::new(&models, doubles::shape(queue.clone()), Arc::default());
+    let (lanes, _) = Lanes::new(&models, doubles::shape(queue.clone()), Arc::default(), None);
     Decode::new(lanes, &queue, &limits, TOP_K)
 }
 

@@ -1,0 +1,48 @@
+//! How much memory the process has, as the system counts it.
+
+use std::fs;
+
+use nix::unistd::{SysconfVar, sysconf};
+
+/// Bytes that the process holds in memory; 0 where the system does not say.
+fn resident() -> u64 {
+    let pages = || fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse::<u64>().ok();
+    let page = || u64::try_from(sysconf(SysconfVar::PAGE_SIZE).ok()??).ok();
+    pages().zip(page()).map_or(0, |(pages, page)| pages * page)
+}
+
+/// Does that, and says by how many bytes the process grew meanwhile. What others do at the same time is counted with it.
+///
+/// # Errors
+/// Those of `work`.
+pub fn growth<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<(T, u64), E> {
+    let before = resident();
+    let done = work()?;
+    Ok((done, resident().saturating_sub(before)))
+}
+
+/// Bytes, for people.
+#[must_use]
+pub fn shown(bytes: u64) -> String {
+    match bytes.div_ceil(1 << 20) {
+        _ if bytes < 1 << 20 => format!("{bytes} bytes"),
+        mebibytes => format!("{mebibytes} MiB"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_counted_and_what_fails_is_not() {
+        // Read and written, so that the system has to give it.
+        let (held, grown) = growth(|| Ok::<_, ()>(vec![1u8; 64 << 20])).unwrap();
+        assert!(grown >= 60 << 20, "{} bytes for {}", grown, held.len());
+        assert_eq!(growth(|| Err::<(), _>("no memory")), Err("no memory"));
+        assert_eq!(
+            (shown(7), shown(3 << 20), shown((3 << 20) + 1)),
+            ("7 bytes".into(), "3 MiB".into(), "4 MiB".into())
+        );
+    }
+}

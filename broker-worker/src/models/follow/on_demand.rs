@@ -1,0 +1,107 @@
+//! What is loaded because a request named it, within what it may take together.
+
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use super::{Follower, NotServed};
+use crate::lane::Lane;
+use crate::memory;
+use crate::models::demand::{self, Demand};
+use crate::models::{Models, Skipped, Wanted};
+use crate::served::Served;
+
+/// All of it.
+pub(super) struct OnDemand {
+    demand: Weak<Demand>,
+    /// How many bytes it may take together.
+    budget: u64,
+    loaded: Vec<(Wanted, Weak<Served>)>,
+}
+
+impl Follower {
+    /// And loads what is asked for, which may take that many bytes together.
+    #[must_use]
+    pub fn with_demand(mut self, demand: Weak<Demand>, budget: u64) -> Self {
+        self.on_demand = Some(OnDemand { demand, budget, loaded: Vec::new() });
+        self
+    }
+
+    /// Has that lane's version computed, or whoever waits for it told that it can't be.
+    pub(super) fn load(&mut self, wanted: &Wanted, lane: &Arc<Lane>) {
+        self.give_memory_back();
+        let (served, begun) = (&lane.model, Instant::now());
+        let loaded = self.load_within_budget(lane);
+        self.metrics.model_loaded(&wanted.name, loaded.is_ok());
+        match loaded {
+            Ok(()) => {
+                let (took, takes) = (begun.elapsed(), memory::shown(served.memory()));
+                tracing::info!(
+                    ?took,
+                    "{served:?} was asked for, and is served until others need its {takes}"
+                );
+                self.change(|models| models.without_skipped(wanted));
+            }
+            Err(error) => {
+                if let Some(demand) = self.on_demand.as_ref().and_then(|all| all.demand.upgrade()) {
+                    demand.failed_to_load(&wanted.name, served.id.version);
+                }
+                let reason =
+                    format!("{served:?} was asked for, and is not served: {}", cli::sentence(&error));
+                let skipped = Skipped { wanted: wanted.clone(), version: Some(served.id.version), reason };
+                skipped.log();
+                // Before those who wait are told: whoever comes later finds it no more.
+                self.change(|models| models.without(wanted).with_one_skipped(skipped));
+                served.loaded(Err(demand::unfit()));
+            }
+        }
+    }
+
+    fn load_within_budget(&mut self, lane: &Arc<Lane>) -> Result<(), NotServed> {
+        let served = &lane.model;
+        self.make_room(served)?;
+        super::load(lane)?;
+        if let Some(models) = self.models()
+            && let Some(OnDemand { loaded, .. }) = &mut self.on_demand
+            && let Some(wanted) = models.wanted_by(served).find(|wanted| !wanted.moves())
+        {
+            loaded.push((wanted.clone(), Arc::downgrade(served)));
+        }
+        // What it takes is known now.
+        self.make_room(served)
+    }
+
+    /// Lets others go, those first that were asked for the longest time ago, until there is room for that one.
+    fn make_room(&mut self, served: &Arc<Served>) -> Result<(), NotServed> {
+        let takes = served.memory();
+        // Where the worker ends, nobody else comes, and those who wait are answered.
+        let Some(models) = self.models() else { return Ok(()) };
+        let Some(OnDemand { budget, loaded, .. }) = &mut self.on_demand else { return Ok(()) };
+        if takes > *budget {
+            return Err(NotServed::TooLarge { takes, budget: *budget });
+        }
+        loaded.retain(|(wanted, served)| is_served(&models, wanted, served));
+        let mut others: Vec<_> = loaded
+            .iter()
+            .filter_map(|(wanted, other)| Some((wanted.clone(), other.upgrade()?)))
+            // What is promoted as well is served in any case.
+            .filter(|(_, other)| !Arc::ptr_eq(other, served) && models.wanted_by(other).count() == 1)
+            .collect();
+        others.sort_by_key(|(_, other)| other.last_used());
+        let mut left = others.iter().map(|(_, other)| other.memory()).sum::<u64>();
+        let room = *budget - takes;
+        for (wanted, other) in others {
+            if left <= room {
+                break;
+            }
+            left -= other.memory();
+            tracing::info!("{other:?} goes, so that {served:?} has room");
+            self.replaced.push(Arc::downgrade(&other));
+            self.change(|models| models.without(&wanted));
+        }
+        Ok(())
+    }
+}
+
+fn is_served(models: &Models, wanted: &Wanted, served: &Weak<Served>) -> bool {
+    models.serving(wanted).is_some_and(|now| std::ptr::eq(Arc::as_ptr(now), served.as_ptr()))
+}

@@ -1,0 +1,110 @@
+//! Versions that a request names and that are not in service.
+
+use e2e::account::{Account, Expect};
+use e2e::images::clothes;
+use e2e::scene::{Kind, Scene};
+use e2e::traffic::Record;
+use e2e::versions::{MODEL, Versions};
+use e2e::{PATIENCE, wait_until};
+use wire::{ErrorCode, Outcome, header};
+
+use crate::http::get;
+
+/// Each request gives its version by name, in two rounds, so that a version goes and comes again.
+fn requests(versions: impl Iterator<Item = u32> + Clone) -> Vec<(u32, Record)> {
+    let sandal = &clothes()[0];
+    let record = |round: usize, version: u32| {
+        let id = format!("{round}: version {version}");
+        let record = Record::bytes(&id, sandal.bytes.clone()).header(header::MODEL, MODEL);
+        (version, record.header(header::MODEL_VERSION, version.to_string()))
+    };
+    (0..2).flat_map(|round| versions.clone().map(move |version| record(round, version))).collect()
+}
+
+/// How many bytes the versions take that are loaded beside the one in production, as the worker's metrics say.
+fn held(metrics: &str) -> Vec<u64> {
+    let of = |line: &&str| {
+        line.starts_with("mlaas_worker_model_memory_bytes{") && !line.contains(r#"version="1""#)
+    };
+    let bytes = |line: &str| line.rsplit(' ').next().unwrap().parse().unwrap();
+    metrics.lines().filter(of).map(bytes).collect()
+}
+
+#[test]
+fn each_of_many_versions_is_answered_by_itself_within_the_memory_that_is_allowed() {
+    const VERSIONS: u32 = 64;
+    const ALLOWED: u64 = 64_000_000;
+    let scene = Scene::on(Kind::Kafka);
+    let versions = Versions::new(&scene);
+    (2..=VERSIONS).for_each(|version| versions.publish(MODEL, version));
+    let allowed = format!("models.on_demand_bytes={ALLOWED}");
+    let worker = versions.worker(&scene, "w1", &["--set", &allowed, "--set", "instances=1"]);
+    let (_, first) = get(worker.http(), "/metrics");
+    assert_eq!(held(&first), [0; 0], "the one in production alone is loaded: {first}");
+    let before = worker.process.resident_bytes();
+
+    let label = clothes()[0].label.clone();
+    let mut account = Account::default();
+    let named = requests(1..=VERSIONS);
+    let records: Vec<_> = named.iter().map(|(_, record)| record.clone()).collect();
+    account.sent(&records, scene.sender().send(&records), |_| Expect::Label(label.clone()));
+    let absent = Record::bytes("absent", clothes()[0].bytes.clone()).header(header::MODEL, MODEL);
+    let absent = [absent.header(header::MODEL_VERSION, "65")];
+    let not_found = |_| Expect::Error { code: ErrorCode::NotFound, dead: false };
+    account.sent(&absent, scene.sender().send(&absent), not_found);
+    scene.settle(&mut account);
+    account.assert_whole(0);
+    for (version, record) in &named {
+        let id = record.id().unwrap();
+        let Outcome::Success(success) = &account.answers_to(&id)[0].outcome else { panic!("{id}") };
+        assert_eq!(success.model.version, *version, "{id}");
+    }
+    let (_, metrics) = get(worker.http(), "/metrics");
+    let held = held(&metrics);
+    assert!(!held.is_empty() && held.iter().sum::<u64>() <= ALLOWED, "{held:?}");
+    wait_until("the memory of those that went is given back", PATIENCE, || {
+        let grown = worker.process.resident_bytes().saturating_sub(before);
+        if grown < ALLOWED * 2 { Ok(()) } else { Err(format!("{} MB more", grown / 1_000_000)) }
+    });
+}
+
+#[test]
+fn a_version_that_can_t_be_computed_is_told_to_who_names_it_and_the_others_answer() {
+    let scene = Scene::on(Kind::Kafka);
+    let versions = Versions::new(&scene);
+    versions.publish_one_that_fails(2);
+    versions.publish(MODEL, 3);
+    let worker = versions.worker(&scene, "w1", &["--set", "models.allow_torchscript=true"]);
+    let label = clothes()[0].label.clone();
+    let named = requests(1..=3);
+    let records: Vec<_> = named.iter().map(|(_, record)| record.clone()).collect();
+    let mut account = Account::default();
+    account.sent(&records, scene.sender().send(&records), |i| match named[i].0 {
+        2 => Expect::Error { code: ErrorCode::Unavailable, dead: false },
+        _ => Expect::Label(label.clone()),
+    });
+    scene.settle(&mut account);
+    account.assert_whole(0);
+    assert_eq!(get(worker.http(), "/readyz").0, 200, "what is meant to be served is");
+    let said = scene.client(&["models"]);
+    let why = "fashion-mnist 2 was asked for, and is not served: ";
+    assert!(said.stderr.contains(why) && said.stderr.contains("could not be computed"), "{said:?}");
+    let failed = format!(r#"mlaas_worker_model_loads_total{{model="{MODEL}",outcome="failed"}} 1"#);
+    let (_, metrics) = get(worker.http(), "/metrics");
+    assert!(metrics.lines().any(|line| line == failed), "once: {metrics}");
+}
+
+#[test]
+fn who_allows_no_memory_for_them_serves_what_is_configured_alone() {
+    let scene = Scene::on(Kind::Embedded);
+    let versions = Versions::new(&scene);
+    versions.publish(MODEL, 2);
+    let _worker = versions.worker(&scene, "w1", &["--set", "models.on_demand_bytes=0"]);
+    let named = requests(2..=2);
+    let records: Vec<_> = named.into_iter().map(|(_, record)| record).collect();
+    let mut account = Account::default();
+    let not_found = |_| Expect::Error { code: ErrorCode::NotFound, dead: false };
+    account.sent(&records, scene.sender().send(&records), not_found);
+    scene.settle(&mut account);
+    account.assert_whole(0);
+}
