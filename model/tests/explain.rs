@@ -5,8 +5,10 @@ mod common;
 mod scripts;
 mod tiny;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Cursor;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use common::{bird, inception, lite1, pixels, project};
@@ -401,6 +403,11 @@ fn what_can_not_be_written_or_meant_is_refused_in_a_sentence() {
     let (code, said, _) = explain(&["a.png"]);
     assert!(code == 5 && said.contains("a-explained.png is there already: not without --force"), "{said}");
     assert_eq!(explain(&["a.png", "--force"]).0, 0);
+    // A name that is no text is no reason to end.
+    let odd = Path::new(OsStr::from_bytes(b"\xff.png"));
+    fs::copy(here.join("a.png"), here.join("other").join(odd)).unwrap();
+    assert_eq!(explain(&["other", "--json", "--output", "."]).0, 5);
+    assert!(here.join(OsStr::from_bytes(b"\xff-explained.png")).is_file());
     let (code, said, _) = explain(&["a.png", "--output", "a.png", "--force"]);
     assert!(code == 5 && said.contains("its own place"), "{said}");
     let (code, said, _) = explain(&["a.png", "b.png", "--output", "c.png"]);

@@ -5,6 +5,7 @@ mod common;
 mod tiny;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -81,6 +82,13 @@ fn it_goes_where_it_is_asked_for_or_where_the_manifest_lists_it() {
     let said = &tiny::objects(&written)[0];
     let entry = FileEntry::of(&folder.path().join("here.onnx")).unwrap();
     assert_eq!((&said["size"], &said["sha256"]), (&entry.size.into(), &entry.sha256.as_str().into()));
+
+    // What a name leads to is written, and the name stays: /dev/null is one.
+    symlink("here.onnx", folder.path().join("link.onnx")).unwrap();
+    fs::write(folder.path().join("here.onnx"), "another").unwrap();
+    assert!(export(&["--output", "link.onnx"]).status.success());
+    assert_eq!(FileEntry::of(&folder.path().join("here.onnx")).unwrap(), entry);
+    assert!(folder.path().join("link.onnx").is_symlink());
 
     // Listed, with that digest; then with another.
     let path = folder.path().join("inception/1/manifest.yaml");

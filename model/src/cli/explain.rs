@@ -54,7 +54,7 @@ struct Answer<'a> {
     /// What the net says first: a class, or that it is none of them.
     prediction: Named,
     class: Explained<'a>,
-    output: &'a Path,
+    output: String,
     /// The picture's sides as it is shown, which `peak` counts in.
     width: u32,
     height: u32,
@@ -185,7 +185,7 @@ impl Explain {
                 model: ModelInfo::of(&explaining.version, explaining.engine),
                 prediction: first.into(),
                 class: Explained { label, index: class, probability },
-                output,
+                output: output.display().to_string(),
                 width,
                 height,
                 peak: done.peak,

@@ -13,6 +13,7 @@ use registry::{Artifact, EngineKind, FileEntry, ModelVersion, Registry, Select};
 use serde::Serialize;
 
 use super::output::{json, line};
+use super::publish::write_output;
 use crate::cli::SUCCESS;
 
 #[derive(Debug, Args)]
@@ -89,7 +90,7 @@ impl Export {
         let entry = FileEntry::of_bytes(&bytes);
         let file = match place {
             Place::File(output) => {
-                registry::write_whole(output, &bytes)?;
+                write_output(output, &bytes)?;
                 output.clone()
             }
             Place::Listed(artifact) => version.put(artifact, &bytes)?,
