@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use model_core::{ImageLimits, Preprocessor};
 use registry::FileEntry;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::listing::{Change, Listing};
 use crate::parallel::side_by_side;
@@ -29,11 +29,13 @@ pub enum FolderError {
         /// What the system said.
         source: io::Error,
     },
-    /// A class's name is not text.
-    #[error("the folder {path} names a class, and its name is not UTF-8: rename it")]
+    /// A class's name can't be a label.
+    #[error("the folder {path:?} names a class, and its name {why}: rename it")]
     Name {
         /// The folder.
         path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// A file is another one than it was when the folder was looked through.
     #[error("{path} changed while it was learned from: start again when the folder stays as it is")]
@@ -70,6 +72,7 @@ pub struct Folder {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The file or the class's folder.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// What it is.
     #[serde(flatten)]
@@ -84,7 +87,7 @@ pub enum Problem {
     OneClass,
     /// No image of the class can be used.
     EmptyClass,
-    /// It can't be read as an image.
+    /// It can't be read as an image, or, of a folder, not as a class.
     Unreadable {
         /// Why.
         reason: String,
@@ -92,11 +95,13 @@ pub enum Problem {
     /// It shows what another image of its class shows, which stays.
     Duplicate {
         /// The other one.
+        #[serde(serialize_with = "lossy")]
         of: PathBuf,
     },
     /// It shows what an image of another class shows: one of them is wrong.
     TwoClasses {
         /// The other one.
+        #[serde(serialize_with = "lossy")]
         other: PathBuf,
     },
 }
@@ -111,7 +116,7 @@ impl Problem {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
+        let path = printable(&self.path);
         match &self.kind {
             Problem::OneClass => {
                 write!(
@@ -121,9 +126,9 @@ impl fmt::Display for Finding {
             }
             Problem::EmptyClass => write!(f, "{path}: a class without an image"),
             Problem::Unreadable { reason } => write!(f, "{path}: can't be read: {reason}"),
-            Problem::Duplicate { of } => write!(f, "{path}: the same picture as {}", of.display()),
+            Problem::Duplicate { of } => write!(f, "{path}: the same picture as {}", printable(of)),
             Problem::TwoClasses { other } => {
-                write!(f, "{path}: the same picture as {}, of another class", other.display())
+                write!(f, "{path}: the same picture as {}, of another class", printable(other))
             }
         }
     }
@@ -137,17 +142,17 @@ impl Folder {
     /// dot, and files beside the classes' folders, are passed over. What can't be used is a finding, and not among the images.
     ///
     /// # Errors
-    /// If a folder cannot be listed, or a class's name is not text.
+    /// If the folder cannot be listed.
     pub fn read(
         root: &Path,
         preprocessor: &Preprocessor,
         threads: usize,
         on: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, FolderError> {
-        let listing = Listing::of(root)?;
+        let (listing, of_classes) = Listing::of(root)?;
         let mut classes = Vec::new();
         let mut files = Vec::new();
-        for Listed { name, path, files: of_class } in listed(root)? {
+        for Listed { name, path, files: of_class } in of_classes {
             files.extend(of_class.into_iter().map(|file| (classes.len(), file)));
             classes.push((name, path));
         }
@@ -155,7 +160,7 @@ impl Folder {
         let mut folder = Self {
             classes: classes.iter().map(|(name, _)| name.clone()).collect(),
             images: Vec::new(),
-            findings: Vec::new(),
+            findings: listing.unusable().collect(),
             listing,
         };
         folder.sort_out(files, looked);
@@ -271,14 +276,28 @@ pub(crate) struct Listed {
     pub(crate) files: Vec<PathBuf>,
 }
 
+impl Listed {
+    /// A folder, if its name can be a label and it can be looked into.
+    pub(super) fn of(path: PathBuf) -> Result<Self, FolderError> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let why = match name {
+            None => "is not UTF-8",
+            Some(name) if name.trim().is_empty() => "is blank",
+            Some(name) if name.chars().any(char::is_control) => "holds a control character",
+            Some(name) => return Ok(Self { name: name.to_owned(), files: entries(&path)?, path }),
+        };
+        Err(FolderError::Name { path, why })
+    }
+}
+
 /// The folders in a folder, sorted, with what lies in each; nothing that begins with a dot.
 pub(crate) fn listed(root: &Path) -> Result<Vec<Listed>, FolderError> {
-    let listed = |path: PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| FolderError::Name { path: path.clone() })?.to_owned();
-        Ok(Listed { name, files: entries(&path)?, path })
-    };
-    entries(root)?.into_iter().filter(|path| path.is_dir()).map(listed).collect()
+    folders(root)?.into_iter().map(Listed::of).collect()
+}
+
+/// The folders in a folder, sorted.
+pub(super) fn folders(root: &Path) -> Result<Vec<PathBuf>, FolderError> {
+    Ok(entries(root)?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
 /// What lies in a folder, sorted, without what begins with a dot.
@@ -337,6 +356,17 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("it is larger than {MAX_FILE_BYTES} bytes"));
     }
     Ok(bytes)
+}
+
+/// A path on one line, its control characters written out: a name may hold any.
+pub(super) fn printable(path: &Path) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    path.to_string_lossy().chars().map(shown).collect()
+}
+
+/// A path as a string of JSON, which knows no bytes that are not UTF-8.
+pub(super) fn lossy<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&path.to_string_lossy())
 }
 
 /// In hexadecimal digits.

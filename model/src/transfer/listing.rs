@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::folder::{FolderError, listed, read, sha256};
+use super::folder::{Finding, FolderError, Listed, Problem, folders, lossy, printable, read, sha256};
 
 /// What lies in the classes' folders, and by what it is known again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listing {
     root: PathBuf,
     files: BTreeMap<PathBuf, Option<Stamp>>,
+    /// The folders that can be no class, and why.
+    unusable: BTreeMap<PathBuf, String>,
 }
 
 /// Of a file: its number, and when it was last changed in any way, in seconds and nanoseconds.
@@ -23,6 +25,7 @@ type Stamp = (u64, i64, i64);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// The file.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// What happened to it.
     pub change: What,
@@ -42,7 +45,7 @@ pub enum What {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
+        let path = printable(&self.path);
         match self.change {
             What::Added => write!(f, "{path} was added meanwhile: it was not learned from"),
             What::Removed => write!(f, "{path} was removed meanwhile: it was learned from"),
@@ -52,14 +55,38 @@ impl fmt::Display for Change {
 }
 
 impl Listing {
-    pub(super) fn of(root: &Path) -> Result<Self, FolderError> {
-        let files = listed(root)?.into_iter().flat_map(|class| class.files);
-        Ok(Self { root: root.to_owned(), files: files.map(|file| (file.clone(), stamp(&file))).collect() })
+    /// What lies in a folder, and the classes in it.
+    pub(super) fn of(root: &Path) -> Result<(Self, Vec<Listed>), FolderError> {
+        let (mut classes, mut unusable) = (Vec::new(), BTreeMap::new());
+        for folder in folders(root)? {
+            match Listed::of(folder.clone()) {
+                Ok(class) => classes.push(class),
+                Err(FolderError::List { source, .. }) => {
+                    unusable.insert(folder, format!("its files can't be listed: {source}"));
+                }
+                Err(FolderError::Name { why, .. }) => {
+                    unusable.insert(folder, format!("it names a class, and its name {why}: rename it"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let files = classes.iter().flat_map(|class| &class.files);
+        let files = files.map(|file| (file.clone(), stamp(file))).collect();
+        Ok((Self { root: root.to_owned(), files, unusable }, classes))
+    }
+
+    /// The folders that can be no class.
+    pub(super) fn unusable(&self) -> impl Iterator<Item = Finding> {
+        let finding = |(path, reason): (&PathBuf, &String)| {
+            let kind = Problem::Unreadable { reason: reason.clone() };
+            Finding { path: path.clone(), kind }
+        };
+        self.unusable.iter().map(finding)
     }
 
     /// What differs by now; `digests` are those of the files that were learned from.
     pub(super) fn changes(&self, digests: &HashMap<&Path, &str>) -> Result<Vec<Change>, FolderError> {
-        let now = Self::of(&self.root)?;
+        let (now, _) = Self::of(&self.root)?;
         let change = |path: &PathBuf, change| Change { path: path.clone(), change };
         let mut changes = Vec::new();
         for (path, stamp) in &self.files {
@@ -100,7 +127,7 @@ mod tests {
         for name in ["gone", "left-out", "other", "touched", "unreadable"] {
             fs::write(at(name), name).unwrap();
         }
-        let listing = Listing::of(folder.path()).unwrap();
+        let (listing, _) = Listing::of(folder.path()).unwrap();
         let learned = ["gone", "other", "touched"].map(|name| (at(name), sha256(name.as_bytes())));
         let digests = learned.iter().map(|(path, digest)| (path.as_path(), digest.as_str())).collect();
         assert_eq!(listing.changes(&digests).unwrap(), []);

@@ -35,6 +35,13 @@ pub fn train(job: &Job<'_>, on: &mut dyn FnMut(Event)) -> Result<Trained, Transf
             "there are fewer than two classes: nothing can be told apart".into(),
         ));
     }
+    let reject = &config.reject.label;
+    if folder.classes.contains(reject) {
+        return Err(TransferError::Data(format!(
+            "{reject:?} is a class's folder and the answer to what is none of the classes: give such images by --other, or have \
+             another answer by `reject: {{label: …}}` in the configuration"
+        )));
+    }
     let predictor = Predictor::load(backbone, Device::Cpu)?;
     let preprocessor = Preprocessor::new(&backbone.manifest)?;
     let extractor = Extractor {

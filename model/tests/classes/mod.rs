@@ -1,14 +1,17 @@
 //! `model train` for classes of one's own, as its users run it: folders of made-up pictures, the bird net as backbone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use image::{Rgb, RgbImage};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use safetensors::SafeTensors;
@@ -95,6 +98,10 @@ fn a_folder_of_pictures_becomes_a_version_that_names_others_of_their_kind() {
     assert_eq!(result["others"], "classes-left-out", "{result}");
 
     let manifest = manifest(folder, 1);
+    // Whoever types it measures the same.
+    for metric in &manifest.metrics {
+        assert!(metric.command.contains(" --folds 2"), "{metric:?}");
+    }
     let labels: Vec<&str> = manifest.classes.labels.iter().map(|class| class.label.as_str()).collect();
     assert_eq!(labels, ["across", "discs", "down"]);
     assert_eq!(manifest.parents[0].name, "bird");
@@ -194,10 +201,63 @@ fn what_cannot_be_learned_from_is_said_file_by_file_and_left_out_on_request() {
     );
     let labels = manifest(folder.path(), 1).classes.labels.into_iter().map(|class| class.label);
     assert_eq!(labels.collect::<Vec<_>>(), ["across", "down"]);
+    // A class is not named as what is none of them.
+    fs::rename(data.join("down"), data.join("none of these")).unwrap();
+    let output = train(folder.path(), &["--fix", "left-out.txt"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--other"), "{}", stderr(&output));
+    fs::rename(data.join("none of these"), data.join("down")).unwrap();
     // Nothing is learned where there is one class.
     fs::remove_dir_all(data.join("down")).unwrap();
     let output = train(folder.path(), &["--fix", "left-out.txt"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+}
+
+#[test]
+fn names_that_are_no_text_and_folders_that_cannot_be_looked_into_are_said_like_all_else() {
+    let folder = folder(&["across", "down"], 4);
+    let data = folder.path().join("data");
+    let named = |bytes: &[u8]| data.join(OsStr::from_bytes(bytes));
+    for class in [&b"caf\xe9"[..], b" ", b"two\nlines"] {
+        fs::create_dir(named(class)).unwrap();
+        fs::copy(data.join("down/0.png"), named(class).join("0.png")).unwrap();
+    }
+    fs::write(named(b"across/cut\xff\nin two.png"), "no picture").unwrap();
+    // Of a good picture no name is too strange.
+    fs::rename(data.join("down/3.png"), named(b"down/\xff\n3.PNG")).unwrap();
+    let locked = data.join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, Permissions::from_mode(0o000)).unwrap();
+    // Root may look into it, and finds nothing.
+    let of_locked = if geteuid().is_root() { "empty-class" } else { "unreadable" };
+
+    let output = train(folder.path(), &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("5 of what is in data can't be learned from"), "{}", stderr(&output));
+    let found: BTreeMap<String, String> = objects(&output)
+        .iter()
+        .map(|line| (line["path"].as_str().unwrap().into(), line["problem"].as_str().unwrap().into()))
+        .collect();
+    let expected = [
+        ("data/ ", "unreadable"),
+        ("data/across/cut\u{fffd}\nin two.png", "unreadable"),
+        ("data/caf\u{fffd}", "unreadable"),
+        ("data/locked", of_locked),
+        ("data/two\nlines", "unreadable"),
+    ];
+    assert_eq!(found, expected.map(|(path, problem)| (path.into(), problem.into())).into());
+
+    // What a name leads to is written, as with /dev/stdout, and the name stays.
+    symlink("elsewhere.txt", folder.path().join("left-out.txt")).unwrap();
+    fs::write(folder.path().join("elsewhere.txt"), "").unwrap();
+    published(&train(folder.path(), &["--fix", "left-out.txt"]).output().unwrap());
+    fs::set_permissions(&locked, Permissions::from_mode(0o755)).unwrap();
+    let list = fs::read_to_string(folder.path().join("elsewhere.txt")).unwrap();
+    assert_eq!(list.lines().count(), expected.len(), "{list}");
+    assert!(list.contains("data/two\\nlines: can't be read: it names a class"), "{list}");
+    let manifest = manifest(folder.path(), 1);
+    let labels: Vec<&str> = manifest.classes.labels.iter().map(|class| class.label.as_str()).collect();
+    assert_eq!(labels, ["across", "down"]);
 }
 
 #[test]
@@ -451,6 +511,7 @@ fn what_does_not_go_with_the_recipe_or_is_missing_is_said_before_any_work() {
             "--resume does not go with birds.yaml",
         ),
         (&["birds.yaml", "--data", "data", "--name", "own", "--backbone-weights", "."], "no backbone bird"),
+        (&["birds.yaml", "--data", "data", "--name", "own", "--fix", "no/list"], "there is no folder no"),
         (&[shipped, "--name", "own"], "--name does not go with"),
     ] {
         let output = bare(arguments);

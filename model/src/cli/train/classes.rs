@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::super::output::{json, line, percent};
 use super::super::progress;
-use super::super::publish::{Refusal, end_between_writes, publish_files};
+use super::super::publish::{Refusal, can_be_written, end_between_writes, publish_files, write_output};
 use super::Train;
 use crate::cli::SUCCESS;
 
@@ -82,12 +82,12 @@ impl Train {
         let registry = Registry::at(&self.weights);
         // What needs no work is said first.
         registry.next_version(name)?;
+        self.fix.as_deref().map_or(Ok(()), can_be_written)?;
         let backbone = self.backbone()?;
         let folder = self.look_at(data, &backbone)?;
         let others = self.other.as_deref().map(|other| self.look_at_others(other, &backbone)).transpose()?;
 
-        let command =
-            format!("model train {} --data {} --name {name}", self.config.display(), data.display());
+        let command = self.command(data, name);
         let job = Job {
             config: &config,
             folder: &folder,
@@ -112,6 +112,20 @@ impl Train {
         self.report(&version, production, measured)?;
         trained.done()?;
         Ok(SUCCESS)
+    }
+
+    /// What is to be typed for the same figures: where they are kept changes none.
+    fn command(&self, data: &Path, name: &str) -> String {
+        let mut command =
+            format!("model train {} --data {} --name {name}", self.config.display(), data.display());
+        let paths =
+            [("backbone-weights", &self.backbone_weights), ("other", &self.other), ("fix", &self.fix)];
+        let paths = paths.map(|(name, path)| (name, path.as_ref().map(|path| path.display().to_string())));
+        let folds = ("folds", self.folds.map(|folds| folds.to_string()));
+        for (name, value) in [("backbone", self.backbone.clone()), folds].into_iter().chain(paths) {
+            command.extend(value.map(|value| format!(" --{name} {value}")));
+        }
+        command
     }
 
     /// The version whose net is taken.
@@ -140,7 +154,7 @@ impl Train {
         }
         if let Some(list) = &self.fix {
             let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
-            registry::write_whole(list, text.as_bytes())?;
+            write_output(list, text.as_bytes())?;
         }
         let fatal = findings.iter().any(|finding| !finding.kind.can_be_left_out());
         if fatal || (count > 0 && self.fix.is_none()) {
