@@ -129,6 +129,40 @@ pub enum RegistryError {
         /// What is there.
         path: PathBuf,
     },
+    /// Signed versions are asked for, and this one is none.
+    #[error(
+        "{path} is not signed, and only signed versions are loaded: `model sign` signs it, with a private key"
+    )]
+    NotSigned {
+        /// The version's folder.
+        path: PathBuf,
+    },
+    /// The signature is not one of the known keys' over the manifest.
+    #[error(
+        "{path} is not the signature of the manifest beside it by a key that is known here: have it signed by somebody whose public key is configured"
+    )]
+    WronglySigned {
+        /// The signature.
+        path: PathBuf,
+    },
+    /// There is no file of that name.
+    #[error("there is no key at {path}")]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file holds no key, or another kind of one.
+    #[error(
+        "{path} holds no {half} key of Ed25519 in PEM: {source}; `openssl genpkey -algorithm ed25519 -out KEY` makes a private one, `openssl pkey -in KEY -pubout` its public one"
+    )]
+    BadKey {
+        /// The file.
+        path: PathBuf,
+        /// `public` or `private`.
+        half: &'static str,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A file is shorter than the manifest says.
     #[error("{path} is truncated: it holds {found} bytes where its manifest says {expected}; fetch it again")]
     TruncatedFile {

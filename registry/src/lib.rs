@@ -7,6 +7,7 @@
 //!     production            the alias file: a version number
 //!     history/production/   each change of that alias: who, when, from, to, why
 //!     1/
+//!       manifest.yaml.sig   the signature of the manifest, where it is signed
 //!       manifest.yaml       name, artifacts, classes, preprocessing, metrics, origin, size and SHA-256 of each file
 //!       model.safetensors   an artifact: what one engine computes with
 //!       model.onnx          another
@@ -19,7 +20,8 @@
 //! - `registry`: all of them: list, load, publish.
 //! - `aliases`: promote, roll back, and delete what none names.
 //! - `history`: how an alias is changed, so that of two who do so at once one is told.
-//! - `store`: where the small files of aliases and histories lie. These five are a feature, since who only needs to know what a
+//! - [`signature`]: whose versions are trusted.
+//! - `store`: where the small files of aliases and histories lie. These six are a feature, since who only needs to know what a
 //!   manifest says (`model-core`) reads no folder.
 
 #![forbid(unsafe_code)]
@@ -40,6 +42,8 @@ mod name;
 mod registry;
 pub mod select;
 #[cfg(feature = "store")]
+pub mod signature;
+#[cfg(feature = "store")]
 pub mod store;
 #[cfg(feature = "store")]
 pub mod version;
@@ -57,5 +61,7 @@ pub use manifest::{
 #[cfg(feature = "store")]
 pub use registry::Registry;
 pub use select::Select;
+#[cfg(feature = "store")]
+pub use signature::{PublicKeys, SigningKey};
 #[cfg(feature = "store")]
 pub use version::{ModelVersion, write_whole};

@@ -5,19 +5,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::content::{read_small, sha256};
 use crate::draft::{self, Draft};
 use crate::error::RegistryError;
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::name::is_plain_name;
 use crate::select::Select;
+use crate::signature::{PublicKeys, SIGNATURE_FILE, SigningKey};
 use crate::store::{Folder, Store};
-use crate::version::ModelVersion;
+use crate::version::{MANIFEST_LIMIT, ModelVersion, write_whole};
 
 /// A folder of model versions.
 #[derive(Clone, Debug)]
 pub struct Registry {
     pub(crate) root: PathBuf,
     pub(crate) store: Arc<dyn Store>,
+    trusted: Option<PublicKeys>,
 }
 
 impl Registry {
@@ -36,7 +39,13 @@ impl Registry {
     /// The model versions under `root`, a folder that need not be there: publishing makes it.
     #[must_use]
     pub fn at(root: impl AsRef<Path>) -> Self {
-        Self { root: root.as_ref().to_path_buf(), store: Arc::new(Folder::at(root)) }
+        Self { root: root.as_ref().to_path_buf(), store: Arc::new(Folder::at(root)), trusted: None }
+    }
+
+    /// Loads from now on only versions that are signed by one of those keys.
+    #[must_use]
+    pub fn trusting(self, keys: PublicKeys) -> Self {
+        Self { trusted: Some(keys), ..self }
     }
 
     /// The names of all models, sorted.
@@ -94,7 +103,7 @@ impl Registry {
     pub fn load(&self, name: &str, select: &Select) -> Result<ModelVersion, RegistryError> {
         let version = self.resolve(name, select)?;
         let folder = self.root.join(name).join(version.to_string());
-        let loaded = ModelVersion::open(&folder)?;
+        let loaded = ModelVersion::open(&folder, self.trusted.as_ref())?;
         let manifest = &loaded.manifest;
         if manifest.name != name || manifest.version != version {
             return Err(RegistryError::InvalidManifest {
@@ -148,6 +157,28 @@ impl Registry {
         draft.fill(&mut manifest, files)?;
         draft.publish(&folder)?;
         self.load(&manifest.name, &Select::Version(manifest.version))
+    }
+
+    /// Signs a version: from now on whoever trusts that key loads it. A signature that it had is replaced.
+    ///
+    /// # Errors
+    /// If there is no such version, it is not whole, or writing fails.
+    pub fn sign(&self, name: &str, version: u32, key: &SigningKey) -> Result<PathBuf, RegistryError> {
+        let select = Select::Version(version);
+        let known = Self { trusted: None, ..self.clone() };
+        let folder = known.folder(name)?.join(known.resolve(name, &select)?.to_string());
+        let manifest = folder.join(MANIFEST_FILE);
+        let missing = || RegistryError::MissingFile { path: manifest.clone() };
+        let bytes = read_small(&manifest, MANIFEST_LIMIT)?.ok_or_else(missing)?;
+        let (expected, found) = (known.load(name, &select)?.digest, format!("sha256:{}", sha256(&bytes)));
+        // What is signed is what was looked at.
+        if expected != found {
+            return Err(RegistryError::TamperedFile { path: manifest, expected, found });
+        }
+        let path = folder.join(SIGNATURE_FILE);
+        write_whole(&path, &key.sign(&bytes))?;
+        key.public().check(&folder, &bytes)?;
+        Ok(path)
     }
 
     pub(crate) fn known(&self, name: &str) -> Result<String, RegistryError> {

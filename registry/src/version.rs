@@ -8,6 +8,7 @@ use crate::content::{Content, read_small, sha256};
 use crate::digest::FileEntry;
 use crate::error::RegistryError;
 use crate::manifest::{Artifact, EngineKind, MANIFEST_FILE, Manifest};
+use crate::signature::{PublicKeys, SIGNATURE_FILE};
 
 /// The largest manifest that is read, in bytes: room for some hundred thousand labels.
 pub(crate) const MANIFEST_LIMIT: u64 = 16 << 20;
@@ -23,14 +24,16 @@ pub struct ModelVersion {
 }
 
 impl ModelVersion {
-    /// The version in that folder.
+    /// The version in that folder, signed by one of the keys that are `trusted`, where there are some.
     ///
     /// # Errors
-    /// If its manifest is wrong, none of its files is there, one is of another size, or there is one too many.
-    pub(crate) fn open(folder: &Path) -> Result<Self, RegistryError> {
+    /// If its manifest is wrong, or not signed as it should be, none of its files is there, one is of another size, or there is one too many.
+    pub(crate) fn open(folder: &Path, trusted: Option<&PublicKeys>) -> Result<Self, RegistryError> {
         let path = folder.join(MANIFEST_FILE);
         let missing = || RegistryError::MissingFile { path: path.clone() };
         let bytes = read_small(&path, MANIFEST_LIMIT)?.ok_or_else(missing)?;
+        // Before anything of it is believed.
+        trusted.map_or(Ok(()), |keys| keys.check(folder, &bytes))?;
         let digest = format!("sha256:{}", sha256(&bytes));
         let text = String::from_utf8(bytes)
             .map_err(|error| RegistryError::BadManifest { path: path.clone(), source: error.into() })?;
@@ -107,7 +110,7 @@ impl ModelVersion {
         for entry in fs::read_dir(&self.folder).map_err(RegistryError::io("list", &self.folder))? {
             let path = entry.map_err(RegistryError::io("list", &self.folder))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.starts_with('.') || name == MANIFEST_FILE {
+            if name.starts_with('.') || name == MANIFEST_FILE || name == SIGNATURE_FILE {
                 continue;
             }
             let Some(described) = self.manifest.files.get(name) else {

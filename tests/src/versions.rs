@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use registry::{Artifact, Author, EngineKind, Manifest, Registry, Select};
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
+use registry::{Artifact, Author, EngineKind, Manifest, Registry, Select, SigningKey};
 
 use crate::paths;
 use crate::scene::{Scene, Worker};
@@ -11,6 +13,13 @@ use crate::scene::{Scene, Worker};
 /// The model that is in the folder from the start: the shipped clothes.
 pub const MODEL: &str = "fashion-mnist";
 const ALIAS: &str = "production";
+
+/// The files of a pair of keys.
+pub struct KeyPair {
+    private: PathBuf,
+    /// For whoever trusts it.
+    pub public: PathBuf,
+}
 
 /// The folder. At first it holds version 1 of [`MODEL`], in production.
 pub struct Versions {
@@ -84,6 +93,36 @@ impl Versions {
     pub fn promote(&self, version: u32) {
         let author = Author { by: "the test".into(), ..Author::default() };
         done("promote in", &self.root, self.registry.promote(MODEL, ALIAS, version, &author, None));
+    }
+
+    /// A pair of keys to sign with, as `openssl` writes them.
+    ///
+    /// # Panics
+    /// Where it can't be written.
+    #[must_use]
+    pub fn key_pair(&self, name: &str) -> KeyPair {
+        // Nobody keeps anything safe by it: one key for each name.
+        let mut seed = [0; 32];
+        seed.iter_mut().zip(name.bytes()).for_each(|(byte, letter)| *byte = letter);
+        let key = ed25519_dalek::SigningKey::from_bytes(&seed);
+        let pair = KeyPair {
+            private: self.root.join(format!("{name}.pem")),
+            public: self.root.join(format!("{name}.pub.pem")),
+        };
+        let private = done("write", &pair.private, key.to_pkcs8_pem(LineEnding::LF));
+        done("write", &pair.private, fs::write(&pair.private, private.as_bytes()));
+        let public = done("write", &pair.public, key.verifying_key().to_public_key_pem(LineEnding::LF));
+        done("write", &pair.public, fs::write(&pair.public, public));
+        pair
+    }
+
+    /// Signs a version, as `model sign` does.
+    ///
+    /// # Panics
+    /// Where it can't be.
+    pub fn sign(&self, version: u32, pair: &KeyPair) {
+        let key = done("read", &pair.private, SigningKey::read(&pair.private));
+        done("sign in", &self.root, self.registry.sign(MODEL, version, &key));
     }
 
     fn first(&self) -> Manifest {

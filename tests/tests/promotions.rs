@@ -126,3 +126,27 @@ fn a_model_that_is_published_under_a_running_worker_is_served_and_a_number_stays
     scene.settle(&mut account);
     account.assert_whole(0);
 }
+
+#[test]
+fn only_signed_versions_come_into_service_where_a_key_is_configured() {
+    let scene = Scene::on(Kind::Embedded);
+    let versions = Versions::new(&scene);
+    versions.publish(MODEL, 2);
+    let key = versions.key_pair("ours");
+    versions.sign(1, &key);
+    let trusted = format!("models.public_keys=[{}]", text(&key.public));
+    let worker = versions.worker(&scene, "w1", &["--set", &trusted]);
+    versions.promote(2);
+    wait_for_note(&worker, "a note on version 2", |said| {
+        said.contains("fashion-mnist 2 is not served, and fashion-mnist 1 still is: ")
+            && said.contains("is not signed")
+    });
+    versions.sign(2, &versions.key_pair("somebody's"));
+    wait_for_note(&worker, "a note on the signature", |said| {
+        said.contains("is not the signature of the manifest")
+    });
+    ask(&scene, "while it is not signed", 1);
+    versions.sign(2, &key);
+    wait_for_note(&worker, "no note any more", |said| !said.contains(MODEL));
+    ask(&scene, "when it is signed", 2);
+}

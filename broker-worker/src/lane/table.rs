@@ -10,7 +10,7 @@ use wire::ErrorReply;
 
 use super::{Lane, Shape};
 use crate::metrics::Metrics;
-use crate::models::{Demand, Models};
+use crate::models::{Demand, Models, Refused, unfit};
 use crate::served::Served;
 
 /// Where jobs come into a lane. While one is held more may come; with the last one the lane's line is closed.
@@ -136,8 +136,16 @@ impl Lanes {
         if let Ok(found) = self.lookup(name, Some(version)) {
             return Ok(found);
         }
-        let served = Arc::new(demand.open(&wanted, version).map_err(|refused| refused.reply(reply))?);
-        self.change(|models| models.with(&wanted, served), None);
+        let served = demand.open(&wanted, version).map_err(|refused| match refused {
+            Refused::Absent => reply.clone(),
+            Refused::AsBefore => unfit(),
+            Refused::Unfit(skipped) => {
+                self.0.metrics.model_loaded(&wanted.name, false);
+                self.change(|models| models.with_one_skipped(skipped), None);
+                unfit()
+            }
+        })?;
+        self.change(|models| models.with(&wanted, Arc::new(served)), None);
         let found = self.lookup(name, Some(version))?;
         demand.load(wanted, Arc::clone(found.lane()));
         Ok(found)

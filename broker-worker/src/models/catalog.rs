@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use registry::{Registry, RegistryError, Select};
+use registry::{PublicKeys, Registry, RegistryError, Select};
 
 use super::follow::Versions;
 use super::{Models, ModelsError, Skipped, Wanted, config};
@@ -24,9 +24,13 @@ impl Catalog {
     /// By that section.
     ///
     /// # Errors
-    /// [`ModelsError`] where there is no such folder.
+    /// [`ModelsError`] where there is no such folder, or a key can't be read.
     pub(crate) fn new(config: &config::Models, engines: Engines) -> Result<Self, ModelsError> {
-        Ok(Self { registry: Registry::open(&config.root)?, config: config.clone(), engines })
+        let mut registry = Registry::open(&config.root)?;
+        if !config.public_keys.is_empty() {
+            registry = registry.trusting(PublicKeys::read(&config.public_keys)?);
+        }
+        Ok(Self { registry, config: config.clone(), engines })
     }
 
     /// What is to be served now: each file is there in its size, and is read and checked by [`Models::load`]. Of models that are

@@ -20,6 +20,8 @@ pub struct Models {
     pub engine: Choice,
     /// Whether TorchScript files are loaded, which are code: they may do whatever the worker may.
     pub allow_torchscript: bool,
+    /// Public keys, PEM; where there are some, only versions are served that one of them has signed.
+    pub public_keys: Vec<PathBuf>,
     /// How often the versions that are meant are looked up again, about; 0 is never.
     #[serde(with = "humantime_serde")]
     pub poll_interval: Duration,
@@ -36,6 +38,7 @@ impl Default for Models {
             default: "fashion-mnist".to_owned(),
             engine: Choice::default(),
             allow_torchscript: false,
+            public_keys: Vec::new(),
             poll_interval: Duration::from_secs(2),
             on_demand_bytes: 1 << 30,
             serve: Vec::new(),

@@ -9,7 +9,7 @@ use registry::RegistryError;
 use wire::{ErrorCode, ErrorReply};
 
 use super::follow::Versions;
-use super::{ModelsError, Wanted};
+use super::{ModelsError, Skipped, Wanted};
 use crate::lane::Lane;
 use crate::served::Served;
 
@@ -26,23 +26,14 @@ pub struct Demand {
 }
 
 /// Why a version is not served to whoever names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Refused {
     /// There is none of that number.
     Absent,
+    /// It could not be served before, and is what it was then.
+    AsBefore,
     /// It can't be served.
-    Unfit,
-}
-
-impl Refused {
-    /// What the asker is told: `absent` where there is no such version.
-    #[must_use]
-    pub fn reply(self, absent: &ErrorReply) -> ErrorReply {
-        match self {
-            Self::Absent => absent.clone(),
-            Self::Unfit => unfit(),
-        }
-    }
+    Unfit(Skipped),
 }
 
 /// What an asker is told of a version that can't be served. Why is the operator's.
@@ -67,20 +58,14 @@ impl Demand {
         let key = (wanted.name.clone(), version);
         let state = self.versions.state(&wanted.name, version);
         if self.failed().get(&key).is_some_and(|then| *then == state) {
-            return Err(Refused::Unfit);
+            return Err(Refused::AsBefore);
         }
         match self.versions.open_version(wanted, version) {
             Ok(served) => Ok(served.not_loaded()),
             Err(ModelsError::Registry(RegistryError::UnknownVersion { .. })) => Err(Refused::Absent),
             Err(error) => {
-                tracing::error!(
-                    model = wanted.name,
-                    version,
-                    "asked for, and can't be served: {}",
-                    cli::sentence(&error)
-                );
                 self.failed().insert(key, state);
-                Err(Refused::Unfit)
+                Err(Refused::Unfit(Skipped::asked_for(wanted, version, &error)))
             }
         }
     }

@@ -14,7 +14,7 @@ use registry::Select;
 use wire::{ErrorCode, ErrorReply};
 
 pub use catalog::Catalog;
-pub use demand::{Asked, Demand};
+pub use demand::{Asked, Demand, Refused, unfit};
 pub use follow::{Follower, Versions};
 
 use crate::engines::Choice;
@@ -130,6 +130,15 @@ impl ModelsError {
 impl Skipped {
     fn new(wanted: &Wanted, version: Option<u32>, error: &(dyn Error + 'static)) -> Self {
         let skipped = Self::beside(wanted, version, None, error);
+        skipped.log();
+        skipped
+    }
+
+    /// Where a request named it.
+    fn asked_for(wanted: &Wanted, version: u32, error: &(dyn Error + 'static)) -> Self {
+        let (name, error) = (&wanted.name, cli::sentence(error));
+        let reason = format!("{name} {version} was asked for, and is not served: {error}");
+        let skipped = Self { wanted: wanted.clone(), version: Some(version), reason };
         skipped.log();
         skipped
     }

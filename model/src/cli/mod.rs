@@ -175,6 +175,8 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
                     RegistryError::NoRoot { .. }
                         | RegistryError::BadName { .. }
                         | RegistryError::UnknownModel { .. }
+                        | RegistryError::NoKey { .. }
+                        | RegistryError::BadKey { .. }
                         | RegistryError::UnknownVersion { .. }
                         | RegistryError::UnknownAlias { .. }
                         | RegistryError::BadSelect { .. }

@@ -1,10 +1,12 @@
-//! `model list`, `show`, `diff`, `history`, `promote`, `rollback`, `delete` and `gc` as their users type them. Of them only
+//! `model list`, `show`, `diff`, `history`, `promote`, `rollback`, `sign`, `delete` and `gc` as their users type them. Of them only
 //! `promote --data` computes; for the others the weights are any bytes.
 
 use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
 use registry::{Manifest, Registry, Select};
 use tempfile::TempDir;
 
@@ -139,6 +141,41 @@ fn two_versions_are_held_side_by_side() {
     assert_eq!(fields, ["files.model.onnx.sha256", "input.size"]);
     let printed = text(shop.path(), &["diff", "shoe", "1", "2"]);
     assert!(printed.contains("+0.0500") && printed.contains("labels of 2 alone (1): size 2"), "{printed}");
+}
+
+#[test]
+fn whoever_asks_for_signed_versions_promotes_and_lists_no_other() {
+    let shop = shop(&[0.9, 0.95]);
+    let shop = shop.path();
+    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+    fs::write(shop.join("key.pem"), key.to_pkcs8_pem(LineEnding::LF).unwrap().as_bytes()).unwrap();
+    let public = key.verifying_key().to_public_key_pem(LineEnding::LF).unwrap();
+    fs::write(shop.join("key.pub.pem"), public).unwrap();
+
+    let told = &lines(shop, &["sign", "shoe", "2", "--key", "key.pem", "--json"])[0];
+    assert_eq!((&told["model"], &told["version"]), (&"shoe".into(), &2.into()));
+    let trusted = ["--public-keys", "key.pub.pem"];
+    refused(
+        shop,
+        &[&["promote", "shoe", "1"], &trusted[..]].concat(),
+        1,
+        &["shoe/1 is not signed", "model sign"],
+    );
+    text(shop, &[&["promote", "shoe", "2"], &trusted[..]].concat());
+    let all = lines(shop, &[&["list", "--json"], &trusted[..]].concat());
+    assert!(
+        all[0]["error"].as_str().unwrap().contains("is not signed") && all[1]["error"].is_null(),
+        "{all:?}"
+    );
+
+    refused(
+        shop,
+        &["sign", "shoe", "1", "--key", "key.pub.pem"],
+        2,
+        &["holds no private key", "openssl genpkey"],
+    );
+    refused(shop, &["sign", "shoe", "9", "--key", "key.pem"], 2, &["no version 9"]);
+    refused(shop, &["list", "--public-keys", "none.pem"], 2, &["there is no key at none.pem"]);
 }
 
 #[test]

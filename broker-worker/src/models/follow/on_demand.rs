@@ -45,10 +45,7 @@ impl Follower {
                 if let Some(demand) = self.on_demand.as_ref().and_then(|all| all.demand.upgrade()) {
                     demand.failed_to_load(&wanted.name, served.id.version);
                 }
-                let reason =
-                    format!("{served:?} was asked for, and is not served: {}", cli::sentence(&error));
-                let skipped = Skipped { wanted: wanted.clone(), version: Some(served.id.version), reason };
-                skipped.log();
+                let skipped = Skipped::asked_for(wanted, served.id.version, &error);
                 // Before those who wait are told: whoever comes later finds it no more.
                 self.change(|models| models.without(wanted).with_one_skipped(skipped));
                 served.loaded(Err(demand::unfit()));

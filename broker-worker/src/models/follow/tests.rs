@@ -30,6 +30,8 @@ struct State {
     panicking: Vec<u32>,
     looks: BTreeMap<u32, String>,
     opened: Vec<u32>,
+    /// Those that can't be opened.
+    half_there: Vec<u32>,
     /// Those that there are not.
     absent: Vec<u32>,
     /// How many bytes each one's files have.
@@ -63,6 +65,9 @@ impl Versions for Shelf {
     fn open_version(&self, wanted: &Wanted, version: u32) -> Result<Served, ModelsError> {
         let mut state = self.lock();
         state.opened.push(version);
+        if state.half_there.contains(&version) {
+            return Err(away());
+        }
         if state.absent.contains(&version) {
             let (name, known) = (wanted.name.clone(), "1, 2".to_owned());
             return Err(RegistryError::UnknownVersion { name, version, known }.into());

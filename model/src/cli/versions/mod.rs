@@ -1,4 +1,4 @@
-//! `model list`, `show`, `diff`, `history`, `promote`, `rollback`, `delete` and `gc`: which versions there are, and which one is in
+//! `model list`, `show`, `diff`, `history`, `promote`, `rollback`, `sign`, `delete` and `gc`: which versions there are, and which one is in
 //! service. Of them only `promote --data` computes.
 
 mod change;
@@ -6,6 +6,7 @@ mod clean;
 mod diff;
 mod gate;
 mod look;
+mod sign;
 
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use registry::{Author, Registry};
+use registry::{Author, PublicKeys, Registry};
 
 use super::output::line;
 use super::publish::PRODUCTION;
@@ -33,6 +34,8 @@ pub(super) enum Versions {
     Promote(change::Promote),
     /// Let an alias name the version that it named before.
     Rollback(change::Rollback),
+    /// Sign a version, for workers that load signed ones only.
+    Sign(sign::Sign),
     /// Take a version away that no alias names.
     Delete(clean::Delete),
     /// List the versions that nobody needs any more, and with --delete take them away.
@@ -48,6 +51,7 @@ impl Versions {
             Self::History(history) => history.run(),
             Self::Promote(promote) => promote.run(),
             Self::Rollback(rollback) => rollback.run(),
+            Self::Sign(sign) => sign.run(),
             Self::Delete(delete) => delete.run(),
             Self::Gc(gc) => gc.run(),
         }?;
@@ -61,6 +65,9 @@ pub(in crate::cli) struct Place {
     /// The folder of model versions.
     #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER")]
     weights: PathBuf,
+    /// Take only versions that are signed by one of these public keys: PEM, separated by commas.
+    #[arg(long, env = "MLAAS_PUBLIC_KEYS", value_name = "FILES", value_delimiter = ',')]
+    public_keys: Vec<PathBuf>,
     /// Print JSON: an object, or one a line where there are several.
     #[arg(long, env = "MLAAS_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
@@ -68,6 +75,15 @@ pub(in crate::cli) struct Place {
 
 impl Place {
     fn registry(&self) -> anyhow::Result<Registry> {
+        let registry = self.any_registry()?;
+        if self.public_keys.is_empty() {
+            return Ok(registry);
+        }
+        Ok(registry.trusting(PublicKeys::read(&self.public_keys)?))
+    }
+
+    /// Whoever has signed what is in it.
+    fn any_registry(&self) -> anyhow::Result<Registry> {
         Ok(Registry::open(&self.weights)?)
     }
 }

@@ -165,11 +165,15 @@ async fn what_can_not_be_loaded_is_said_to_all_who_wait_and_tried_again_when_it_
     assert_eq!(skipped[0], "bird 2 was asked for, and is not served: bird 2 can't be loaded: no weights");
     assert_eq!(room.room.notes(), [""; 0], "what is meant to be served is");
 
+    room.room.shelf.lock().half_there = vec![4];
+    assert_eq!([4, 4].map(|version| room.ask(version).unwrap_err().code), [ErrorCode::Unavailable; 2]);
+    assert_eq!(room.opened(), [2, 3, 4]);
+    assert!(room.room.skipped()[2].starts_with("bird 4 was asked for, and is not served: "));
     room.room.shelf.lock().broken.clear();
     room.room.shelf.lock().looks.insert(2, "mended".into());
     room.ask(2).unwrap();
     room.load();
-    assert_eq!((room.served(), room.room.skipped().len()), (vec![1, 2], 1));
+    assert_eq!((room.served(), room.room.skipped().len()), (vec![1, 2], 2));
 }
 
 #[tokio::test(start_paused = true)]
