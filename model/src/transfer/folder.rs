@@ -277,16 +277,23 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
-    /// A folder, if its name can be a label and it can be looked into.
-    pub(super) fn of(path: PathBuf) -> Result<Self, FolderError> {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let why = match name {
-            None => "is not UTF-8",
-            Some(name) if name.trim().is_empty() => "is blank",
-            Some(name) if name.chars().any(char::is_control) => "holds a control character",
-            Some(name) => return Ok(Self { name: name.to_owned(), files: entries(&path)?, path }),
+    /// A folder, if its name is text and it can be looked into.
+    fn of(path: PathBuf) -> Result<Self, FolderError> {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            return Err(FolderError::Name { path, why: "is not UTF-8" });
         };
-        Err(FolderError::Name { path, why })
+        Ok(Self { name: name.to_owned(), files: entries(&path)?, path })
+    }
+
+    /// A folder whose name becomes a label, if it can be one and the folder be looked into.
+    pub(super) fn of_a_label(path: PathBuf) -> Result<Self, FolderError> {
+        let listed = Self::of(path)?;
+        let why = match listed.name.as_str() {
+            name if name.trim().is_empty() => "is blank",
+            name if name.chars().any(char::is_control) => "holds a control character",
+            _ => return Ok(listed),
+        };
+        Err(FolderError::Name { path: listed.path, why })
     }
 }
 

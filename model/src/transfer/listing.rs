@@ -59,7 +59,7 @@ impl Listing {
     pub(super) fn of(root: &Path) -> Result<(Self, Vec<Listed>), FolderError> {
         let (mut classes, mut unusable) = (Vec::new(), BTreeMap::new());
         for folder in folders(root)? {
-            match Listed::of(folder.clone()) {
+            match Listed::of_a_label(folder.clone()) {
                 Ok(class) => classes.push(class),
                 Err(FolderError::List { source, .. }) => {
                     unusable.insert(folder, format!("its files can't be listed: {source}"));
