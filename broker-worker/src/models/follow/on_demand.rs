@@ -73,6 +73,10 @@ impl Follower {
         // Where the worker ends, nobody else comes, and those who wait are answered.
         let Some(models) = self.models() else { return Ok(()) };
         let Some(OnDemand { budget, loaded, .. }) = &mut self.on_demand else { return Ok(()) };
+        // What is promoted as well does not count: it is served in any case.
+        if models.wanted_by(served).count() > 1 {
+            return Ok(());
+        }
         if takes > *budget {
             return Err(NotServed::TooLarge { takes, budget: *budget });
         }

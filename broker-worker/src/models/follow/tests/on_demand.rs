@@ -138,6 +138,17 @@ async fn what_is_promoted_does_not_count_and_does_not_go() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_promoted_may_take_more_than_all_that_is_asked_for_may() {
+    let mut room = asking();
+    room.room.shelf.lock().files = 3 * BYTES;
+    room.ask(2).unwrap();
+    room.room.step(2);
+    room.load();
+    assert!(room.ask(2).unwrap().model.is_ready() && room.room.found() == "bird 2");
+    assert_eq!((room.room.skipped(), room.room.notes()), (vec![], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_can_not_be_loaded_is_said_to_all_who_wait_and_tried_again_when_it_changes() {
     let mut room = asking();
     room.room.shelf.lock().broken = vec![2];
