@@ -99,7 +99,7 @@ impl<'a> Stream<'a> {
     ///
     /// # Panics
     /// Where it is not done in time.
-    pub fn flow_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+    pub fn flow_until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !done(self) {
             assert!(Instant::now() < end, "waited {PATIENCE:?} for {what}: {}", self.state());
@@ -132,6 +132,21 @@ impl<'a> Stream<'a> {
         )
     }
 
+    /// How many requests are committed and yet unanswered, of each partition: what is lost if their worker dies.
+    pub fn committed_unanswered(&mut self) -> Vec<usize> {
+        let offsets = self.scene.offsets();
+        self.results.read_to_end(PATIENCE);
+        self.look();
+        let mut counts = vec![0; offsets.len()];
+        for sent in self.account.places.iter().filter(|sent| !self.is_answered(sent)) {
+            let partition = usize::try_from(sent.partition).unwrap_or(usize::MAX);
+            if offsets.get(partition).is_some_and(|(committed, _)| sent.offset < *committed) {
+                counts[partition] += 1;
+            }
+        }
+        counts
+    }
+
     /// Reads the answers that have come.
     pub fn look(&mut self) {
         self.results.poll();
@@ -146,8 +161,11 @@ impl<'a> Stream<'a> {
             self.answered.insert(response.request_id);
         }
         self.looked_at = self.results.seen.len();
-        let is_answered = |sent: &Acknowledged| sent.id.as_ref().is_some_and(|id| self.answered.contains(id));
-        self.run += self.account.places[self.run..].iter().take_while(|sent| is_answered(sent)).count();
+        self.run += self.account.places[self.run..].iter().take_while(|sent| self.is_answered(sent)).count();
+    }
+
+    fn is_answered(&self, sent: &Acknowledged) -> bool {
+        sent.id.as_ref().is_some_and(|id| self.answered.contains(id))
     }
 
     /// Waits until everything is at rest, and reads the account.

@@ -8,7 +8,6 @@ use e2e::stream::Stream;
 use nix::sys::signal::Signal;
 
 use crate::FASHION_ONLY;
-use crate::http::metric;
 
 on_both_brokers!(
     two_workers_answer_2000_images_once_each,
@@ -79,14 +78,18 @@ fn a_killed_worker_loses_nothing(kind: Kind) {
 fn a_killed_worker_that_commits_on_receipt_is_seen_to_lose(kind: Kind) {
     let scene = Scene::on(kind);
     let (mut dies, _stays) = two_that_hold(&scene, "at-most-once");
-    let http = dies.http().to_owned();
     let mut stream = Stream::new(&scene);
     both_take_part(&mut stream);
-    // All but what it took in the last moments is committed.
-    stream.flow_until("a worker that holds 50 requests", |_| {
-        metric(&http, "mlaas_worker_in_flight_requests") >= 50.0
+    // It stands still meanwhile, so that it answers none of what is found. (While the group changes hands nothing is committed.)
+    stream.flow_until("10 requests of each partition that are committed and not answered", |s| {
+        let frozen = dies.process.freeze();
+        let found = s.committed_unanswered().iter().all(|count| *count >= 10);
+        if found {
+            dies.process.kill();
+        }
+        frozen.thaw();
+        found
     });
-    dies.process.kill();
     flow_past_the_death_of_one(&mut stream);
     let faults = stream.settle().faults(0);
     assert!(faults.iter().any(|f| f.starts_with("1. acknowledged but never answered")), "{faults:?}");
