@@ -93,6 +93,7 @@ impl Announcer {
                 default: models.is_default(served),
                 loading: !served.is_ready(),
                 memory_bytes: Some(served.memory()).filter(|bytes| *bytes > 0),
+                traffic_percent: models.percent(served),
                 announced_at: Timestamp::now(),
                 ttl_s: TTL_S,
                 skipped: models.skipped().iter().map(skipped).collect(),

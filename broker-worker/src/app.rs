@@ -134,7 +134,7 @@ pub async fn build(config: Config) -> Result<App, BuildError> {
     let (section, device, limits) = (config.models.clone(), config.device, config.limits.image());
     let open = move || -> Result<_, ModelsError> {
         let catalog = Catalog::new(&section, Engines::new(device, limits)?)?;
-        Ok((catalog.open()?, catalog))
+        Ok((catalog.open_in_time()?, catalog))
     };
     let (models, catalog) = blocking(open).await?;
     let mut app = build_with(config, models, &RuntimeDir::from_env()).await?;
@@ -162,8 +162,8 @@ pub async fn build_with(config: Config, models: Models, dir: &RuntimeDir) -> Res
     Ok(App { worker: Worker { config, models, versions: None, broker, address, shared, name }, listener })
 }
 
-async fn load(models: Models) -> Result<Models, ModelsError> {
-    blocking(move || models.load()).await
+async fn load(models: Models, limit: u64) -> Result<Models, ModelsError> {
+    blocking(move || models.load(limit)).await
 }
 
 /// Reading the models' files takes as long as the disk does.
@@ -236,7 +236,7 @@ impl Worker {
         let (asking, asked) = std_mpsc::channel();
         let demand = self.demand(&asking);
         let load = async {
-            let models = load(self.models.clone()).await?;
+            let models = load(self.models.clone(), config.models.memory_bytes).await?;
             for skipped in models.skipped() {
                 shared.health.note(Problem::new(skipped.wanted.key(), &skipped.reason));
             }
@@ -312,10 +312,10 @@ impl Worker {
         demand: Option<Weak<Demand>>,
         asked: std_mpsc::Receiver<Asked>,
     ) -> Result<(), RunError> {
-        let models_config::Models { poll_interval, on_demand_bytes, .. } = self.config.models;
+        let models_config::Models { poll_interval, on_demand_bytes, memory_bytes, .. } = self.config.models;
         let Some(versions) = self.versions.clone() else { return Ok(()) };
         let Shared { health, metrics, .. } = self.shared.clone();
-        let follower = Follower::new(versions, lanes, health, metrics);
+        let follower = Follower::new(versions, lanes, health, metrics).within(memory_bytes);
         let follower = match demand {
             Some(demand) => follower.with_demand(demand, on_demand_bytes),
             None => follower,

@@ -188,7 +188,7 @@ pub(crate) fn lane(served: Served) -> Arc<Lane> {
 /// A model that is wanted in whichever version is in production.
 #[must_use]
 pub(crate) fn wanted(name: &str) -> Wanted {
-    Wanted { name: name.to_owned(), select: None, engine: Choice::default() }
+    Wanted { name: name.to_owned(), select: None, engine: Choice::default(), canary: false }
 }
 
 /// A version that is wanted by its number, as [`Models::new`] wants those it is given.

@@ -21,6 +21,32 @@ pub fn growth<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<(T, u64), E> 
     Ok((done, resident().saturating_sub(before)))
 }
 
+/// There is no room for a version beside the others.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it takes about {}, the others take {}, and models.memory_bytes allows {} together: raise it, or serve fewer",
+    shown(*.takes),
+    shown(*.held),
+    shown(*.limit)
+)]
+pub struct NoRoom {
+    takes: u64,
+    held: u64,
+    limit: u64,
+}
+
+/// Whether what takes so much has room beside what the others hold, where all may take that together; 0 is as much as there is.
+///
+/// # Errors
+/// Where it has not.
+pub fn has_room(takes: u64, held: u64, limit: u64) -> Result<(), NoRoom> {
+    if limit == 0 || held.saturating_add(takes) <= limit {
+        Ok(())
+    } else {
+        Err(NoRoom { takes, held, limit })
+    }
+}
+
 /// Bytes, for people.
 #[must_use]
 pub fn shown(bytes: u64) -> String {

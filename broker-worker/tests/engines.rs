@@ -139,7 +139,7 @@ fn a_torchscript_net_that_fails_answers_the_next_batch_and_its_instances_and_oth
     let manifest = Manifest::from_yaml(&text.replace('%', &"0".repeat(64)), Path::new("manifest")).unwrap();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/torchscript/faulty.pt");
     let bytes = std::fs::read(file).unwrap();
-    let version = Registry::at(folder.path()).publish(manifest, &[("model.pt", &bytes)]).unwrap();
+    let version = Registry::at(folder.path()).unwrap().publish(manifest, &[("model.pt", &bytes)]).unwrap();
     let mut first = engines::load(&version, EngineKind::Torchscript, model::Device::Cpu).unwrap();
 
     let mut colours =

@@ -72,7 +72,7 @@ fn net(folder: &Path, name: &str, fit: Fit, outputs: &[[f32; 2]]) -> ModelVersio
         files: [("model.safetensors".to_owned(), FileEntry { size: 0, sha256: "0".repeat(64) })].into(),
     };
     let files: [(&str, &[u8]); 1] = [("model.safetensors", &fs::read(&file).unwrap())];
-    let registry = Registry::at(folder.join("weights"));
+    let registry = Registry::at(folder.join("weights")).unwrap();
     let version = registry.publish(manifest, &files).unwrap();
     fs::write(folder.join("weights").join(name).join("production"), "1\n").unwrap();
     version

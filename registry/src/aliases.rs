@@ -1,15 +1,28 @@
 //! What the aliases of a registry name: look, promote, roll back; and delete, which is for what none of them names.
 
-use std::fs;
-
 use jiff::Timestamp;
 
-use crate::draft;
 use crate::error::RegistryError;
-use crate::history::{self, Author, Change, FOLDER as HISTORY, History, Kind, Seen};
+use crate::history::{self, Author, Canary, Change, FOLDER as HISTORY, History, Kind, Seen};
 use crate::name::is_plain_name;
-use crate::registry::Registry;
+use crate::registry::{Registry, key};
 use crate::select::Select;
+use crate::store::EntryKind;
+
+/// Where an alias goes.
+struct Step {
+    kind: Kind,
+    to: u32,
+    /// That version's.
+    digest: String,
+    canary: Option<Canary>,
+}
+
+impl Step {
+    fn to(kind: Kind, to: u32, digest: String) -> Self {
+        Self { kind, to, digest, canary: None }
+    }
+}
 
 impl Registry {
     /// What `alias` names now. It may name nothing.
@@ -17,7 +30,7 @@ impl Registry {
     /// # Errors
     /// If there is no such model, the alias is no plain name, or its history cannot be read.
     pub fn alias(&self, name: &str, alias: &str) -> Result<Seen, RegistryError> {
-        self.folder(name)?;
+        self.known_model(name)?;
         self.history_of(name, alias)?.seen()
     }
 
@@ -26,9 +39,14 @@ impl Registry {
     /// # Errors
     /// If there is no such model, its folder cannot be read, or a history cannot.
     pub fn aliases(&self, name: &str) -> Result<Vec<(String, u32)>, RegistryError> {
-        let folder = self.folder(name)?;
-        let recorded = self.store.list(&format!("{name}/{HISTORY}"))?;
-        let mut names = [recorded.clone(), self.store.list(name)?].concat();
+        self.known_model(name)?;
+        let of_kind = |folder: &str, wanted: fn(EntryKind) -> bool| {
+            let entries = self.store.list(folder)?.into_iter().filter(|entry| wanted(entry.kind));
+            Ok::<Vec<_>, RegistryError>(entries.map(|entry| entry.name).collect())
+        };
+        let recorded = of_kind(&format!("{name}/{HISTORY}"), |kind| kind == EntryKind::Folder)?;
+        let files = of_kind(name, |kind| matches!(kind, EntryKind::File(_)))?;
+        let mut names = [recorded.clone(), files].concat();
         names.sort();
         names.dedup();
         let mut aliases = Vec::new();
@@ -40,13 +58,23 @@ impl Registry {
                 Err(_) if !recorded.contains(&alias) => continue,
                 Err(error) => return Err(error),
             };
-            if let Some(version) = seen.version
-                && (recorded.contains(&alias) || folder.join(&alias).is_file())
-            {
-                aliases.push((alias, version));
-            }
+            aliases.extend(seen.version.map(|version| (alias, version)));
         }
         Ok(aliases)
+    }
+
+    /// What is served or tried out, sorted by the names of the aliases that say so, and the version: what may not be taken away.
+    ///
+    /// # Errors
+    /// As [`aliases`](Self::aliases).
+    pub fn in_service(&self, name: &str) -> Result<Vec<(String, u32)>, RegistryError> {
+        let mut all = Vec::new();
+        for (alias, version) in self.aliases(name)? {
+            let canary = self.alias(name, &alias)?.canary;
+            all.push((alias.clone(), version));
+            all.extend(canary.map(|canary| (format!("{alias} (canary)"), canary.version)));
+        }
+        Ok(all)
     }
 
     /// All changes of an alias, the first first; none where it was written by hand, or is not there.
@@ -54,7 +82,7 @@ impl Registry {
     /// # Errors
     /// As [`alias`](Self::alias).
     pub fn history(&self, name: &str, alias: &str) -> Result<Vec<Change>, RegistryError> {
-        self.folder(name)?;
+        self.known_model(name)?;
         self.history_of(name, alias)?.entries()
     }
 
@@ -75,7 +103,42 @@ impl Registry {
         let history = self.history_of(name, alias)?;
         let digest = self.verified(name, version)?;
         let seen = seen.map_or_else(|| history.seen(), |seen| Ok(seen.clone()))?;
-        self.change(&history, Kind::Promote, version, digest, author, &seen)
+        self.change(&history, Step::to(Kind::Promote, version, digest), author, &seen)
+    }
+
+    /// Has a version answer that many of a hundred requests that mean `alias`, beside the version that it names, until its next
+    /// change: a promotion, a rollback, or another canary. The version is opened and checked as for [`promote`](Self::promote).
+    ///
+    /// # Errors
+    /// As `promote`; and if the alias names no version, or this one, or `percent` is not from 1 to 99.
+    pub fn canary(
+        &self,
+        name: &str,
+        alias: &str,
+        version: u32,
+        percent: u8,
+        author: &Author,
+    ) -> Result<Change, RegistryError> {
+        let history = self.history_of(name, alias)?;
+        let unfit = |message: &str| RegistryError::NoCanary {
+            name: name.into(),
+            version,
+            alias: alias.into(),
+            message: message.into(),
+        };
+        if !(1..=99).contains(&percent) {
+            return Err(unfit("its share is from 1 to 99 of a hundred"));
+        }
+        let digest = self.verified(name, version)?;
+        let seen = history.seen()?;
+        let now = seen.version.ok_or_else(|| unfit("the alias names no version yet: promote one first"))?;
+        if now == version {
+            return Err(unfit("it is what the alias names already"));
+        }
+        let served = self.load(name, &Select::Version(now))?.digest;
+        let canary = Some(Canary { version, digest, percent });
+        let step = Step { canary, ..Step::to(Kind::Canary, now, served) };
+        self.change(&history, step, author, &seen)
     }
 
     /// Lets `alias` name a version where it names none yet; whether it does so now. Of several who ask at once one is heard.
@@ -100,7 +163,8 @@ impl Registry {
         }
     }
 
-    /// Lets `alias` name a version that it named before: `to`, or the one before the present one was promoted.
+    /// Lets `alias` name a version that it named before: `to`, or the one before the present one was promoted. Where another version is
+    /// tried out beside it, that ends, and without `to` nothing else changes.
     ///
     /// # Errors
     /// As [`promote`](Self::promote), and if its history holds no such version.
@@ -111,7 +175,7 @@ impl Registry {
         to: Option<u32>,
         author: &Author,
     ) -> Result<Change, RegistryError> {
-        self.folder(name)?;
+        self.known_model(name)?;
         let history = self.history_of(name, alias)?;
         let seen = history.seen()?;
         let changes = history.entries()?;
@@ -122,11 +186,12 @@ impl Registry {
         };
         let version = match to {
             Some(version) => Some(version).filter(known),
+            None if seen.canary.is_some() => seen.version,
             None => history::before(&changes),
         };
         let version = version.ok_or_else(nowhere)?;
         let digest = self.verified(name, version)?;
-        self.change(&history, Kind::Rollback, version, digest, author, &seen)
+        self.change(&history, Step::to(Kind::Rollback, version, digest), author, &seen)
     }
 
     /// The version that [`rollback`](Self::rollback) goes to if it is told none.
@@ -137,27 +202,21 @@ impl Registry {
         Ok(history::before(&self.history(name, alias)?))
     }
 
-    /// Takes a version away. Readers see all of it or nothing.
+    /// Takes a version away. Readers see all of it or nothing. In an object store also what somebody left there who broke off before the
+    /// version was published.
     ///
     /// # Errors
     /// If there is no such version, an alias names it, or its folder cannot be removed.
     pub fn delete(&self, name: &str, version: u32) -> Result<(), RegistryError> {
-        self.resolve(name, &Select::Version(version))?;
-        self.not_in_service(name, version)?;
-        let model = self.root.join(name);
-        let folder = model.join(version.to_string());
-        let gone = draft::hidden(&model, version);
-        fs::rename(&folder, &gone).map_err(RegistryError::io("remove", &folder))?;
-        // Who promoted it meanwhile gets it back; who does so from now on does not find it.
-        if let Err(error) = self.not_in_service(name, version) {
-            fs::rename(&gone, &folder).map_err(RegistryError::io("put back", &folder))?;
-            return Err(error);
+        if self.store.list(&key(name, version))?.is_empty() {
+            self.resolve(name, &Select::Version(version))?;
         }
-        fs::remove_dir_all(&gone).map_err(RegistryError::io("remove", &gone))
+        self.not_in_service(name, version)?;
+        self.store.remove(name, version, &|| self.not_in_service(name, version))
     }
 
     fn not_in_service(&self, name: &str, version: u32) -> Result<(), RegistryError> {
-        match self.aliases(name)?.into_iter().find(|(_, named)| *named == version) {
+        match self.in_service(name)?.into_iter().find(|(_, named)| *named == version) {
             Some((alias, _)) => Err(RegistryError::InService { name: name.into(), version, alias }),
             None => Ok(()),
         }
@@ -175,12 +234,11 @@ impl Registry {
     fn change(
         &self,
         history: &History<'_>,
-        kind: Kind,
-        to: u32,
-        digest: String,
+        step: Step,
         author: &Author,
         seen: &Seen,
     ) -> Result<Change, RegistryError> {
+        let Step { kind, to, digest, canary } = step;
         let (name, alias) = (history.model, history.alias);
         let author = author.clone();
         let change = Change {
@@ -194,6 +252,7 @@ impl Registry {
             by: author.by,
             reason: author.reason,
             evidence: author.evidence,
+            canary,
         };
         let meanwhile = |found: Option<u32>| RegistryError::ChangedMeanwhile {
             name: name.into(),
@@ -209,13 +268,27 @@ impl Registry {
             return Err(meanwhile(history.seen()?.version));
         }
         // Who deleted it before it was in service did so rightly.
+        if let Some(Canary { version, .. }) = change.canary
+            && !self.versions(name)?.contains(&version)
+        {
+            let reason = Some(format!("version {version} was deleted meanwhile"));
+            let author = Author { by: change.by.clone(), reason, evidence: None };
+            let seen =
+                Seen { version: Some(to), number: change.number, file: seen.file, canary: change.canary };
+            self.change(history, Step::to(Kind::Rollback, to, change.digest), &author, &seen)?;
+            return Err(RegistryError::UnknownVersion {
+                name: name.into(),
+                version,
+                known: self.known(name)?,
+            });
+        }
         if !self.versions(name)?.contains(&to) {
             if let Some(from) = seen.version {
                 let reason = Some(format!("version {to} was deleted meanwhile"));
                 let author = Author { by: change.by.clone(), reason, evidence: None };
                 let digest = self.load(name, &Select::Version(from))?.digest;
-                let seen = Seen { version: Some(to), number: change.number, file: Some(to) };
-                self.change(history, Kind::Rollback, from, digest, &author, &seen)?;
+                let seen = Seen { version: Some(to), number: change.number, file: Some(to), canary: None };
+                self.change(history, Step::to(Kind::Rollback, from, digest), &author, &seen)?;
             }
             return Err(RegistryError::UnknownVersion {
                 name: name.into(),

@@ -35,7 +35,7 @@ impl Content {
         let missing = || RegistryError::MissingFile { path: path.into() };
         let mut file = open(path)?.ok_or_else(missing)?;
         let metadata = file.metadata().map_err(RegistryError::io("read", path))?;
-        entry.check_size(path, &metadata)?;
+        entry.check_size(path, metadata.len())?;
         // The length is the file's own by now, so a manifest cannot ask for memory that no file fills.
         let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
         file.by_ref()
@@ -88,8 +88,7 @@ impl FileEntry {
     /// If the file cannot be read.
     pub fn of(path: &Path) -> Result<Self, RegistryError> {
         let mut file = File::open(path).map_err(RegistryError::io("open", path))?;
-        let (size, sha256) = hash(&mut file).map_err(RegistryError::io("read", path))?;
-        Ok(Self { size, sha256 })
+        hash(&mut file).map_err(RegistryError::io("read", path))
     }
 
     /// The entry that describes these bytes.
@@ -98,12 +97,8 @@ impl FileEntry {
         Self { size: bytes.len() as u64, sha256: sha256(bytes) }
     }
 
-    /// Checks that the file at `path` can be the one described, by what a look at it shows.
-    pub(crate) fn check_size(&self, path: &Path, found: &Metadata) -> Result<(), RegistryError> {
-        if !found.is_file() {
-            return Err(RegistryError::MissingFile { path: path.into() });
-        }
-        let size = found.len();
+    /// Checks that the file at `path` can be the one described, by its size.
+    pub(crate) fn check_size(&self, path: &Path, size: u64) -> Result<(), RegistryError> {
         if size < self.size {
             return Err(truncated(path, self, size));
         }
@@ -127,20 +122,34 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 
-/// Length and SHA-256 of all that `reader` gives, in constant memory.
-fn hash(reader: &mut impl Read) -> io::Result<(u64, String)> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 256 * 1024];
-    let mut size = 0;
-    loop {
-        let read = match reader.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        size += read as u64;
-        hasher.update(&buffer[..read]);
+/// Length and SHA-256 of what comes piece by piece.
+#[derive(Default)]
+pub(crate) struct Hash {
+    hasher: Sha256,
+    size: u64,
+}
+
+impl Hash {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
     }
-    Ok((size, format!("{:x}", hasher.finalize())))
+
+    pub(crate) fn entry(self) -> FileEntry {
+        FileEntry { size: self.size, sha256: format!("{:x}", self.hasher.finalize()) }
+    }
+}
+
+/// Length and SHA-256 of all that `reader` gives, in constant memory.
+fn hash(reader: &mut impl Read) -> io::Result<FileEntry> {
+    let mut hash = Hash::default();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(hash.entry()),
+            Ok(read) => hash.update(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

@@ -7,12 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::time::{Duration, SystemTime};
 
-use crate::digest::FileEntry;
 use crate::error::RegistryError;
-use crate::manifest::{MANIFEST_FILE, Manifest};
-use crate::name::is_plain_name;
-use crate::store::sync;
-use crate::version::MANIFEST_LIMIT;
+use crate::manifest::MANIFEST_FILE;
+use crate::store::{Parcel, sync};
 
 /// A draft's folder is locked as soon as it is made. For that moment a young one is let be.
 const YOUNG: Duration = Duration::from_secs(60);
@@ -40,25 +37,13 @@ impl Draft {
         Ok(draft)
     }
 
-    /// Writes the files and the manifest, which is told their sizes and digests.
-    pub(crate) fn fill(&self, manifest: &mut Manifest, files: &[(&str, &[u8])]) -> Result<(), RegistryError> {
-        manifest.files.clear();
-        for (name, bytes) in files {
-            if !is_plain_name(name) {
-                return Err(RegistryError::BadName { name: (*name).to_owned() });
-            }
-            manifest.files.insert((*name).to_owned(), FileEntry::of_bytes(bytes));
-        }
-        let path = self.folder.join(MANIFEST_FILE);
-        // What can't be is said before much is written.
-        let text = manifest.to_yaml(&path)?;
-        if text.len() as u64 > MANIFEST_LIMIT {
-            return Err(RegistryError::LargeFile { path, limit: MANIFEST_LIMIT });
-        }
-        for (name, bytes) in files {
+    /// Writes the files, and the manifest.
+    pub(crate) fn fill(&self, parcel: &Parcel<'_>) -> Result<(), RegistryError> {
+        for (name, bytes) in parcel.files {
             self.write(&self.folder.join(name), bytes)?;
+            parcel.progress.tell(name, bytes.len() as u64, bytes.len() as u64);
         }
-        self.write(&path, text.as_bytes())
+        self.write(&self.folder.join(MANIFEST_FILE), parcel.manifest)
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), RegistryError> {

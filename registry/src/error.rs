@@ -214,6 +214,18 @@ pub enum RegistryError {
         /// What it names now.
         found: Option<u32>,
     },
+    /// The version can't be tried out.
+    #[error("version {version} of {name:?} can't be tried out beside {alias:?}: {message}")]
+    NoCanary {
+        /// The model.
+        name: String,
+        /// The version.
+        version: u32,
+        /// The alias.
+        alias: String,
+        /// Why not.
+        message: String,
+    },
     /// There is nothing to go back to.
     #[error("{alias:?} of model {name:?} can't go back: {}", to.map_or_else(
         || "its history knows no version before the present one".to_owned(),
@@ -253,6 +265,47 @@ pub enum RegistryError {
         /// The most that is read.
         limit: u64,
     },
+    /// The URL is of no store that can be used.
+    #[error("{url} can't be used as a store of model versions: {reason}")]
+    NoStore {
+        /// The URL as given.
+        url: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// Somebody publishes this version now, or broke off.
+    #[error(
+        "{path} is being published by somebody else, or was by one who broke off: give the new version another number, or take that one away first (`model delete`)"
+    )]
+    BeingPublished {
+        /// The version's place.
+        path: PathBuf,
+    },
+    /// A file is larger than all copies may be together.
+    #[error(
+        "{path} holds {needed} bytes, and the copies in {folder} may take {limit} together: allow them more"
+    )]
+    SmallCache {
+        /// The file.
+        path: PathBuf,
+        /// Bytes it holds.
+        needed: u64,
+        /// The folder of copies.
+        folder: PathBuf,
+        /// Bytes that are allowed.
+        limit: u64,
+    },
+    /// An object store failed, or can't be reached.
+    #[cfg(feature = "cloud")]
+    #[error("cannot {action} {path}: {source}")]
+    Store {
+        /// What was tried: "read", "write" and so on.
+        action: &'static str,
+        /// The URL of the file or folder.
+        path: PathBuf,
+        /// The store's reason.
+        source: crate::store::StoreFault,
+    },
     /// Reading or writing failed.
     #[error("cannot {action} {path}: {source}")]
     Io {
@@ -266,6 +319,15 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
+    /// Whether an object store can't be reached, or fails: the same may go well a little later.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        #[cfg(feature = "cloud")]
+        return matches!(self, Self::Store { source, .. } if source.is_passing());
+        #[cfg(not(feature = "cloud"))]
+        false
+    }
+
     #[cfg(feature = "store")]
     /// Wraps an I/O error with what was tried; for `map_err`.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

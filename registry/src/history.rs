@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::RegistryError;
-use crate::store::Store;
+use crate::store::{Entry, Store};
 
 /// The folder of histories in a model's folder; so no alias has that name.
 pub(crate) const FOLDER: &str = "history";
@@ -45,6 +45,20 @@ pub struct Change {
     /// What it was decided by, where both versions were shown the same images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
+    /// The version that is tried out beside it from then on, until the next change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+}
+
+/// A version that answers a share of the requests that mean an alias, before it may be what the alias names.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Canary {
+    /// The version.
+    pub version: u32,
+    /// Its identity, as [`Change::digest`].
+    pub digest: String,
+    /// How many of a hundred requests it answers, from 1 to 99. Requests with one key are answered by one version.
+    pub percent: u8,
 }
 
 /// How a version did beside the one that was in service, on the same images. Shares are from 0 to 1.
@@ -70,8 +84,10 @@ pub struct Evidence {
 pub enum Kind {
     /// To another version.
     Promote,
-    /// To one that was named before.
+    /// To one that was named before; or a canary ends.
     Rollback,
+    /// The alias stays, and another version is tried out beside it.
+    Canary,
 }
 
 /// Who changes an alias, and why.
@@ -95,6 +111,8 @@ pub struct Seen {
     /// The version that the alias file names, which follows the history: where it says another, a writer died, or somebody
     /// wrote it by hand.
     pub file: Option<u32>,
+    /// The version that is tried out beside it.
+    pub canary: Option<Canary>,
 }
 
 /// One alias of one model.
@@ -110,13 +128,13 @@ impl History<'_> {
         let numbers = self.numbers()?;
         match numbers.last() {
             Some(&number) => {
-                let version = Some(self.entry(number)?.to);
+                let Change { to, canary, .. } = self.entry(number)?;
                 // The history stands, whatever the file holds.
-                Ok(Seen { version, number, file: self.file().ok().flatten() })
+                Ok(Seen { version: Some(to), number, file: self.file().ok().flatten(), canary })
             }
             None => {
                 let version = self.file()?;
-                Ok(Seen { version, number: 0, file: version })
+                Ok(Seen { version, number: 0, file: version, canary: None })
             }
         }
     }
@@ -143,7 +161,7 @@ impl History<'_> {
     /// Has the alias file say what the history says.
     pub(crate) fn follow(&self) -> Result<(), RegistryError> {
         loop {
-            let Seen { version: Some(version), number, file } = self.seen()? else { return Ok(()) };
+            let Seen { version: Some(version), number, file, .. } = self.seen()? else { return Ok(()) };
             if number == 0 || file == Some(version) {
                 return Ok(());
             }
@@ -154,7 +172,8 @@ impl History<'_> {
 
     fn numbers(&self) -> Result<Vec<u32>, RegistryError> {
         let folder = format!("{}/{FOLDER}/{}", self.model, self.alias);
-        let number = |name: &String| name.strip_suffix(".yaml")?.parse().ok().filter(|number| *number > 0);
+        let number =
+            |entry: &Entry| entry.name.strip_suffix(".yaml")?.parse().ok().filter(|number| *number > 0);
         let mut numbers: Vec<u32> = self.store.list(&folder)?.iter().filter_map(number).collect();
         numbers.sort_unstable();
         Ok(numbers)
@@ -210,6 +229,7 @@ pub(crate) fn before(changes: &[Change]) -> Option<u32> {
                     None => way.push(change.to),
                 }
             }
+            Kind::Canary => {}
             Kind::Promote if way.last() == Some(&change.to) => {}
             Kind::Promote => way.push(change.to),
         }
@@ -235,13 +255,14 @@ mod tests {
             by: String::new(),
             reason: None,
             evidence: None,
+            canary: None,
         };
         (1..).zip(way).map(change).collect()
     }
 
     #[test]
     fn a_rollback_goes_further_back_each_time() {
-        use Kind::{Promote, Rollback};
+        use Kind::{Canary, Promote, Rollback};
         for (way, expected) in [
             (&[(Promote, 2)][..], Some(1)),
             (&[(Promote, 2), (Promote, 3)], Some(2)),
@@ -251,6 +272,8 @@ mod tests {
             (&[(Promote, 2), (Promote, 2)], Some(1)),
             (&[(Promote, 2), (Promote, 1), (Promote, 3)], Some(1)),
             (&[(Promote, 2), (Rollback, 7)], Some(2)),
+            (&[(Promote, 2), (Canary, 2), (Rollback, 2)], Some(1)),
+            (&[(Promote, 2), (Canary, 2), (Promote, 3)], Some(2)),
         ] {
             assert_eq!(before(&changes(way)), expected, "{way:?}");
         }

@@ -1,4 +1,4 @@
-//! Model versions on disk: what there is, which one an alias names, and that a version's files are the ones its manifest
+//! Model versions in a folder or an object store: what there is, which one an alias names, and that a version's files are the ones its manifest
 //! describes. Readable without libtorch.
 //!
 //! ```text
@@ -21,13 +21,16 @@
 //! - `aliases`: promote, roll back, and delete what none names.
 //! - `history`: how an alias is changed, so that of two who do so at once one is told.
 //! - [`signature`]: whose versions are trusted.
-//! - `store`: where the small files of aliases and histories lie. These six are a feature, since who only needs to know what a
+//! - `store`: where all these files lie: a folder, or an object store (the feature `cloud`).
+//! - `cache`: copies of an object store's files on this machine. These seven are a feature, since who only needs to know what a
 //!   manifest says (`model-core`) reads no folder.
 
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "store")]
 mod aliases;
+#[cfg(feature = "store")]
+mod cache;
 #[cfg(feature = "store")]
 mod content;
 pub mod digest;
@@ -49,11 +52,13 @@ pub mod store;
 pub mod version;
 
 #[cfg(feature = "store")]
+pub use cache::Cache;
+#[cfg(feature = "store")]
 pub use content::Content;
 pub use digest::FileEntry;
 pub use error::RegistryError;
 #[cfg(feature = "store")]
-pub use history::{Author, Change, Evidence, Kind, Seen};
+pub use history::{Author, Canary, Change, Evidence, Kind, Seen};
 pub use manifest::{
     Activation, Architecture, Artifact, Calibration, Class, Classes, Data, EngineKind, Fit, Input,
     Interpolation, Layout, Manifest, Metric, Order, Parent, Polarity, Precision, Reject, Schema,

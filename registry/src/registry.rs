@@ -1,45 +1,65 @@
-//! The folders that hold model versions: list them, load one after checking it, publish a new one.
+//! What holds model versions: list them, load one after checking it, publish a new one.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::content::{read_small, sha256};
-use crate::draft::{self, Draft};
+use crate::cache::Cache;
+use crate::digest::FileEntry;
 use crate::error::RegistryError;
+use crate::history::Canary;
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::name::is_plain_name;
 use crate::select::Select;
 use crate::signature::{PublicKeys, SIGNATURE_FILE, SigningKey};
-use crate::store::{Folder, Store};
-use crate::version::{MANIFEST_LIMIT, ModelVersion, write_whole};
+use crate::store::{self, EntryKind, Parcel, Patience, Progress, Store};
+use crate::version::{MANIFEST_LIMIT, ModelVersion};
 
-/// A folder of model versions.
+/// A folder of model versions, or an object store that holds some.
 #[derive(Clone, Debug)]
 pub struct Registry {
     pub(crate) root: PathBuf,
     pub(crate) store: Arc<dyn Store>,
+    cache: Arc<Cache>,
     trusted: Option<PublicKeys>,
+    progress: Progress,
 }
 
 impl Registry {
-    /// The model versions under `root`.
+    /// The model versions at `root`: the path of a folder, or the URL of an object store (`s3://bucket/prefix`, `gs://`, `az://`).
     ///
     /// # Errors
-    /// If `root` is no folder.
+    /// If `root` is neither a folder nor such a URL, or what the environment says of the store is wrong.
     pub fn open(root: impl AsRef<Path>) -> Result<Self, RegistryError> {
-        let root = root.as_ref().to_path_buf();
-        if !root.is_dir() {
-            return Err(RegistryError::NoRoot { path: root });
-        }
-        Ok(Self::at(root))
+        let root = root.as_ref();
+        is_folder_or_url(root)?;
+        Self::at(root)
     }
 
-    /// The model versions under `root`, a folder that need not be there: publishing makes it.
-    #[must_use]
-    pub fn at(root: impl AsRef<Path>) -> Self {
-        Self { root: root.as_ref().to_path_buf(), store: Arc::new(Folder::at(root)), trusted: None }
+    /// As [`open`](Self::open), for a folder that need not be there: publishing makes it.
+    ///
+    /// # Errors
+    /// As `open`, but for that.
+    pub fn at(root: impl AsRef<Path>) -> Result<Self, RegistryError> {
+        let root = root.as_ref();
+        Ok(Self::over(store::at(root, Patience::Much)?, root))
+    }
+
+    /// As [`open`](Self::open), for whoever looks again and again and changes nothing. Where an object store can't be reached, it is gone by
+    /// what was seen of it before, also by another process with that cache; [`away`](Self::away) says so.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn follow(root: impl AsRef<Path>, cache: Cache) -> Result<Self, RegistryError> {
+        let root = root.as_ref();
+        is_folder_or_url(root)?;
+        Ok(Self::over(store::at(root, Patience::Little)?, root).cached(cache).remembering())
+    }
+
+    /// What is in that store, which people find at `root`.
+    pub(crate) fn over(store: Arc<dyn Store>, root: &Path) -> Self {
+        let (cache, progress) = (Arc::new(Cache::default()), Progress::default());
+        Self { root: root.to_path_buf(), store, cache, trusted: None, progress }
     }
 
     /// Loads from now on only versions that are signed by one of those keys.
@@ -48,13 +68,36 @@ impl Registry {
         Self { trusted: Some(keys), ..self }
     }
 
+    /// Keeps copies of an object store's files there from now on.
+    #[must_use]
+    pub fn cached(self, cache: Cache) -> Self {
+        Self { cache: Arc::new(cache), ..self }
+    }
+
+    /// Tells how far each file is that is copied from or to an object store.
+    #[must_use]
+    pub fn reporting(self, progress: impl Fn(&str, u64, u64) + Send + Sync + 'static) -> Self {
+        Self { progress: Progress::new(progress), ..self }
+    }
+
+    pub(crate) fn remembering(self) -> Self {
+        Self { store: store::remembered(self.store, &self.root, &self.cache), ..self }
+    }
+
+    /// Why the last look went by what had been seen before, where it did.
+    #[must_use]
+    pub fn away(&self) -> Option<String> {
+        self.store.away()
+    }
+
     /// The names of all models, sorted.
     ///
     /// # Errors
     /// If the root cannot be read.
     pub fn models(&self) -> Result<Vec<String>, RegistryError> {
+        let folders = self.store.list("")?.into_iter().filter(|entry| entry.kind == EntryKind::Folder);
         let mut names: Vec<String> =
-            folders(&self.root)?.into_iter().filter(|name| is_plain_name(name)).collect();
+            folders.map(|entry| entry.name).filter(|name| is_plain_name(name)).collect();
         names.sort();
         Ok(names)
     }
@@ -64,7 +107,12 @@ impl Registry {
     /// # Errors
     /// If there is no such model, or its folder cannot be read.
     pub fn versions(&self, name: &str) -> Result<Vec<u32>, RegistryError> {
-        numbers(&self.folder(name)?)
+        plain(name)?;
+        let versions = self.store.versions(name)?;
+        if versions.is_empty() {
+            self.known_model(name)?;
+        }
+        Ok(versions)
     }
 
     /// The number that `select` means for this model.
@@ -72,7 +120,20 @@ impl Registry {
     /// # Errors
     /// If there is no such model, version or alias.
     pub fn resolve(&self, name: &str, select: &Select) -> Result<u32, RegistryError> {
+        Ok(self.resolve_with_canary(name, select)?.0)
+    }
+
+    /// As [`resolve`](Self::resolve), and the version that is tried out beside it.
+    ///
+    /// # Errors
+    /// As `resolve`.
+    pub fn resolve_with_canary(
+        &self,
+        name: &str,
+        select: &Select,
+    ) -> Result<(u32, Option<Canary>), RegistryError> {
         let versions = self.versions(name)?;
+        let mut canary = None;
         let version = match select {
             Select::Version(version) => *version,
             Select::Latest => *versions
@@ -80,6 +141,7 @@ impl Registry {
                 .ok_or_else(|| RegistryError::NoVersions { name: name.into(), path: self.root.join(name) })?,
             Select::Alias(alias) => {
                 let seen = self.history_of(name, alias)?.seen()?;
+                canary = seen.canary;
                 seen.version
                     .ok_or_else(|| RegistryError::UnknownAlias { name: name.into(), alias: alias.clone() })?
             }
@@ -91,7 +153,7 @@ impl Registry {
                 known: self.known(name)?,
             });
         }
-        Ok(version)
+        Ok((version, canary.filter(|canary| versions.contains(&canary.version))))
     }
 
     /// Finds a version, reads its manifest and looks at its folder: each file is there in its size or not fetched, and nothing else
@@ -102,12 +164,11 @@ impl Registry {
     /// one too many.
     pub fn load(&self, name: &str, select: &Select) -> Result<ModelVersion, RegistryError> {
         let version = self.resolve(name, select)?;
-        let folder = self.root.join(name).join(version.to_string());
-        let loaded = ModelVersion::open(&folder, self.trusted.as_ref())?;
+        let loaded = ModelVersion::open(self, &key(name, version))?;
         let manifest = &loaded.manifest;
         if manifest.name != name || manifest.version != version {
             return Err(RegistryError::InvalidManifest {
-                path: folder.join(MANIFEST_FILE),
+                path: loaded.place(MANIFEST_FILE),
                 message: format!(
                     "it describes {} version {}, and lies in the folder of {name} version {version}",
                     manifest.name, manifest.version
@@ -122,15 +183,12 @@ impl Registry {
     /// # Errors
     /// If that is no name for a model, or its folder cannot be read.
     pub fn next_version(&self, name: &str) -> Result<u32, RegistryError> {
-        if !is_plain_name(name) {
-            return Err(RegistryError::BadName { name: name.into() });
-        }
-        // One look: somebody may be making the folder.
-        match numbers(&self.root.join(name)) {
-            Ok(versions) => Ok(versions.last().map_or(1, |last| last.saturating_add(1))),
-            Err(RegistryError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(1),
-            Err(error) => Err(error),
-        }
+        plain(name)?;
+        let versions = match self.store.versions(name) {
+            Err(RegistryError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+            versions => versions?,
+        };
+        Ok(versions.last().map_or(1, |last| last.saturating_add(1)))
     }
 
     /// Publishes a version: `files` (an artifact's file, and what it holds) are written, the manifest's `files` is filled in, and the
@@ -144,19 +202,46 @@ impl Registry {
         mut manifest: Manifest,
         files: &[(&str, &[u8])],
     ) -> Result<ModelVersion, RegistryError> {
-        if !is_plain_name(&manifest.name) {
-            return Err(RegistryError::BadName { name: manifest.name });
+        plain(&manifest.name)?;
+        manifest.files.clear();
+        for (name, bytes) in files {
+            plain(name)?;
+            manifest.files.insert((*name).to_owned(), FileEntry::of_bytes(bytes));
         }
-        let model = self.root.join(&manifest.name);
-        let folder = model.join(manifest.version.to_string());
-        if folder.exists() {
-            return Err(RegistryError::VersionExists { path: folder });
-        }
-        draft::sweep(&model);
-        let draft = Draft::create(&model, manifest.version)?;
-        draft.fill(&mut manifest, files)?;
-        draft.publish(&folder)?;
+        let place = self.store.place(&key(&manifest.name, manifest.version)).join(MANIFEST_FILE);
+        // What can't be is said before much is written.
+        let text = manifest.to_yaml(&place)?;
+        self.put(&manifest, text.as_bytes(), files)?;
         self.load(&manifest.name, &Select::Version(manifest.version))
+    }
+
+    fn put(&self, manifest: &Manifest, text: &[u8], files: &[(&str, &[u8])]) -> Result<(), RegistryError> {
+        let (model, version) = (manifest.name.as_str(), manifest.version);
+        if text.len() as u64 > MANIFEST_LIMIT {
+            let path = self.store.place(&key(model, version)).join(MANIFEST_FILE);
+            return Err(RegistryError::LargeFile { path, limit: MANIFEST_LIMIT });
+        }
+        self.store.publish(&Parcel { model, version, manifest: text, files, progress: &self.progress })
+    }
+
+    /// Copies a version from another registry, byte by byte: its manifest, and with it its identity, its signature, and all of its
+    /// files that are fetched there. Each is held to the manifest on the way.
+    ///
+    /// # Errors
+    /// If there is no such version there or it is damaged, there is one of that number here, or reading or writing fails.
+    pub fn copy_from(&self, other: &Self, name: &str, version: u32) -> Result<ModelVersion, RegistryError> {
+        let loaded = other.load(name, &Select::Version(version))?;
+        let text = loaded.manifest_bytes()?;
+        let mut files = Vec::new();
+        for (file, entry) in &loaded.manifest.files {
+            if loaded.is_there(file) {
+                files.push((file.as_str(), loaded.content(file, entry)?.bytes));
+            }
+        }
+        files.extend(loaded.signature()?.map(|signature| (SIGNATURE_FILE, signature)));
+        let files: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        self.put(&loaded.manifest, &text, &files)?;
+        self.load(name, &Select::Version(version))
     }
 
     /// Signs a version: from now on whoever trusts that key loads it. A signature that it had is replaced.
@@ -164,21 +249,39 @@ impl Registry {
     /// # Errors
     /// If there is no such version, it is not whole, or writing fails.
     pub fn sign(&self, name: &str, version: u32, key: &SigningKey) -> Result<PathBuf, RegistryError> {
-        let select = Select::Version(version);
         let known = Self { trusted: None, ..self.clone() };
-        let folder = known.folder(name)?.join(known.resolve(name, &select)?.to_string());
-        let manifest = folder.join(MANIFEST_FILE);
-        let missing = || RegistryError::MissingFile { path: manifest.clone() };
-        let bytes = read_small(&manifest, MANIFEST_LIMIT)?.ok_or_else(missing)?;
-        let (expected, found) = (known.load(name, &select)?.digest, format!("sha256:{}", sha256(&bytes)));
+        let loaded = known.load(name, &Select::Version(version))?;
         // What is signed is what was looked at.
-        if expected != found {
-            return Err(RegistryError::TamperedFile { path: manifest, expected, found });
-        }
-        let path = folder.join(SIGNATURE_FILE);
-        write_whole(&path, &key.sign(&bytes))?;
-        key.public().check(&folder, &bytes)?;
-        Ok(path)
+        let bytes = loaded.manifest_bytes()?;
+        let file = loaded.key(SIGNATURE_FILE);
+        self.store.put(&file, &key.sign(&bytes))?;
+        key.public().check(&loaded.place(""), &bytes, loaded.signature()?.as_deref())?;
+        Ok(self.store.place(&file))
+    }
+
+    /// What changes when something in the version's folder does.
+    ///
+    /// # Errors
+    /// If its folder cannot be listed.
+    pub fn state(&self, name: &str, version: u32) -> Result<String, RegistryError> {
+        let entries = self.store.list(&key(name, version))?;
+        let mut files: Vec<_> =
+            entries.iter().map(|entry| format!("{} {:?} {}", entry.name, entry.kind, entry.mark)).collect();
+        files.sort();
+        Ok(files.join("\n"))
+    }
+
+    /// How far copies are, for whoever wants to know.
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    pub(crate) fn cache(&self) -> Arc<Cache> {
+        Arc::clone(&self.cache)
+    }
+
+    pub(crate) fn trusted(&self) -> Option<&PublicKeys> {
+        self.trusted.as_ref()
     }
 
     pub(crate) fn known(&self, name: &str) -> Result<String, RegistryError> {
@@ -186,44 +289,32 @@ impl Registry {
         Ok(list(&known))
     }
 
-    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf, RegistryError> {
-        if !is_plain_name(name) {
-            return Err(RegistryError::BadName { name: name.into() });
+    /// Whether there is such a model, with versions or without.
+    pub(crate) fn known_model(&self, name: &str) -> Result<(), RegistryError> {
+        plain(name)?;
+        let models = self.models()?;
+        if models.iter().any(|model| model == name) {
+            return Ok(());
         }
-        let folder = self.root.join(name);
-        if !folder.is_dir() {
-            return Err(RegistryError::UnknownModel {
-                name: name.into(),
-                root: self.root.clone(),
-                known: list(&self.models()?),
-            });
-        }
-        Ok(folder)
+        Err(RegistryError::UnknownModel { name: name.into(), root: self.root.clone(), known: list(&models) })
     }
 }
 
-/// The numbers of the versions in a model's folder, ascending.
-fn numbers(model: &Path) -> Result<Vec<u32>, RegistryError> {
-    let number = |folder: &String| match folder.parse() {
-        Ok(Select::Version(version)) => Some(version),
-        _ => None,
-    };
-    let mut versions: Vec<u32> = folders(model)?.iter().filter_map(number).collect();
-    versions.sort_unstable();
-    Ok(versions)
+fn is_folder_or_url(root: &Path) -> Result<(), RegistryError> {
+    if store::is_url(root) || root.is_dir() {
+        Ok(())
+    } else {
+        Err(RegistryError::NoRoot { path: root.into() })
+    }
 }
 
-fn folders(path: &Path) -> Result<Vec<String>, RegistryError> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(path).map_err(RegistryError::io("list", path))? {
-        let entry = entry.map_err(RegistryError::io("list", path))?;
-        if entry.path().is_dir()
-            && let Ok(name) = entry.file_name().into_string()
-        {
-            names.push(name);
-        }
-    }
-    Ok(names)
+/// Where a version's files lie.
+pub(crate) fn key(name: &str, version: u32) -> String {
+    format!("{name}/{version}")
+}
+
+fn plain(name: &str) -> Result<(), RegistryError> {
+    if is_plain_name(name) { Ok(()) } else { Err(RegistryError::BadName { name: name.into() }) }
 }
 
 fn list(names: &[String]) -> String {

@@ -16,7 +16,7 @@ use crate::error::RegistryError;
 /// The name of a version's signature, in its folder.
 pub const SIGNATURE_FILE: &str = "manifest.yaml.sig";
 /// A key's file is much smaller.
-const KEY_LIMIT: u64 = 1 << 16;
+pub(crate) const KEY_LIMIT: u64 = 1 << 16;
 
 /// The public keys of those whose versions are trusted.
 #[derive(Clone, Debug)]
@@ -35,18 +35,26 @@ impl PublicKeys {
         files.iter().map(|file| key(file.as_ref())).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Holds the manifest in `folder`, these bytes, to the signature beside it.
+    /// Holds the manifest of the version at `place`, these bytes, to the signature beside it.
     ///
     /// # Errors
     /// If there is none, or it is not of one of these keys over these bytes.
-    pub(crate) fn check(&self, folder: &Path, manifest: &[u8]) -> Result<(), RegistryError> {
-        let path = folder.join(SIGNATURE_FILE);
-        let Some(bytes) = read_small(&path, KEY_LIMIT)? else {
-            return Err(RegistryError::NotSigned { path: folder.into() });
+    pub(crate) fn check(
+        &self,
+        place: &Path,
+        manifest: &[u8],
+        signature: Option<&[u8]>,
+    ) -> Result<(), RegistryError> {
+        let Some(bytes) = signature else {
+            return Err(RegistryError::NotSigned { path: place.into() });
         };
-        let signature = Signature::from_slice(&bytes).ok();
+        let signature = Signature::from_slice(bytes).ok();
         let holds = |key: &VerifyingKey| signature.is_some_and(|it| key.verify_strict(manifest, &it).is_ok());
-        if self.0.iter().any(holds) { Ok(()) } else { Err(RegistryError::WronglySigned { path }) }
+        if self.0.iter().any(holds) {
+            Ok(())
+        } else {
+            Err(RegistryError::WronglySigned { path: place.join(SIGNATURE_FILE) })
+        }
     }
 }
 

@@ -1,14 +1,19 @@
-//! A version's folder: its manifest, which of its artifacts are there, and their bytes.
+//! A version: its manifest, which of its artifacts are there, and their bytes.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::content::{Content, read_small, sha256};
+use crate::cache::Cache;
+use crate::content::{Content, sha256};
 use crate::digest::FileEntry;
 use crate::error::RegistryError;
 use crate::manifest::{Artifact, EngineKind, MANIFEST_FILE, Manifest};
-use crate::signature::{PublicKeys, SIGNATURE_FILE};
+use crate::registry::Registry;
+use crate::signature::{KEY_LIMIT, SIGNATURE_FILE};
+use crate::store::{Entry, EntryKind, Progress, Store};
 
 /// The largest manifest that is read, in bytes: room for some hundred thousand labels.
 pub(crate) const MANIFEST_LIMIT: u64 = 16 << 20;
@@ -18,28 +23,39 @@ pub(crate) const MANIFEST_LIMIT: u64 = 16 << 20;
 pub struct ModelVersion {
     /// What the version says about itself.
     pub manifest: Manifest,
-    /// The version's identity, the SHA-256 of its manifest as it lies in the folder: `sha256:<64 hexadecimal digits>`.
+    /// The version's identity, the SHA-256 of its manifest as it lies there: `sha256:<64 hexadecimal digits>`.
     pub digest: String,
-    folder: PathBuf,
+    key: String,
+    /// The names of its files that were there when it was opened.
+    found: BTreeSet<String>,
+    store: Arc<dyn Store>,
+    cache: Arc<Cache>,
+    progress: Progress,
 }
 
 impl ModelVersion {
-    /// The version in that folder, signed by one of the keys that are `trusted`, where there are some.
+    /// The version whose files lie there, signed by one of the keys that the registry trusts, where there are some.
     ///
     /// # Errors
     /// If its manifest is wrong, or not signed as it should be, none of its files is there, one is of another size, or there is one too many.
-    pub(crate) fn open(folder: &Path, trusted: Option<&PublicKeys>) -> Result<Self, RegistryError> {
-        let path = folder.join(MANIFEST_FILE);
+    pub(crate) fn open(registry: &Registry, key: &str) -> Result<Self, RegistryError> {
+        let store = Arc::clone(&registry.store);
+        let path = store.place(key).join(MANIFEST_FILE);
         let missing = || RegistryError::MissingFile { path: path.clone() };
-        let bytes = read_small(&path, MANIFEST_LIMIT)?.ok_or_else(missing)?;
+        let bytes = store.get(&format!("{key}/{MANIFEST_FILE}"), MANIFEST_LIMIT)?.ok_or_else(missing)?;
         // Before anything of it is believed.
-        trusted.map_or(Ok(()), |keys| keys.check(folder, &bytes))?;
+        if let Some(keys) = registry.trusted() {
+            let signature = store.get(&format!("{key}/{SIGNATURE_FILE}"), KEY_LIMIT)?;
+            keys.check(&store.place(key), &bytes, signature.as_deref())?;
+        }
         let digest = format!("sha256:{}", sha256(&bytes));
         let text = String::from_utf8(bytes)
             .map_err(|error| RegistryError::BadManifest { path: path.clone(), source: error.into() })?;
-        let version =
-            Self { manifest: Manifest::from_yaml(&text, &path)?, digest, folder: folder.to_owned() };
-        version.check_folder()?;
+        let manifest = Manifest::from_yaml(&text, &path)?;
+        let (cache, progress) = (registry.cache(), registry.progress());
+        let found = BTreeSet::new();
+        let mut version = Self { manifest, digest, key: key.to_owned(), found, store, cache, progress };
+        version.look()?;
         if let Some(first) = version.manifest.artifacts.first()
             && version.artifacts().next().is_none()
         {
@@ -50,34 +66,76 @@ impl ModelVersion {
 
     /// The artifacts whose files are there, in the manifest's order.
     pub fn artifacts(&self) -> impl Iterator<Item = &Artifact> {
-        self.manifest.artifacts.iter().filter(|artifact| self.path(artifact).is_file())
+        self.manifest.artifacts.iter().filter(|artifact| self.is_there(&artifact.file))
     }
 
-    /// Where an artifact's file lies, or would.
+    /// Whether the version has that file now; in an object store, whether it had when it was opened.
+    #[must_use]
+    pub fn is_there(&self, file: &str) -> bool {
+        self.store.local(&self.key(file)).map_or_else(|| self.found.contains(file), |path| path.is_file())
+    }
+
+    /// Where an artifact's file lies, or would, for people: a path, or a URL.
     #[must_use]
     pub fn path(&self, artifact: &Artifact) -> PathBuf {
-        self.folder.join(&artifact.file)
+        self.place(&artifact.file)
+    }
+
+    pub(crate) fn place(&self, file: &str) -> PathBuf {
+        self.store.place(&self.key).join(file)
+    }
+
+    pub(crate) fn key(&self, file: &str) -> String {
+        format!("{}/{file}", self.key)
     }
 
     /// What the artifact for `engine` holds: read once, and these very bytes held to the manifest. None where the manifest lists
-    /// no such artifact.
+    /// no such artifact. A file of an object store is copied to this machine first, unless it was before.
     ///
     /// # Errors
     /// If the file is not fetched, truncated or tampered with.
     pub fn read(&self, engine: EngineKind) -> Result<Option<(&Artifact, Content)>, RegistryError> {
         let Some(artifact) = self.manifest.artifact(engine) else { return Ok(None) };
-        let path = self.path(artifact);
         let Some(entry) = self.manifest.files.get(&artifact.file) else {
-            return Err(RegistryError::MissingFile { path });
+            return Err(RegistryError::MissingFile { path: self.path(artifact) });
         };
-        match Content::checked(&path, entry) {
+        match self.content(&artifact.file, entry) {
             Ok(content) => Ok(Some((artifact, content))),
             Err(RegistryError::MissingFile { .. }) => Err(self.not_fetched(artifact)),
             Err(error) => Err(error),
         }
     }
 
-    /// Puts a file that was made for an artifact into the folder, whole or not at all. One that is there already stays.
+    /// What one of its files holds, which is what the manifest says of it.
+    pub(crate) fn content(&self, file: &str, entry: &FileEntry) -> Result<Content, RegistryError> {
+        let key = self.key(file);
+        if let Some(path) = self.store.local(&key) {
+            return Content::checked(&path, entry);
+        }
+        if !self.found.contains(file) {
+            return Err(RegistryError::MissingFile { path: self.place(file) });
+        }
+        let progress = |bytes| self.progress.tell(file, bytes, entry.size);
+        self.cache.read(&*self.store, &key, entry, &progress)
+    }
+
+    /// Its manifest as it lies there, which is the one that was opened.
+    pub(crate) fn manifest_bytes(&self) -> Result<Vec<u8>, RegistryError> {
+        let path = self.place(MANIFEST_FILE);
+        let missing = || RegistryError::MissingFile { path: path.clone() };
+        let bytes = self.store.get(&self.key(MANIFEST_FILE), MANIFEST_LIMIT)?.ok_or_else(missing)?;
+        let found = format!("sha256:{}", sha256(&bytes));
+        if found == self.digest {
+            return Ok(bytes);
+        }
+        Err(RegistryError::TamperedFile { path, expected: self.digest.clone(), found })
+    }
+
+    pub(crate) fn signature(&self) -> Result<Option<Vec<u8>>, RegistryError> {
+        self.store.get(&self.key(SIGNATURE_FILE), KEY_LIMIT)
+    }
+
+    /// Puts a file that was made for an artifact beside the others, whole or not at all. One that is there already stays.
     ///
     /// # Errors
     /// If the bytes are not the manifest's, or writing fails.
@@ -86,8 +144,8 @@ impl ModelVersion {
         let found = FileEntry::of_bytes(bytes);
         match self.manifest.files.get(&artifact.file) {
             Some(expected) if *expected == found => {
-                if Content::checked(&path, expected).is_err() {
-                    write_whole(&path, bytes)?;
+                if self.content(&artifact.file, expected).is_err() {
+                    self.store.put(&self.key(&artifact.file), bytes)?;
                 }
                 Ok(path)
             }
@@ -105,23 +163,19 @@ impl ModelVersion {
         RegistryError::NotFetched { path: self.path(artifact), fetch: artifact.fetch.clone() }
     }
 
-    /// Holds what lies in the folder to the manifest. Names that begin with a dot are drafts and other systems' own.
-    fn check_folder(&self) -> Result<(), RegistryError> {
-        for entry in fs::read_dir(&self.folder).map_err(RegistryError::io("list", &self.folder))? {
-            let path = entry.map_err(RegistryError::io("list", &self.folder))?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    /// Holds what lies there to the manifest. Names that begin with a dot are drafts and other systems' own.
+    fn look(&mut self) -> Result<(), RegistryError> {
+        for Entry { name, kind, .. } in self.store.list(&self.key)? {
             if name.starts_with('.') || name == MANIFEST_FILE || name == SIGNATURE_FILE {
                 continue;
             }
-            let Some(described) = self.manifest.files.get(name) else {
+            let path = self.place(&name);
+            let Some(described) = self.manifest.files.get(&name) else {
                 return Err(RegistryError::StrayFile { path });
             };
-            match path.metadata() {
-                Ok(found) => described.check_size(&path, &found)?,
-                // It was taken away since, or is a link to nowhere: not fetched.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(RegistryError::io("read", path)(error)),
-            }
+            let EntryKind::File(size) = kind else { return Err(RegistryError::MissingFile { path }) };
+            described.check_size(&path, size)?;
+            self.found.insert(name);
         }
         Ok(())
     }

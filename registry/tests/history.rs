@@ -54,6 +54,44 @@ fn a_promotion_is_kept_with_who_when_and_why_and_the_alias_file_follows() {
 }
 
 #[test]
+fn a_canary_stands_beside_what_is_served_until_the_next_change() {
+    let house = House::new(&[1, 2, 3]);
+    let registry = house.registry();
+    let canary = |version, percent| registry.canary("bird", ALIAS, version, percent, &author());
+    let seen = || registry.alias("bird", ALIAS).unwrap();
+    assert!(canary(2, 10).unwrap_err().to_string().contains("the alias names no version yet"));
+    promote(&registry, 1);
+    for (version, percent, expected) in [
+        (1, 10, "it is what the alias names already"),
+        (2, 0, "from 1 to 99"),
+        (2, 100, "from 1 to 99"),
+        (9, 10, "has no version 9"),
+    ] {
+        let refused = canary(version, percent).unwrap_err().to_string();
+        assert!(refused.contains(expected), "{refused}");
+    }
+    let change = canary(2, 10).unwrap();
+    assert_eq!((change.kind, change.from, change.to), (Kind::Canary, Some(1), 1));
+    let tried = seen().canary.unwrap();
+    assert_eq!((seen().version, tried.version, tried.percent), (Some(1), 2, 10));
+    assert_eq!(tried.digest, registry.load("bird", &Select::Version(2)).unwrap().digest);
+    assert_eq!((production(&registry), file(&house).as_str()), (1, "1\n"));
+    let refused = registry.delete("bird", 2).unwrap_err().to_string();
+    assert!(refused.contains("version 2 is what \"production (canary)\" names"), "{refused}");
+
+    canary(3, 50).unwrap();
+    assert_eq!(seen().canary.unwrap().version, 3);
+    let ended = registry.rollback("bird", ALIAS, None, &author()).unwrap();
+    assert_eq!((ended.kind, ended.to, seen().canary), (Kind::Rollback, 1, None));
+    registry.delete("bird", 2).unwrap();
+    canary(3, 5).unwrap();
+    promote(&registry, 3);
+    assert_eq!((seen().version, seen().canary), (Some(3), None));
+    let back = registry.rollback("bird", ALIAS, None, &author()).unwrap();
+    assert_eq!(back.to, 1, "to what was served before, whatever was tried out");
+}
+
+#[test]
 fn a_rollback_goes_to_what_was_served_before_and_further_the_next_time() {
     let house = House::new(&[1, 2, 3, 4]);
     let registry = house.registry();

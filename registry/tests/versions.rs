@@ -379,7 +379,7 @@ fn a_published_version_never_changes_and_a_failed_one_leaves_nothing() {
 #[test]
 fn a_version_that_is_not_published_leaves_no_folder_that_was_made_for_it() {
     let house = House::new(&[]);
-    let registry = Registry::at(house.path("new/weights"));
+    let registry = Registry::at(house.path("new/weights")).unwrap();
     assert_eq!(registry.next_version("bird").unwrap(), 1);
     let mut senseless = manifest("bird", 1);
     senseless.classes.labels.clear();
@@ -426,7 +426,7 @@ fn of_several_who_publish_at_once_each_number_is_one_s_and_one_names_the_alias()
     let root = house.path("weights");
     let threads: Vec<_> = (0..4)
         .map(|n: u8| {
-            let registry = Registry::at(&root);
+            let registry = Registry::at(&root).unwrap();
             std::thread::spawn(move || {
                 let weights = [n; 1000];
                 loop {

@@ -43,6 +43,8 @@ pub struct Account {
     dead: BTreeMap<String, Vec<Received>>,
     offsets: Vec<(i64, i64)>,
     unreadable: Vec<String>,
+    /// Another version may have come into service between the first answer to a request and the second.
+    pub versions_differ: bool,
 }
 
 impl Account {
@@ -199,7 +201,9 @@ impl Account {
             "3. answered twice and not alike",
             self.answers
                 .iter()
-                .filter(|(_, answers)| answers.windows(2).any(|pair| !alike(&pair[0], &pair[1])))
+                .filter(|(_, answers)| {
+                    answers.windows(2).any(|pair| !alike(&pair[0], &pair[1], self.versions_differ))
+                })
                 .map(|(id, _)| id)
                 .collect(),
         );
@@ -259,11 +263,11 @@ fn only_added_to(sent: &Headers, dead: &Headers) -> bool {
     added.is_some_and(|added| added.iter().all(of_connect))
 }
 
-/// The same predictions, or the same error.
-fn alike(a: &Response, b: &Response) -> bool {
+/// The same predictions, or the same error; of one version, unless they may differ.
+fn alike(a: &Response, b: &Response, versions_differ: bool) -> bool {
     match (&a.outcome, &b.outcome) {
         (Outcome::Success(a), Outcome::Success(b)) => {
-            a.model == b.model
+            (versions_differ || a.model == b.model)
                 && a.predictions.len() == b.predictions.len()
                 && a.predictions.iter().zip(&b.predictions).all(|(a, b)| {
                     // Another batch size may round the last bits otherwise.

@@ -21,6 +21,7 @@ pub mod current_test;
 pub mod halt;
 pub mod images;
 pub mod layout;
+pub mod objects;
 pub mod page;
 pub mod paths;
 pub mod process;
@@ -30,6 +31,7 @@ mod shared;
 pub mod stream;
 pub mod traffic;
 pub mod versions;
+pub mod way;
 
 use std::time::{Duration, Instant};
 

@@ -34,7 +34,27 @@ impl Versions {
     /// Where it can't be made.
     #[must_use]
     pub fn new(scene: &Scene) -> Self {
-        let root = scene.folder.join("weights");
+        Self::at(scene.folder.join("weights"))
+    }
+
+    /// In a folder of that name, whose version 1 says that it comes from there: no two are the same.
+    ///
+    /// # Panics
+    /// Where it can't be made.
+    #[must_use]
+    pub fn of_its_own(scene: &Scene, name: &str) -> Self {
+        let versions = Self::at(scene.folder.join(name));
+        let path = versions.root.join(MODEL).join("1/manifest.yaml");
+        let text = done("read", &path, fs::read_to_string(&path));
+        let origin = |line: &str| {
+            if line.starts_with("origin: ") { format!("origin: {name}") } else { line.to_owned() }
+        };
+        let text: Vec<_> = text.lines().map(origin).collect();
+        done("write", &path, fs::write(&path, text.join("\n") + "\n"));
+        versions
+    }
+
+    fn at(root: PathBuf) -> Self {
         let version = root.join(MODEL).join("1");
         done("make", &version, fs::create_dir_all(&version));
         for file in ["manifest.yaml", "model.safetensors"] {
@@ -93,6 +113,24 @@ impl Versions {
     pub fn promote(&self, version: u32) {
         let author = Author { by: "the test".into(), ..Author::default() };
         done("promote in", &self.root, self.registry.promote(MODEL, ALIAS, version, &author, None));
+    }
+
+    /// Has a version answer that many of a hundred requests beside the one in production.
+    ///
+    /// # Panics
+    /// Where it can't be.
+    pub fn try_out(&self, version: u32, percent: u8) {
+        let author = Author { by: "the test".into(), ..Author::default() };
+        done("try out in", &self.root, self.registry.canary(MODEL, ALIAS, version, percent, &author));
+    }
+
+    /// Goes back.
+    ///
+    /// # Panics
+    /// Where it can't.
+    pub fn roll_back(&self) {
+        let author = Author { by: "the test".into(), ..Author::default() };
+        done("roll back in", &self.root, self.registry.rollback(MODEL, ALIAS, None, &author));
     }
 
     /// A pair of keys to sign with, as `openssl` writes them.

@@ -81,6 +81,7 @@ fn announcements_are_read_from_a_few_minutes_ago() {
             default: true,
             loading: false,
             memory_bytes: None,
+            traffic_percent: None,
             announced_at: now,
             ttl_s: 3600,
             skipped: Vec::new(),

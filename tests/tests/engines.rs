@@ -408,7 +408,7 @@ fn what_can_not_be_loaded_or_computed_is_skipped_and_said_and_the_others_are_ser
     let mut pair = registry.load("colours", &Select::Version(1)).unwrap().manifest;
     pair.name = "pair".to_owned();
     let pair_file = fs::read(material.nets.join("pair.pt")).unwrap();
-    Registry::at(&root).publish(pair, &[("model.pt", &pair_file)]).unwrap();
+    Registry::at(&root).unwrap().publish(pair, &[("model.pt", &pair_file)]).unwrap();
     // No fault: it has no numbers for images that are dark, as those with which an engine is warmed up.
     into.import("shadows", "shadows.onnx", "four.txt", &plain);
 

@@ -36,6 +36,7 @@ mod refusals;
 mod replies;
 mod round_trip;
 mod signals;
+mod stores;
 mod upgrade;
 mod worker_process;
 

@@ -1,15 +1,19 @@
 //! Another version in the place of the one that is served, while requests come.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use e2e::account::{Account, Expect};
+use e2e::apache::Apache;
 use e2e::images::clothes;
-use e2e::scene::{Kind, Scene, Worker};
+use e2e::scene::{Kind, PARTITIONS, Scene, Worker};
 use e2e::stream::Stream;
 use e2e::traffic::Record;
 use e2e::versions::{MODEL, Versions};
 use e2e::{PATIENCE, wait_until};
 use serde_json::Value;
+use wire::Outcome;
 
 use crate::http::get;
 
@@ -68,6 +72,59 @@ fn versions_change_under_load_and_no_request_is_lost_or_fails() {
 }
 
 #[test]
+#[ignore = "a minute: make test-more"]
+fn promotions_go_on_while_a_worker_is_killed_on_one_node() {
+    promotions_while_a_worker_is_killed(&Scene::on(Kind::Kafka));
+}
+
+#[test]
+#[ignore = "a minute, three nodes: make test-more"]
+fn promotions_go_on_while_a_worker_is_killed_on_three_nodes() {
+    let cluster = Apache::start(3);
+    promotions_while_a_worker_is_killed(&Scene::on_cluster(&cluster));
+}
+
+/// Every two seconds another version, while 20,000 requests flow and one of two workers is killed in their middle.
+fn promotions_while_a_worker_is_killed(scene: &Scene) {
+    const REQUESTS: usize = 20_000;
+    const EVERY: Duration = Duration::from_secs(2);
+    e2e::current_test::limit(Duration::from_secs(600));
+    let versions = Versions::new(scene);
+    versions.publish(MODEL, 2);
+    let mut dies = versions.worker(scene, "w1", &[]);
+    let _stays = versions.worker(scene, "w2", &[]);
+    let mut stream = Stream::new(scene);
+    stream.account.versions_differ = true;
+    let (mut promoted, mut last) = (0, Instant::now());
+    let mut promote_in_time = || {
+        if last.elapsed() >= EVERY {
+            promoted += 1;
+            versions.promote(2 - promoted % 2);
+            last = Instant::now();
+        }
+    };
+    let mut uncommitted = BTreeSet::new();
+    for half in 1..=2 {
+        for part in 1..=10 {
+            let until = (half - 1) * REQUESTS / 2 + part * REQUESTS / 20;
+            stream.flow_until("a twentieth more", |stream| {
+                promote_in_time();
+                stream.answered() >= until
+            });
+        }
+        if half == 1 {
+            dies.process.kill();
+            // Its partitions stay as they are until its session has timed out.
+            uncommitted = stream.account.uncommitted(&scene.offsets());
+        }
+    }
+    let (first, second) = (stream.answered_by_version(1), stream.answered_by_version(2));
+    assert!(promoted >= 5 && first > 1000 && second > 1000, "{promoted} promotions: {first}, {second}");
+    let account = stream.settle();
+    account.assert_whole_but_for(&account.answered_by("w1", &uncommitted));
+}
+
+#[test]
 fn a_version_that_can_t_be_served_leaves_the_one_before_and_everybody_is_told_why() {
     let scene = Scene::on(Kind::Kafka);
     let versions = Versions::new(&scene);
@@ -96,6 +153,71 @@ fn a_version_that_can_t_be_served_leaves_the_one_before_and_everybody_is_told_wh
         (served, reasons) if served == [(MODEL.to_owned(), 3)] && reasons.is_empty() => Ok(()),
         other => Err(format!("{other:?}")),
     });
+}
+
+#[test]
+fn a_version_that_is_tried_out_answers_the_same_keys_on_each_worker_until_it_ends() {
+    const KEYS: usize = 40;
+    let scene = Scene::on(Kind::Kafka);
+    let versions = Versions::new(&scene);
+    versions.publish(MODEL, 2);
+    let _workers = [versions.worker(&scene, "w1", &[]), versions.worker(&scene, "w2", &[])];
+    versions.try_out(2, 50);
+    let wait_for_shares = |wanted: &[(&str, u64, Option<u64>)]| {
+        wait_until("the shares of each worker", PATIENCE, || {
+            let said = scene.client(&["models", "--json"]);
+            let rows: Vec<Value> =
+                said.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let mut shares: Vec<_> = rows
+                .iter()
+                .map(|row| {
+                    (
+                        row["worker"].as_str().unwrap(),
+                        row["version"].as_u64().unwrap(),
+                        row["traffic_percent"].as_u64(),
+                    )
+                })
+                .collect();
+            shares.sort_unstable();
+            if shares == wanted { Ok(()) } else { Err(format!("{shares:?}")) }
+        });
+    };
+    let half = Some(50);
+    wait_for_shares(&[("w1", 1, half), ("w1", 2, half), ("w2", 1, half), ("w2", 2, half)]);
+
+    let sandal = &clothes()[0];
+    let id = |key: usize, partition: i32| format!("{key} by {partition}");
+    // Each key by each partition, and so by each worker.
+    let record = |key: usize, partition: i32| Record {
+        key: Some(format!("user-{key}").into_bytes()),
+        partition: Some(partition),
+        ..Record::bytes(&id(key, partition), sandal.bytes.clone())
+    };
+    let records: Vec<_> = (0..KEYS)
+        .flat_map(|key| (0..PARTITIONS).map(move |partition| (key, partition)))
+        .map(|(key, partition)| record(key, partition))
+        .collect();
+    let mut account = Account::default();
+    let acknowledged = scene.sender().send(&records);
+    account.sent(&records, acknowledged, |_| Expect::Label(sandal.label.clone()));
+    scene.settle(&mut account);
+    account.assert_whole(0);
+    assert!(account.shares().len() == 2, "both workers: {:?}", account.shares());
+    let version = |key: usize| {
+        let answers = (0..PARTITIONS).flat_map(|partition| account.answers_to(&id(key, partition)));
+        let versions: BTreeSet<_> = answers
+            .map(|answer| match &answer.outcome {
+                Outcome::Success(success) => success.model.version,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(versions.len(), 1, "user-{key}: {versions:?}");
+        versions.first().copied()
+    };
+    let tried = (0..KEYS).filter(|key| version(*key) == Some(2)).count();
+    assert!((8..=32).contains(&tried), "{tried} of {KEYS}");
+    versions.roll_back();
+    wait_for_shares(&[("w1", 1, None), ("w2", 1, None)]);
 }
 
 /// The answer to one image, and which version gave it.

@@ -31,6 +31,10 @@ pub struct Announcement {
     /// How much memory it takes, in bytes, about; not written where that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// How many of a hundred requests that name the model and no version it answers, where another version answers the rest; not
+    /// written where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic_percent: Option<u8>,
     /// When this was written.
     pub announced_at: Timestamp,
     /// For how many seconds it holds.

@@ -63,6 +63,8 @@ enum Kind {
 struct Graph {
     members: BTreeSet<String>,
     edges: BTreeMap<String, Vec<(String, Kind)>>,
+    /// What the workspace's packages have only by a feature.
+    optional: BTreeSet<(String, String)>,
 }
 
 /// Checks the workspace; the error names each edge that breaks a rule.
@@ -95,13 +97,20 @@ impl Graph {
         let text =
             |value: &Value| value.as_str().map(str::to_owned).context("unknown format of cargo metadata");
         let mut names = BTreeMap::new();
+        let mut optional = BTreeSet::new();
         for package in list(&metadata["packages"])? {
-            names.insert(text(&package["id"])?, text(&package["name"])?);
+            let from = text(&package["name"])?;
+            for dependency in package["dependencies"].as_array().into_iter().flatten() {
+                if dependency["optional"] == true {
+                    optional.insert((from.clone(), text(&dependency["name"])?));
+                }
+            }
+            names.insert(text(&package["id"])?, from);
         }
         let name = |id: &Value| -> Result<String> {
             names.get(&text(id)?).cloned().context("cargo metadata names a package that it does not list")
         };
-        let mut graph = Self::default();
+        let mut graph = Self { optional, ..Self::default() };
         for id in list(&metadata["workspace_members"])? {
             graph.members.insert(name(&id)?);
         }
@@ -155,6 +164,11 @@ impl Graph {
                 return Some(path);
             }
             for (next, kind) in self.dependencies(&here) {
+                // Others ask for registry's stores, model-core does not: see `stores_for_core`.
+                let by_feature = self.optional.contains(&(here.clone(), next.to_owned()));
+                if from == "model-core" && here == "registry" && by_feature {
+                    continue;
+                }
                 if (kind == Kind::Built || here == from) && !came_from.contains_key(next) {
                     came_from.insert(next.to_owned(), Some(here.clone()));
                     queue.push_back(next.to_owned());
@@ -187,16 +201,15 @@ impl Graph {
     }
 }
 
-/// `model-core` takes registry's types without its stores. In the workspace as a whole others ask for them, so that cargo
+/// `model-core` takes registry's types without its features. In the workspace as a whole others ask for them, so that cargo
 /// resolves them for all: what counts is what its own manifest asks for.
 fn stores_for_core(metadata: &Value) -> Option<String> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let core = list(&metadata["packages"]).into_iter().find(|package| package["name"] == "model-core")?;
-    let asks =
-        |of: &Value| of["uses_default_features"] != false || list(&of["features"]).contains(&"store".into());
+    let asks = |of: &Value| of["uses_default_features"] != false || !list(&of["features"]).is_empty();
     let broken = list(&core["dependencies"]).iter().any(|of| of["name"] == "registry" && asks(of));
     broken.then(|| {
-        "model-core -> registry: it needs the manifest's types alone, not the feature `store`".to_owned()
+        "model-core -> registry: it needs the manifest's types alone, none of its features".to_owned()
     })
 }
 
@@ -284,6 +297,28 @@ mod tests {
     fn what_is_seen_through_a_third_is_found() {
         let broken = graph(&[("uuid", "helper", None), ("helper", "tokio", None)]).broken_rules(&[]);
         assert_eq!(broken, ["wire -> uuid -> helper -> tokio: wire must not see tokio"]);
+    }
+
+    #[test]
+    fn what_registry_has_by_a_feature_is_not_model_core_s() {
+        let metadata = |optional: bool| {
+            json!({
+                "packages": [
+                    {"id": "model-core", "name": "model-core"},
+                    {"id": "registry", "name": "registry", "dependencies": [{"name": "tokio", "optional": optional}]},
+                    {"id": "tokio", "name": "tokio"},
+                ],
+                "workspace_members": ["model-core", "registry"],
+                "resolve": {"nodes": [
+                    {"id": "model-core", "deps": [{"pkg": "registry", "dep_kinds": [{"kind": null}]}]},
+                    {"id": "registry", "deps": [{"pkg": "tokio", "dep_kinds": [{"kind": null}]}]},
+                    {"id": "tokio", "deps": []},
+                ]},
+            })
+        };
+        let broken = |optional| Graph::read(&metadata(optional)).unwrap().broken_rules(&[]);
+        assert_eq!(broken(true), Vec::<String>::new());
+        assert_eq!(broken(false), ["model-core -> registry -> tokio: model-core must not see tokio"]);
     }
 
     #[test]

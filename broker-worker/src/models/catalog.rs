@@ -1,18 +1,20 @@
 //! The versions that there are in the folder of models, and which of them are to be served.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
-use registry::{PublicKeys, Registry, RegistryError, Select};
+use registry::{Cache, PublicKeys, Registry, RegistryError, Select};
 
 use super::follow::Versions;
-use super::{Models, ModelsError, Skipped, Wanted, config};
+use super::{Meant, Models, ModelsError, Skipped, Wanted, config};
 use crate::engines::Engines;
 use crate::served::Served;
 
-/// The folder of models, as the configuration means it.
+/// So long a store that can't be reached is let be, at the start.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// The models that there are, as the configuration means them.
 #[derive(Debug)]
 pub struct Catalog {
     registry: Registry,
@@ -26,11 +28,38 @@ impl Catalog {
     /// # Errors
     /// [`ModelsError`] where there is no such folder, or a key can't be read.
     pub(crate) fn new(config: &config::Models, engines: Engines) -> Result<Self, ModelsError> {
-        let mut registry = Registry::open(&config.root)?;
+        let cache =
+            config.cache_folder.clone().map_or_else(Cache::default, Cache::at).of_bytes(config.cache_bytes);
+        let mut registry = Registry::follow(&config.root, cache)?;
         if !config.public_keys.is_empty() {
             registry = registry.trusting(PublicKeys::read(&config.public_keys)?);
         }
         Ok(Self { registry, config: config.clone(), engines })
+    }
+
+    /// As [`open`](Self::open); while a store can't be reached of which nothing was seen before, it is waited for.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_in_time(&self) -> Result<Models, ModelsError> {
+        let mut said = false;
+        loop {
+            match self.open() {
+                Err(error) if error.is_away() => {
+                    if !std::mem::replace(&mut said, true) {
+                        let error = cli::sentence(&error);
+                        tracing::warn!("waiting for the models: {error}");
+                    }
+                    thread::sleep(PAUSE);
+                }
+                opened => {
+                    if let Some(why) = self.registry.away() {
+                        tracing::warn!("the models are those that were last seen: {why}");
+                    }
+                    return opened;
+                }
+            }
+        }
     }
 
     /// What is to be served now: each file is there in its size, and is read and checked by [`Models::load`]. Of models that are
@@ -51,9 +80,9 @@ impl Catalog {
                     |(_, served)| Ok(Arc::clone(served)),
                 )
             };
-            match self.resolve(&wanted).and_then(|version| version.map(open).transpose()) {
+            match self.resolve(&wanted).and_then(|meant| meant.map(|meant| open(meant.version)).transpose()) {
                 Ok(found) => served.extend(found.map(|found| (wanted, found))),
-                Err(error) if named => return Err(error),
+                Err(error) if named || error.is_away() => return Err(error),
                 Err(error) => {
                     let version = self.registry.resolve(&wanted.name, &Select::default()).ok();
                     skipped.push(Skipped::new(&wanted, version, &error));
@@ -61,17 +90,12 @@ impl Catalog {
             }
         }
         let root = self.config.root.display().to_string();
-        let models = Models::of(served, skipped, &self.config.default, &root)?;
-        Ok(Models { named, ..models })
+        Ok(Models::of(served, skipped, &self.config.default, &root)?.named(named))
     }
 
     /// Whether the configuration names what is served.
     fn is_named(&self) -> bool {
         !self.config.serve.is_empty()
-    }
-
-    fn folder(&self, name: &str, version: u32) -> PathBuf {
-        self.config.root.join(name).join(version.to_string())
     }
 }
 
@@ -83,25 +107,31 @@ impl Versions for Catalog {
                 name: named.name.clone(),
                 select: Some(named.version.0.clone()),
                 engine: named.engine.unwrap_or(general),
+                canary: false,
             });
             return Ok(named.collect());
         }
-        let found = |name| Wanted { name, select: None, engine: general };
+        let found = |name| Wanted { name, select: None, engine: general, canary: false };
         Ok(self.registry.models()?.into_iter().map(found).collect())
     }
 
-    fn resolve(&self, wanted: &Wanted) -> Result<Option<u32>, ModelsError> {
+    fn resolve(&self, wanted: &Wanted) -> Result<Option<Meant>, ModelsError> {
         let Wanted { name, select, .. } = wanted;
+        let meant = |select: &Select| {
+            let (version, canary) = self.registry.resolve_with_canary(name, select)?;
+            let canary = canary.map(|canary| (canary.version, canary.percent));
+            Ok::<_, RegistryError>(Some(Meant { version, canary }))
+        };
         let Some(select) = select else {
             if self.registry.versions(name)?.is_empty() {
                 return Ok(None);
             }
-            return Ok(Some(match self.registry.resolve(name, &Select::default()) {
-                Err(RegistryError::UnknownAlias { .. }) => self.registry.resolve(name, &Select::Latest)?,
+            return Ok(match meant(&Select::default()) {
+                Err(RegistryError::UnknownAlias { .. }) => meant(&Select::Latest)?,
                 production => production?,
-            }));
+            });
         };
-        Ok(Some(self.registry.resolve(name, select)?))
+        Ok(meant(select)?)
     }
 
     fn open_version(&self, wanted: &Wanted, version: u32) -> Result<Served, ModelsError> {
@@ -110,15 +140,11 @@ impl Versions for Catalog {
     }
 
     fn state(&self, name: &str, version: u32) -> String {
-        let entries = fs::read_dir(self.folder(name, version)).into_iter().flatten().flatten();
-        let mut files: Vec<_> = entries
-            .filter_map(|entry| {
-                let found = entry.path().metadata().ok()?;
-                let file = entry.file_name().to_string_lossy().into_owned();
-                Some(format!("{file} {} {}.{}", found.size(), found.mtime(), found.mtime_nsec()))
-            })
-            .collect();
-        files.sort();
-        files.join("\n")
+        // What can't be seen is tried again when it can.
+        self.registry.state(name, version).unwrap_or_default()
+    }
+
+    fn away(&self) -> Option<String> {
+        self.registry.away()
     }
 }

@@ -12,8 +12,12 @@ use crate::engines::Choice;
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Models {
-    /// The folder of model versions.
+    /// The model versions: a folder, or the URL of an object store (`s3://bucket/prefix`, `gs://`, `az://`).
     pub root: PathBuf,
+    /// Where copies of an object store's files are kept; the user's folder of caches where there is none.
+    pub cache_folder: Option<PathBuf>,
+    /// How much all of those copies may take, in bytes.
+    pub cache_bytes: u64,
     /// The model that a request without a name means.
     pub default: String,
     /// Which engine computes those that name none themselves.
@@ -27,6 +31,8 @@ pub struct Models {
     pub poll_interval: Duration,
     /// How much memory versions may take together that are loaded because a request names them, in bytes; 0 loads none.
     pub on_demand_bytes: u64,
+    /// How much memory all versions may take together, in bytes, those that are in service included; 0 is as much as there is.
+    pub memory_bytes: u64,
     /// What to serve; each model of the folder where it is empty.
     pub serve: Vec<Serve>,
 }
@@ -35,12 +41,15 @@ impl Default for Models {
     fn default() -> Self {
         Self {
             root: PathBuf::from("weights"),
+            cache_folder: None,
+            cache_bytes: 10 << 30,
             default: "fashion-mnist".to_owned(),
             engine: Choice::default(),
             allow_torchscript: false,
             public_keys: Vec::new(),
             poll_interval: Duration::from_secs(2),
             on_demand_bytes: 1 << 30,
+            memory_bytes: 0,
             serve: Vec::new(),
         }
     }

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use registry::RegistryError;
+use tokio::time::Instant;
 use wire::{ErrorCode, ErrorReply};
 
 use super::follow::Versions;
@@ -22,8 +24,20 @@ pub struct Demand {
     versions: Arc<dyn Versions>,
     asked: Sender<Asked>,
     /// What could not be served, and what it looked like then. It is tried again when it changes.
-    failed: Mutex<BTreeMap<(String, u32), String>>,
+    failed: Mutex<BTreeMap<(String, u32), Failed>>,
 }
+
+#[derive(Debug)]
+struct Failed {
+    /// None where there was no such version.
+    state: Option<String>,
+    looked: Instant,
+}
+
+/// So often one looks whether a version that could not be served is another now, however many name it.
+const LOOK: Duration = Duration::from_secs(1);
+/// The most versions that are known to be none, so that who names many of them takes no memory.
+const KNOWN: usize = 10_000;
 
 /// Why a version is not served to whoever names it.
 #[derive(Debug)]
@@ -56,17 +70,39 @@ impl Demand {
     /// [`Refused`] where there is none, or it could not be served and is still what it was then.
     pub fn open(&self, wanted: &Wanted, version: u32) -> Result<Served, Refused> {
         let key = (wanted.name.clone(), version);
+        if let Some(failed) = self.failed().get(&key)
+            && failed.looked.elapsed() < LOOK
+        {
+            return Err(if failed.state.is_some() { Refused::AsBefore } else { Refused::Absent });
+        }
         let state = self.versions.state(&wanted.name, version);
-        if self.failed().get(&key).is_some_and(|then| *then == state) {
+        if let Some(failed) = self.failed().get_mut(&key)
+            && failed.state.as_ref() == Some(&state)
+        {
+            failed.looked = Instant::now();
             return Err(Refused::AsBefore);
         }
         match self.versions.open_version(wanted, version) {
             Ok(served) => Ok(served.not_loaded()),
-            Err(ModelsError::Registry(RegistryError::UnknownVersion { .. })) => Err(Refused::Absent),
+            Err(ModelsError::Registry(RegistryError::UnknownVersion { .. })) => {
+                self.remember(key, None);
+                Err(Refused::Absent)
+            }
             Err(error) => {
-                self.failed().insert(key, state);
+                self.remember(key, Some(state));
                 Err(Refused::Unfit(Skipped::asked_for(wanted, version, &error)))
             }
+        }
+    }
+
+    fn remember(&self, key: (String, u32), state: Option<String>) {
+        // While its store is away it is tried again as it is.
+        if self.versions.away().is_none() {
+            let mut failed = self.failed();
+            if failed.len() >= KNOWN {
+                failed.clear();
+            }
+            failed.insert(key, Failed { state, looked: Instant::now() });
         }
     }
 
@@ -81,10 +117,10 @@ impl Demand {
     /// That version could not be loaded: until it changes, nobody tries again.
     pub fn failed_to_load(&self, name: &str, version: u32) {
         let state = self.versions.state(name, version);
-        self.failed().insert((name.to_owned(), version), state);
+        self.remember((name.to_owned(), version), Some(state));
     }
 
-    fn failed(&self) -> MutexGuard<'_, BTreeMap<(String, u32), String>> {
+    fn failed(&self) -> MutexGuard<'_, BTreeMap<(String, u32), Failed>> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use on_demand::OnDemand;
 
 use super::demand::Asked;
-use super::{Models, ModelsError, Skipped, Wanted};
+use super::{Meant, Models, ModelsError, Skipped, Wanted};
 use crate::caught::caught;
 use crate::health::{Health, Problem};
 use crate::lane::{Lane, WeakLanes};
-use crate::memory;
+use crate::memory::{self, NoRoom};
 use crate::metrics::Metrics;
 use crate::served::{NotLoaded, Served};
 
@@ -32,11 +32,11 @@ pub trait Versions: fmt::Debug + Send + Sync {
     /// Where that can't be found out.
     fn wanted(&self) -> Result<Vec<Wanted>, ModelsError>;
 
-    /// The version that is meant now; none where there is none yet.
+    /// The version that is meant now, and what is tried out beside it; none where there is none yet.
     ///
     /// # Errors
     /// Where that can't be found out.
-    fn resolve(&self, wanted: &Wanted) -> Result<Option<u32>, ModelsError>;
+    fn resolve(&self, wanted: &Wanted) -> Result<Option<Meant>, ModelsError>;
 
     /// That version, its weights not read yet.
     ///
@@ -46,6 +46,11 @@ pub trait Versions: fmt::Debug + Send + Sync {
 
     /// What a version looks like from outside. One that could not be served is tried again when this changes.
     fn state(&self, name: &str, version: u32) -> String;
+
+    /// Why the last look went by what had been seen before, where it did.
+    fn away(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Has lanes follow the versions that are meant.
@@ -55,6 +60,8 @@ pub struct Follower {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     on_demand: Option<OnDemand>,
+    /// How many bytes all versions may take together; 0 is as much as there is.
+    limit: u64,
     /// What could not be served, what it looked like then, and what was said of it.
     failed: BTreeMap<(String, u32), (String, Skipped)>,
     /// What was served and may still be answering.
@@ -68,6 +75,8 @@ enum NotServed {
     Models(#[from] ModelsError),
     #[error(transparent)]
     NotLoaded(#[from] NotLoaded),
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     #[error("it panicked while it was loaded: {0}")]
     Panicked(String),
     #[error(
@@ -96,9 +105,16 @@ impl Follower {
             health,
             metrics,
             on_demand: None,
+            limit: 0,
             failed: BTreeMap::new(),
             replaced: Vec::new(),
         }
+    }
+
+    /// And lets all versions take no more than that many bytes together; 0 is as much as there is.
+    #[must_use]
+    pub fn within(self, limit: u64) -> Self {
+        Self { limit, ..self }
     }
 
     /// Looks about once in `interval`, or never where it is 0, and loads what is asked for, until nobody is left who could ask.
@@ -131,8 +147,12 @@ impl Follower {
             // What is served goes on.
             Err(error) => return self.lost_sight(&error),
         };
-        if self.health.withdraw(CATALOG) {
-            tracing::info!("which versions are meant can be found out again");
+        match self.versions.away() {
+            Some(why) => self.note_once(format!("the models are those that were last seen: {why}")),
+            None if self.health.withdraw(CATALOG) => {
+                tracing::info!("which versions are meant can be found out again");
+            }
+            None => {}
         }
         for wanted in wanted.iter().filter(|wanted| wanted.moves()) {
             self.follow(wanted);
@@ -140,13 +160,38 @@ impl Follower {
     }
 
     fn follow(&mut self, wanted: &Wanted) {
-        let version = match self.versions.resolve(wanted) {
-            Ok(Some(version)) => version,
+        let Meant { version, canary } = match self.versions.resolve(wanted) {
+            Ok(Some(meant)) => meant,
             Ok(None) => return,
             Err(error) => return self.tell(self.short_of(wanted, None, &error)),
         };
+        self.come_to(wanted, version, 0);
+        let beside = wanted.beside();
+        match canary {
+            Some((version, percent)) => self.come_to(&beside, version, percent),
+            None => self.end(&beside),
+        }
+    }
+
+    /// Nothing is tried out any more.
+    fn end(&mut self, canary: &Wanted) {
         let Some(models) = self.models() else { return };
-        if models.serving(wanted).is_some_and(|served| served.id.version == version) {
+        if let Some(served) = models.serving(canary) {
+            tracing::info!("{served:?} is tried out no more");
+            self.replaced.push(Arc::downgrade(served));
+            self.change(|models| models.without(canary));
+        }
+        self.is_as_meant(canary);
+    }
+
+    /// From now on that version serves what is wanted; where it is tried out, that many of a hundred requests.
+    fn come_to(&mut self, wanted: &Wanted, version: u32, percent: u8) {
+        let Some(models) = self.models() else { return };
+        if let Some(served) = models.serving(wanted).filter(|served| served.id.version == version) {
+            if models.share(wanted) != percent {
+                tracing::info!("{served:?} answers {percent} % of the requests from now on");
+                self.change(|models| models.with_share(wanted, Arc::clone(served), percent));
+            }
             return self.is_as_meant(wanted);
         }
         let state = self.versions.state(&wanted.name, version);
@@ -157,25 +202,41 @@ impl Follower {
             return self.tell(skipped.clone());
         }
         let begun = Instant::now();
-        match self.serve(&models, wanted, version) {
+        match self.serve(&models, wanted, version, percent) {
             Ok(()) => {
                 self.metrics.model_loaded(&wanted.name, true);
                 let (name, took) = (&wanted.name, begun.elapsed());
-                tracing::info!(?took, "{name} {version} is served from now on");
+                if percent > 0 {
+                    tracing::info!(
+                        ?took,
+                        "{name} {version} is tried out from now on, by {percent} % of the requests"
+                    );
+                } else {
+                    tracing::info!(?took, "{name} {version} is served from now on");
+                }
                 self.is_as_meant(wanted);
             }
             Err(NotServed::Ended) => {}
             Err(error) => {
                 self.metrics.model_loaded(&wanted.name, false);
                 let skipped = self.short_of(wanted, Some(version), &error);
-                self.failed.insert(of, (state, skipped.clone()));
+                // While its store is away it is tried again as it is.
+                if self.versions.away().is_none() {
+                    self.failed.insert(of, (state, skipped.clone()));
+                }
                 self.tell(skipped);
             }
         }
     }
 
     /// From the version's files to the first request that meets it.
-    fn serve(&mut self, models: &Models, wanted: &Wanted, version: u32) -> Result<(), NotServed> {
+    fn serve(
+        &mut self,
+        models: &Models,
+        wanted: &Wanted,
+        version: u32,
+        percent: u8,
+    ) -> Result<(), NotServed> {
         let mut prepared = None;
         let served = match models.version(&wanted.name, version) {
             Some(served) => {
@@ -192,24 +253,42 @@ impl Follower {
             }
         };
         let old = models.serving(wanted).map(Arc::downgrade);
-        self.lanes.upgrade().ok_or(NotServed::Ended)?.update(|models| models.with(wanted, served), prepared);
+        self.lanes
+            .upgrade()
+            .ok_or(NotServed::Ended)?
+            .update(|models| models.with_share(wanted, served, percent), prepared);
         self.replaced.extend(old);
         Ok(())
     }
 
     /// A lane that nobody finds yet, warm.
-    fn prepare(&self, wanted: &Wanted, version: u32) -> Result<Lane, NotServed> {
+    fn prepare(&mut self, wanted: &Wanted, version: u32) -> Result<Lane, NotServed> {
         // The last that is heard of a file whose code ends the process.
         let loading = format!("{} {version} is being loaded", wanted.name);
         tracing::info!("{loading}, beside what is served");
         self.note(wanted, loading);
-        let prepare = || {
-            let served = Arc::new(self.versions.open_version(wanted, version)?);
-            let lane = self.lanes.upgrade().ok_or(NotServed::Ended)?.prepare(served);
-            lane.load()?;
-            Ok(lane)
-        };
-        caught(prepare).unwrap_or_else(|words| Err(NotServed::Panicked(words)))
+        let open = || Ok(Arc::new(self.versions.open_version(wanted, version)?));
+        let served = caught(open).unwrap_or_else(|words| Err(NotServed::Panicked(words)))?;
+        self.make_room_in_service(&served)?;
+        let lane = self.lanes.upgrade().ok_or(NotServed::Ended)?.prepare(served);
+        caught(|| Ok(lane.load()?)).unwrap_or_else(|words| Err(NotServed::Panicked(words)))?;
+        // What it takes is known now.
+        self.make_room_in_service(&lane.model)?;
+        Ok(lane)
+    }
+
+    /// Beside what is in service, which goes behind its last request. What only requests asked for gives way.
+    fn make_room_in_service(&mut self, served: &Arc<Served>) -> Result<(), NotServed> {
+        loop {
+            let models = self.models();
+            let others = models.iter().flat_map(Models::iter).filter(|other| !Arc::ptr_eq(other, served));
+            let held = others.map(|other| other.memory()).sum();
+            match memory::has_room(served.memory(), held, self.limit) {
+                Ok(()) => return Ok(()),
+                Err(_) if self.let_one_go() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     fn is_as_meant(&mut self, wanted: &Wanted) {
@@ -224,8 +303,12 @@ impl Follower {
     /// What was served goes on, whatever is meant.
     fn lost_sight(&self, error: &ModelsError) {
         let error = cli::sentence(error);
-        let sentence =
-            format!("which versions are meant can't be found out, and what is served stays: {error}");
+        self.note_once(format!(
+            "which versions are meant can't be found out, and what is served stays: {error}"
+        ));
+    }
+
+    fn note_once(&self, sentence: String) {
         if self.health.note(Problem::new(CATALOG, sentence.clone())) {
             tracing::warn!("{sentence}");
         }

@@ -5,6 +5,7 @@ use crate::doubles;
 use crate::engines::Engines;
 use model_core::{Engine, EngineError, Pixels};
 use std::path::Path;
+use wire::ErrorCode;
 
 fn models() -> Models {
     let served = vec![doubles::served("bird", 2), doubles::served("bird", 1), doubles::served("shoe", 1)];
@@ -80,7 +81,7 @@ fn weights_that_differ_in_one_byte_are_found_when_they_are_read_and_skipped() {
     *weights.last_mut().unwrap() ^= 1;
     std::fs::write(path, weights).unwrap();
     let config = config::Models { root: dir.path().to_owned(), ..config::Models::default() };
-    let models = open(&config).unwrap().load().unwrap();
+    let models = open(&config).unwrap().load(0).unwrap();
     assert_eq!(models.list(), "fashion-mnist 1");
     let reason = &models.skipped()[0].reason;
     assert!(
@@ -113,17 +114,36 @@ fn refuses_nothing_to_serve_the_same_twice_and_a_default_that_is_not_served() {
 fn what_is_found_and_can_t_be_loaded_is_skipped_and_what_is_named_is_fatal() {
     let broken = || doubles::served_by("bird", 1, || Err(LoadError::new("no weights")));
     let models = |named| {
-        let models = Models::new(vec![broken(), doubles::served("shoe", 1)], "shoe", "weights").unwrap();
-        Models { named, ..models }
+        Models::new(vec![broken(), doubles::served("shoe", 1)], "shoe", "weights").unwrap().named(named)
     };
-    let error = models(true).load().unwrap_err();
+    let error = models(true).load(0).unwrap_err();
     assert_eq!(error.to_string(), "bird 1 can't be loaded");
     assert_eq!(error.source().unwrap().to_string(), "no weights");
-    let found = models(false).load().unwrap();
+    let found = models(false).load(0).unwrap();
     assert_eq!(found.list(), "shoe 1");
     assert_eq!(found.skipped()[0].reason, "bird is not served: bird 1 can't be loaded: no weights");
-    let alone = Models { named: false, ..Models::new(vec![broken()], "bird", "weights").unwrap() };
-    assert!(matches!(alone.load(), Err(ModelsError::NoneLeft { .. })));
+    let alone = Models::new(vec![broken()], "bird", "weights").unwrap().named(false);
+    assert!(matches!(alone.load(0), Err(ModelsError::NoneLeft { .. })));
+}
+
+#[test]
+fn what_has_no_room_beside_the_others_is_not_loaded() {
+    const BYTES: u64 = 1 << 30;
+    let models = |named| {
+        let served = ["bird", "shoe", "dot"].map(|name| doubles::served(name, 1).with_files(BYTES));
+        Models::new(served.into(), "bird", "weights").unwrap().named(named)
+    };
+    let found = models(false).load(2 * BYTES).unwrap();
+    assert_eq!(found.list(), "bird 1, shoe 1");
+    let figures =
+        "it takes about 1024 MiB, the others take 2048 MiB, and models.memory_bytes allows 2048 MiB together";
+    let reason = &found.skipped()[0].reason;
+    assert!(
+        reason.starts_with("dot is not served: dot 1 can't be loaded: ") && reason.contains(figures),
+        "{reason}"
+    );
+    assert!(models(true).load(2 * BYTES).is_err());
+    assert_eq!(models(true).load(0).unwrap().list(), "bird 1, shoe 1, dot 1");
 }
 
 /// An engine that loads and computes nothing.
@@ -147,11 +167,10 @@ impl Engine for Dud {
 fn what_is_found_and_loads_and_can_t_be_computed_is_skipped_too() {
     let models = |named| {
         let dud = doubles::served_by("bird", 1, || Ok(Box::new(Dud)));
-        let models = Models::new(vec![dud, doubles::served("shoe", 1)], "shoe", "weights").unwrap();
-        Models { named, ..models }
+        Models::new(vec![dud, doubles::served("shoe", 1)], "shoe", "weights").unwrap().named(named)
     };
-    assert_eq!(models(true).load().unwrap_err().to_string(), "bird 1 can't be loaded");
-    let found = models(false).load().unwrap();
+    assert_eq!(models(true).load(0).unwrap_err().to_string(), "bird 1 can't be loaded");
+    let found = models(false).load(0).unwrap();
     assert_eq!(found.list(), "shoe 1");
     let reason = "bird is not served: bird 1 can't be loaded: the net could not be computed: no kernel";
     assert_eq!(found.skipped()[0].reason, reason);

@@ -245,7 +245,7 @@ mod tests {
         let metrics = Arc::<Metrics>::default();
         let (lanes, _) = doubles::lanes(vec![doubles::served("bird", 1)], Arc::clone(&metrics));
         let instance = Instance::load(&lanes, 0, Arc::default()).unwrap();
-        let lane = Arc::clone(lanes.find(None, None).unwrap().lane());
+        let lane = Arc::clone(lanes.find(None, None, b"").unwrap().lane());
         Room { metrics, lane, instance }
     }
 

@@ -54,6 +54,7 @@ fn table(served: &[Announcement]) -> String {
         "DEFAULT",
         "STATE",
         "MEMORY",
+        "TRAFFIC",
         "WORKER",
         "TOPIC",
     ]);
@@ -69,6 +70,7 @@ fn table(served: &[Announcement]) -> String {
             default.to_owned(),
             if a.loading { "loading" } else { "ready" }.to_owned(),
             a.memory_bytes.map_or_else(String::new, |bytes| HumanBytes(bytes).to_string()),
+            a.traffic_percent.map_or_else(String::new, |percent| format!("{percent} %")),
             printable(&a.worker),
             printable(&a.requests_topic),
         ]);
@@ -99,6 +101,7 @@ mod tests {
             default: false,
             loading: false,
             memory_bytes: Some(3 << 20),
+            traffic_percent: Some(10),
             announced_at: jiff::Timestamp::UNIX_EPOCH,
             ttl_s: 30,
             skipped: vec![skipped_model.clone()],
@@ -108,7 +111,10 @@ mod tests {
             let words: Vec<_> = rows.lines().nth(at).unwrap_or_default().split_whitespace().collect();
             words.windows(what.len()).any(|words| words == what)
         };
-        assert!(says(1, &["ready", "3.00", "MiB"]) && says(2, &["loading", "3.00", "MiB"]), "{rows}");
+        assert!(
+            says(1, &["ready", "3.00", "MiB", "10", "%"]) && says(2, &["loading", "3.00", "MiB"]),
+            "{rows}"
+        );
         let lines = skipped(&[announcement("shoe"), announcement("hat")]);
         let lines: Vec<_> = lines.iter().map(String::as_str).collect();
         assert_eq!(lines.len(), 1);

@@ -43,8 +43,8 @@ pub(super) struct Benchmark {
         value_delimiter = ','
     )]
     model_version: Vec<Select>,
-    /// The folder of model versions.
-    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER")]
+    /// The model versions: a folder, or s3://BUCKET/PREFIX, gs://, az://.
+    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER|URL")]
     weights: PathBuf,
     /// Images in a batch, one figure for each size.
     #[arg(long, env = "MLAAS_BATCH", value_delimiter = ',', default_values_t = [1, 8, 32], value_name = "N",

@@ -30,8 +30,8 @@ pub(super) struct Export {
     /// The file to write [default: the one that the version's manifest lists, held to its digest].
     #[arg(long, env = "MLAAS_OUTPUT", value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The folder of model versions.
-    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER")]
+    /// The model versions: a folder, or s3://BUCKET/PREFIX, gs://, az://.
+    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER|URL")]
     weights: PathBuf,
     /// Print one JSON object.
     #[arg(long, env = "MLAAS_JSON", value_parser = FalseyValueParser::new())]

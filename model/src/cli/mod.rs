@@ -75,8 +75,8 @@ struct Which {
     /// Its version: a number, an alias, or `latest`.
     #[arg(long, env = "MLAAS_MODEL_VERSION", default_value = "production", value_name = "VERSION")]
     model_version: Select,
-    /// The folder of model versions.
-    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER")]
+    /// The model versions: a folder, or s3://BUCKET/PREFIX, gs://, az://.
+    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER|URL")]
     weights: PathBuf,
     #[command(flatten)]
     computing: Computing,
@@ -173,6 +173,8 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
                 cause.downcast_ref(),
                 Some(
                     RegistryError::NoRoot { .. }
+                        | RegistryError::NoStore { .. }
+                        | RegistryError::BeingPublished { .. }
                         | RegistryError::BadName { .. }
                         | RegistryError::UnknownModel { .. }
                         | RegistryError::NoKey { .. }
@@ -181,6 +183,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
                         | RegistryError::UnknownAlias { .. }
                         | RegistryError::BadSelect { .. }
                         | RegistryError::NoRollback { .. }
+                        | RegistryError::NoCanary { .. }
                         | RegistryError::InService { .. }
                         | RegistryError::VersionExists { .. }
                 )

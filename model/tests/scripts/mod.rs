@@ -28,7 +28,7 @@ fn version(folder: &Path, like: &ModelVersion, name: &str, file: &[u8]) -> Model
     manifest.configuration = None;
     manifest.metrics.clear();
     manifest.files.clear();
-    let registry = Registry::at(folder.join("weights"));
+    let registry = Registry::at(folder.join("weights")).unwrap();
     let version = registry.publish(manifest, &[("net.pt", file)]).unwrap();
     fs::write(folder.join("weights").join(name).join("production"), "1\n").unwrap();
     version

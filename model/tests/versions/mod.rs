@@ -16,7 +16,7 @@ use super::trained;
 /// `weights/shoe` in versions of the given accuracies.
 fn shop(accuracies: &[f64]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let registry = Registry::at(folder.path().join("weights"));
+    let registry = Registry::at(folder.path().join("weights")).unwrap();
     for (version, accuracy) in (1..).zip(accuracies) {
         let size = 26 + 2 * version;
         let text = format!(
@@ -205,7 +205,7 @@ fn what_nobody_needs_is_shown_before_it_goes_and_what_is_in_service_stays() {
 /// is as 1.
 fn contest() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let registry = Registry::at(folder.path().join("weights"));
+    let registry = Registry::at(folder.path().join("weights")).unwrap();
     let first = Registry::open(trained().join("weights")).unwrap();
     let first = first.load("tiny", &Select::Version(1)).unwrap();
     for version in 1..=3 {

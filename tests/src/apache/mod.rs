@@ -198,7 +198,7 @@ fn java(folder: &Path) -> Command {
 }
 
 /// Ports that nobody listens on at this moment.
-fn free_ports(count: usize) -> Vec<u16> {
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     // All are held at once, so that no two are the same.
     let listeners = (0..count)
         .map(|_| TcpListener::bind("127.0.0.1:0").unwrap_or_else(|e| panic!("no free port: {e}")))

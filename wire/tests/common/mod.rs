@@ -118,6 +118,7 @@ pub(crate) fn announcement() -> Announcement {
         default: true,
         loading: false,
         memory_bytes: None,
+        traffic_percent: None,
         announced_at: time(),
         ttl_s: 30,
         skipped: Vec::new(),

@@ -81,6 +81,20 @@ impl Follower {
             return Err(NotServed::TooLarge { takes, budget: *budget });
         }
         loaded.retain(|(wanted, served)| is_served(&models, wanted, served));
+        // What is in service stays, whatever else has to go.
+        let asked_for =
+            |other: &Arc<Served>| loaded.iter().any(|(_, known)| known.as_ptr() == Arc::as_ptr(other));
+        let stays = |other: &&Arc<Served>| {
+            other.is_ready()
+                && !Arc::ptr_eq(other, served)
+                && (models.wanted_by(other).count() > 1 || !asked_for(other))
+        };
+        let in_service = models.iter().filter(stays).map(|other| other.memory()).sum();
+        memory::has_room(takes, in_service, self.limit)?;
+        let budget = match self.limit {
+            0 => *budget,
+            limit => (*budget).min(limit - in_service),
+        };
         let mut others: Vec<_> = loaded
             .iter()
             .filter_map(|(wanted, other)| Some((wanted.clone(), other.upgrade()?)))
@@ -89,7 +103,7 @@ impl Follower {
             .collect();
         others.sort_by_key(|(_, other)| other.last_used());
         let mut left = others.iter().map(|(_, other)| other.memory()).sum::<u64>();
-        let room = *budget - takes;
+        let room = budget - takes;
         for (wanted, other) in others {
             if left <= room {
                 break;
@@ -100,6 +114,20 @@ impl Follower {
             self.change(|models| models.without(&wanted));
         }
         Ok(())
+    }
+    /// Lets the version go that was asked for the longest time ago; whether there was one.
+    pub(super) fn let_one_go(&mut self) -> bool {
+        let (Some(models), Some(OnDemand { loaded, .. })) = (self.models(), &self.on_demand) else {
+            return false;
+        };
+        let others = loaded.iter().filter(|(wanted, served)| is_served(&models, wanted, served));
+        let others = others.filter_map(|(wanted, served)| Some((wanted.clone(), served.upgrade()?)));
+        let alone = others.filter(|(_, served)| models.wanted_by(served).count() == 1);
+        let Some((wanted, oldest)) = alone.min_by_key(|(_, served)| served.last_used()) else { return false };
+        tracing::info!("{oldest:?} goes, so that what is promoted has room");
+        self.replaced.push(Arc::downgrade(&oldest));
+        self.change(|models| models.without(&wanted));
+        true
     }
 }
 

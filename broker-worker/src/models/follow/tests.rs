@@ -13,6 +13,7 @@ use crate::lane::{Lanes, Opened};
 use crate::models::Demand;
 use crate::served::LoadError;
 
+mod canary;
 mod on_demand;
 
 /// Versions of which a test says what they are.
@@ -25,6 +26,8 @@ struct State {
     /// What is meant by each thing wanted, by its key; none of it where the store is away.
     meant: BTreeMap<String, u32>,
     away: bool,
+    /// What is tried out beside it.
+    canary: Option<(u32, u8)>,
     /// Versions that can't be loaded, and those that panic.
     broken: Vec<u32>,
     panicking: Vec<u32>,
@@ -54,10 +57,11 @@ impl Versions for Shelf {
         if state.away { Err(away()) } else { Ok(state.wanted.clone()) }
     }
 
-    fn resolve(&self, wanted: &Wanted) -> Result<Option<u32>, ModelsError> {
-        match self.lock().meant.get(&wanted.key()) {
+    fn resolve(&self, wanted: &Wanted) -> Result<Option<Meant>, ModelsError> {
+        let state = self.lock();
+        match state.meant.get(&wanted.key()) {
             Some(0) => Ok(None),
-            Some(version) => Ok(Some(*version)),
+            Some(version) => Ok(Some(Meant { version: *version, canary: state.canary })),
             None => Err(away()),
         }
     }
@@ -133,7 +137,7 @@ impl Room {
     }
 
     fn found(&self) -> String {
-        format!("{:?}", self.lanes.find(None, None).unwrap())
+        format!("{:?}", self.lanes.find(None, None, b"").unwrap())
     }
 
     fn notes(&self) -> Vec<String> {
@@ -150,7 +154,7 @@ async fn the_version_that_is_meant_comes_into_service_and_the_one_before_ends_be
     let mut room = room();
     let first = room.opened.recv().await.unwrap();
     // Somebody has found it and is on the way.
-    let entrance = room.lanes.find(None, None).unwrap();
+    let entrance = room.lanes.find(None, None, b"").unwrap();
     room.step(1);
     assert_eq!(room.shelf.lock().opened, [] as [u32; 0], "it is served already");
     room.step(2);
@@ -246,8 +250,8 @@ async fn a_model_that_appears_is_served_beside_and_a_number_is_never_followed() 
     }
     room.follower.step();
     assert_eq!(room.found(), "bird 1", "the default stays");
-    assert_eq!(format!("{:?}", room.lanes.find(Some("shoe"), None).unwrap()), "shoe 5");
-    assert!(room.lanes.find(Some("bird"), Some(7)).is_err());
+    assert_eq!(format!("{:?}", room.lanes.find(Some("shoe"), None, b"").unwrap()), "shoe 5");
+    assert!(room.lanes.find(Some("bird"), Some(7), b"").is_err());
 }
 
 #[tokio::test(start_paused = true)]

@@ -125,7 +125,7 @@ impl Decode {
         );
         let Envelope { reply_to, trace, .. } = envelope;
         let mut asker = Asker { id, key: None, reply_to, trace, encoding, arrived, span, ticket };
-        match self.job_parts(request, arrived, original.timestamp) {
+        match self.job_parts(request, original.key.as_deref(), arrived, original.timestamp) {
             Ok(parts) => {
                 // From here on only the pixels are kept, and what the reply needs: nothing that comes later sends a record
                 // to the dead letters.
@@ -151,13 +151,14 @@ impl Decode {
     fn job_parts(
         &self,
         request: Result<Request<'_>, ErrorReply>,
+        key: Option<&[u8]>,
         arrived: Instant,
         written: Option<Timestamp>,
     ) -> Result<Parts, (Option<Arc<Served>>, ErrorReply)> {
         let request = request.map_err(|reply| (None, reply))?;
         let entrance = self
             .lanes
-            .find(request.model.as_deref(), request.model_version)
+            .find(request.model.as_deref(), request.model_version, key.unwrap_or(request.id.as_bytes()))
             .map_err(|reply| (None, reply))?;
         let fail =
             |code, message: String| (Some(Arc::clone(&entrance.model)), ErrorReply::new(code, message));

@@ -40,8 +40,8 @@ pub(super) struct Import {
     /// Images that it is tried on: a file, or a folder.
     #[arg(long, env = "MLAAS_SAMPLES", default_value = "data/samples", value_name = "IMAGE|FOLDER")]
     samples: PathBuf,
-    /// The folder of model versions, which is made where it is not there.
-    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER")]
+    /// The model versions: a folder, or s3://BUCKET/PREFIX, gs://, az://.
+    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER|URL")]
     weights: PathBuf,
     /// Do not ask. Nobody is asked either where there is no terminal.
     #[arg(long, env = "MLAAS_YES", value_parser = FalseyValueParser::new())]
@@ -68,7 +68,7 @@ impl Import {
         if self.weights.exists() && !self.weights.is_dir() {
             return Err(RegistryError::NoRoot { path: self.weights }.into());
         }
-        let registry = Registry::at(&self.weights);
+        let registry = Registry::at(&self.weights)?;
         // What needs no net is said first.
         registry.next_version(&self.name)?;
         let (taken, mut notes) = (self.settings.taken(&self.file)?, Notes::default());

@@ -57,8 +57,8 @@ pub(super) struct Quantize {
     /// The least share of images whose answer stays, in percent: what decides where too few have a label.
     #[arg(long, env = "MLAAS_MIN_AGREEMENT", value_name = "PERCENT", value_parser = points)]
     min_agreement: Option<f64>,
-    /// The folder of model versions.
-    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER")]
+    /// The model versions: a folder, or s3://BUCKET/PREFIX, gs://, az://.
+    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER|URL")]
     weights: PathBuf,
     /// Print one JSON object.
     #[arg(long, env = "MLAAS_JSON", value_parser = FalseyValueParser::new())]

@@ -79,7 +79,7 @@ impl Train {
         if self.weights.exists() && !self.weights.is_dir() {
             return Err(RegistryError::NoRoot { path: self.weights }.into());
         }
-        let registry = Registry::at(&self.weights);
+        let registry = Registry::at(&self.weights)?;
         // What needs no work is said first.
         registry.next_version(name)?;
         self.fix.as_deref().map_or(Ok(()), can_be_written)?;

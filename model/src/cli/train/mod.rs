@@ -83,6 +83,11 @@ struct Which {
 
 impl Train {
     pub(super) fn run(self) -> anyhow::Result<u8> {
+        if registry::store::is_url(&self.weights) {
+            let text =
+                "a training needs a folder for --weights: `model publish` brings what it made to a store";
+            return Err(Refusal::Usage(text.to_owned()).into());
+        }
         let Which { recipe } = parse(&self.config)?;
         let (options, what) = match recipe {
             Some(Recipe::Transfer) => (

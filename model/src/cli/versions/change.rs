@@ -2,7 +2,7 @@
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use registry::{Author, Change, Evidence, Registry, Seen, Select};
+use registry::{Author, Canary, Change, Evidence, Registry, Seen, Select};
 use serde::Serialize;
 
 use super::super::output::{json, line};
@@ -23,6 +23,10 @@ pub(in crate::cli) struct Promote {
     alias: String,
     #[command(flatten)]
     gate: Gate,
+    /// Try it out: from now on it answers that many of a hundred requests beside the version in service, until one of the two is promoted, or
+    /// `model rollback` ends it. Requests with one key are answered by one version.
+    #[arg(long, env = "MLAAS_CANARY", value_name = "PERCENT", value_parser = percent, conflicts_with_all = ["data", "force"])]
+    canary: Option<u8>,
     /// Promote a version that was not held against the one in service, or that did worse; wants a --reason.
     #[arg(long, env = "MLAAS_FORCE", value_parser = FalseyValueParser::new())]
     force: bool,
@@ -49,6 +53,14 @@ pub(in crate::cli) struct Rollback {
     place: Place,
 }
 
+fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end().parse();
+    number
+        .ok()
+        .filter(|percent| (1..=99).contains(percent))
+        .ok_or_else(|| "it is a number from 1 to 99".to_owned())
+}
+
 #[derive(Serialize)]
 struct Told<'a> {
     model: &'a str,
@@ -60,6 +72,11 @@ impl Promote {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let registry = self.place.registry()?;
         let version = registry.resolve(&self.model, &self.version)?;
+        if let Some(percent) = self.canary {
+            let author = self.signature.author();
+            let change = registry.canary(&self.model, &self.alias, version, percent, &author)?;
+            return told(&self.place, &self.model, &change);
+        }
         let seen = registry.alias(&self.model, &self.alias)?;
         let evidence = self.held_against(&registry, version, &seen)?;
         let author = Author { evidence, ..self.signature.author() };
@@ -114,6 +131,12 @@ impl Rollback {
 fn told(place: &Place, model: &str, change: &Change) -> anyhow::Result<()> {
     if place.json {
         return json(&Told { model, change });
+    }
+    if let Some(Canary { version, percent, .. }) = &change.canary {
+        return line(&format!(
+            "{} of {model}: version {} as before, and version {version} for {percent} % of the requests",
+            change.alias, change.to
+        ));
     }
     let from = change.from.map_or_else(|| "no version".into(), |from| format!("version {from}"));
     let evidence = change.evidence.as_ref().map(|evidence| format!("\n{}", percentages(evidence)));

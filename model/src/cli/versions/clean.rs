@@ -66,8 +66,8 @@ fn size(registry: &Registry, model: &str, version: u32) -> Option<u64> {
 /// The versions of a model that no alias names, that no rollback would go to, and that are not among the newest.
 fn unneeded(registry: &Registry, model: &str, keep: usize) -> anyhow::Result<Vec<u32>> {
     let mut needed = Vec::new();
-    for (alias, version) in registry.aliases(model)? {
-        needed.push(version);
+    needed.extend(registry.in_service(model)?.into_iter().map(|(_, version)| version));
+    for (alias, _) in registry.aliases(model)? {
         needed.extend(registry.before(model, &alias)?);
     }
     let versions = registry.versions(model)?;

@@ -73,7 +73,7 @@ fn artifacts(version: &ModelVersion) -> Vec<Artifact> {
         engine: of.engine,
         precision: of.precision,
         file: of.file.clone(),
-        fetched: version.path(of).is_file(),
+        fetched: version.is_there(&of.file),
     };
     version.manifest.artifacts.iter().map(artifact).collect()
 }
@@ -87,7 +87,7 @@ pub(super) fn megabytes(bytes: u64) -> String {
 }
 
 fn entries(registry: &Registry, model: &str) -> anyhow::Result<Vec<Entry>> {
-    let named = registry.aliases(model)?;
+    let named = registry.in_service(model)?;
     let entry = |version: u32| {
         let of_it = named.iter().filter(|(_, named)| *named == version);
         let aliases = of_it.map(|(alias, _)| alias.clone()).collect();
@@ -179,12 +179,12 @@ impl Show {
         let registry = self.place.registry()?;
         let version = registry.load(&self.model, &self.version)?;
         let manifest = &version.manifest;
-        let named = registry.aliases(&self.model)?;
+        let named = registry.in_service(&self.model)?;
         let of_it = named.iter().filter(|(_, named)| *named == manifest.version);
         let shown = Shown {
             digest: &version.digest,
             aliases: of_it.map(|(alias, _)| alias.as_str()).collect(),
-            not_fetched: (manifest.artifacts.iter().filter(|artifact| !version.path(artifact).is_file()))
+            not_fetched: (manifest.artifacts.iter().filter(|artifact| !version.is_there(&artifact.file)))
                 .map(|artifact| artifact.file.as_str())
                 .collect(),
             manifest,
@@ -222,9 +222,10 @@ impl History {
                 change.at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
                 change.from.map_or_else(|| "-".into(), |from| from.to_string()),
                 change.to.to_string(),
-                match change.kind {
-                    registry::Kind::Promote => "promoted".into(),
-                    registry::Kind::Rollback => "rolled back".into(),
+                match (change.kind, &change.canary) {
+                    (_, Some(canary)) => format!("{} tried out, {} %", canary.version, canary.percent),
+                    (registry::Kind::Rollback, None) => "rolled back".into(),
+                    (_, None) => "promoted".into(),
                 },
                 one_line(&change.by),
                 change.evidence.as_ref().map_or_else(

@@ -1,8 +1,9 @@
-//! `model list`, `show`, `diff`, `history`, `promote`, `rollback`, `sign`, `delete` and `gc`: which versions there are, and which one is in
+//! `model list`, `show`, `diff`, `history`, `publish`, `pull`, `promote`, `rollback`, `sign`, `delete` and `gc`: which versions there are, and which one is in
 //! service. Of them only `promote --data` computes.
 
 mod change;
 mod clean;
+mod copy;
 mod diff;
 mod gate;
 mod look;
@@ -30,6 +31,10 @@ pub(super) enum Versions {
     Diff(diff::Diff),
     /// Print which version an alias named when, who had it so, and why.
     History(look::History),
+    /// Copy a version to an object store, or to another folder, for other machines.
+    Publish(copy::Publish),
+    /// Copy a version from an object store, or from another folder, to this machine.
+    Pull(copy::Pull),
     /// Let an alias name a version: who follows the alias serves it.
     Promote(change::Promote),
     /// Let an alias name the version that it named before.
@@ -49,6 +54,8 @@ impl Versions {
             Self::Show(show) => show.run(),
             Self::Diff(diff) => diff.run(),
             Self::History(history) => history.run(),
+            Self::Publish(publish) => publish.run(),
+            Self::Pull(pull) => pull.run(),
             Self::Promote(promote) => promote.run(),
             Self::Rollback(rollback) => rollback.run(),
             Self::Sign(sign) => sign.run(),
@@ -62,8 +69,8 @@ impl Versions {
 /// Where the versions are, and how they are told of.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Place {
-    /// The folder of model versions.
-    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER")]
+    /// The model versions: a folder, or s3://BUCKET/PREFIX, gs://, az://.
+    #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER|URL")]
     weights: PathBuf,
     /// Take only versions that are signed by one of these public keys: PEM, separated by commas.
     #[arg(long, env = "MLAAS_PUBLIC_KEYS", value_name = "FILES", value_delimiter = ',')]
@@ -75,7 +82,11 @@ pub(in crate::cli) struct Place {
 
 impl Place {
     fn registry(&self) -> anyhow::Result<Registry> {
-        let registry = self.any_registry()?;
+        self.trusting(self.any_registry()?)
+    }
+
+    /// Of which only those are taken that are signed as is asked for.
+    fn trusting(&self, registry: Registry) -> anyhow::Result<Registry> {
         if self.public_keys.is_empty() {
             return Ok(registry);
         }

@@ -30,7 +30,7 @@ fn asking() -> Asking {
 
 impl Asking {
     fn ask(&self, version: u32) -> Result<Arc<Entrance>, ErrorReply> {
-        self.room.lanes.find(Some("bird"), Some(version))
+        self.room.lanes.find(Some("bird"), Some(version), b"")
     }
 
     /// The follower does what it was asked to.
@@ -182,6 +182,8 @@ async fn what_can_not_be_loaded_is_said_to_all_who_wait_and_tried_again_when_it_
     assert!(room.room.skipped()[2].starts_with("bird 4 was asked for, and is not served: "));
     room.room.shelf.lock().broken.clear();
     room.room.shelf.lock().looks.insert(2, "mended".into());
+    assert!(room.ask(2).is_err(), "however many name it, one looks once a second");
+    tokio::time::advance(Duration::from_secs(1)).await;
     room.ask(2).unwrap();
     room.load();
     assert_eq!((room.served(), room.room.skipped().len()), (vec![1, 2], 2));
@@ -195,7 +197,7 @@ async fn what_is_not_there_or_too_large_is_not_served_and_nothing_else_goes_for_
     let absent = room.ask(99).unwrap_err();
     assert_eq!(absent.code, ErrorCode::NotFound);
     assert!(absent.message.contains("version 99 of bird is not served here"), "{}", absent.message);
-    assert_eq!(room.room.lanes.find(Some("fish"), Some(1)).unwrap_err().code, ErrorCode::NotFound);
+    assert_eq!(room.room.lanes.find(Some("fish"), Some(1), b"").unwrap_err().code, ErrorCode::NotFound);
     assert_eq!(room.opened(), [2, 99], "no model of that name is served");
 
     room.room.shelf.lock().files = 3 * BYTES;
@@ -209,12 +211,43 @@ async fn what_is_not_there_or_too_large_is_not_served_and_nothing_else_goes_for_
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn all_together_take_no_more_than_they_may_and_what_is_in_service_goes_before_what_is_asked_for() {
+    let mut room = asking();
+    room.room.follower.limit = BYTES * 5 / 2;
+    for version in [2, 3] {
+        room.ask(version).unwrap();
+        room.load();
+    }
+    assert_eq!(room.served(), [1, 2, 3]);
+    room.room.step(4);
+    assert_eq!((room.served(), room.room.found().as_str()), (vec![4, 3], "bird 4"), "version 2 gives way");
+    room.room.follower.limit = BYTES * 3 / 2;
+    room.room.step(5);
+    assert_eq!((room.served(), room.room.found().as_str()), (vec![4], "bird 4"));
+    let figures =
+        "it takes about 1024 MiB, the others take 1024 MiB, and models.memory_bytes allows 1536 MiB together";
+    let reason = &room.room.skipped()[0];
+    assert!(
+        reason.starts_with("bird 5 is not served, and bird 4 still is: ") && reason.contains(figures),
+        "{reason}"
+    );
+    room.ask(6).unwrap();
+    room.load();
+    let reason = &room.room.skipped()[1];
+    assert!(
+        reason.starts_with("bird 6 was asked for, and is not served: ") && reason.contains(figures),
+        "{reason}"
+    );
+    assert_eq!(room.served(), [4]);
+}
+
 #[test]
 fn a_worker_that_ends_leaves_nobody_waiting_for_a_version() {
     let Asking { room, asked } = asking();
     let running = std::thread::spawn(move || room.follower.run(Duration::from_secs(3600), &asked));
     let lanes = room.lanes;
-    lanes.find(Some("bird"), Some(2)).unwrap();
+    lanes.find(Some("bird"), Some(2), b"").unwrap();
     drop(lanes);
     running.join().unwrap();
 }
