@@ -17,12 +17,16 @@ use super::split::{Split, folds, stratified};
 use super::tail::{Named, Tail};
 use super::tuning::{self, Tuner, at};
 use super::{TransferError, publish};
-use crate::calibration::fit_temperature;
+use crate::calibration::fit_temperature_of_few;
 use crate::onnx::numbers;
 use crate::{Device, Predictor};
 
 /// Into how many parts the classes are cut, to leave out one part after another.
 const PARTS: usize = 5;
+/// Fewer images that were kept out are too few to say where the threshold lies.
+const FEW: usize = 200;
+/// Into how many parts the images are cut then, to keep one part out after another.
+const FOLDS: usize = 5;
 
 /// Learns the classes of a folder. The same images, configuration and backbone give the same result on one kind of processor.
 ///
@@ -158,7 +162,9 @@ impl Fitting<'_> {
             ));
         }
         let parts = if others.is_none() && images.classes > 2 { PARTS.min(images.classes) } else { 0 };
-        self.layers = 3 + job.folds.unwrap_or(0) + parts;
+        // Where few images were kept out, each of the others is in its turn, so that more of them say where the threshold lies.
+        let few = self.tuner.is_none() && job.folds.is_none() && split.kept_out.len() < FEW;
+        self.layers = 3 + job.folds.unwrap_or(0) + parts + if few { FOLDS } else { 0 };
 
         // How long to learn is chosen by images that are not measured by.
         let inner = stratified(&split.learned, &images.class, config.held_out, config.seed.wrapping_add(1));
@@ -168,7 +174,7 @@ impl Fitting<'_> {
         let parts = self.tune(&inner.learned, &layer, &check.kept_out, (parts, job.folds))?;
 
         let held_out = self.fold(&split, epochs)?;
-        let of_folds = match job.folds {
+        let of_folds = match job.folds.or(few.then_some(FOLDS)) {
             Some(count) => folds(&everything, &images.class, count, config.seed)
                 .iter()
                 .map(|fold| self.fold(fold, epochs))
@@ -180,7 +186,7 @@ impl Fitting<'_> {
         let (logits, labels) = (all(|fold| &fold.logits)?, all(|fold| &fold.labels)?);
         let places: Vec<i64> = Vec::try_from(&labels)?;
         let places: Vec<usize> = places.into_iter().filter_map(|place| usize::try_from(place).ok()).collect();
-        let temperature = fit_temperature(&numbers(&logits)?, images.classes, &places)?;
+        let temperature = fit_temperature_of_few(&numbers(&logits)?, images.classes, &places)?;
         let own = reject::scores(&logits, temperature)?;
 
         let learned = self.learn(&everything, epochs)?;
@@ -199,7 +205,7 @@ impl Fitting<'_> {
             accuracy: held_out.accuracy,
             top5: held_out.top5,
             images: split.kept_out.len(),
-            folds: of_folds.iter().map(|fold| fold.accuracy).collect(),
+            folds: of_folds.iter().filter(|_| !few).map(|fold| fold.accuracy).collect(),
             own_rejected: threshold.own_rejected,
             others_rejected: threshold.others_rejected,
             others: kind,
