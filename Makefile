@@ -21,7 +21,7 @@ help:
 	@echo 'make audit         licences and known vulnerabilities of dependencies; needs the internet'
 	@echo 'make coverage      which lines are tested without libtorch; rustup component add llvm-tools'
 	@echo 'make bench         measure decoding and inference'
-	@echo 'make bench-models  measure the engines against each other'
+	@echo 'make bench-models  measure the engines against each other, and against Python'
 	@echo 'make bench-peers   measure the worker against a Python consumer and MLServer, on Apache Kafka: ROUNDS=3'
 	@echo 'make bench-promotions  promote one version after the other under load, and measure what it costs: PROMOTIONS=500'
 	@echo 'make chaos         kill workers under load and count what it costs: KILLS=20; not part of make test'
@@ -46,6 +46,7 @@ bench: bootstrap
 
 bench-models: bootstrap
 	@$(XTASK) openvino
+	@$(XTASK) setup --only python
 	cargo bench --package broker-worker --bench engines
 	cargo bench --package model --bench clothes
 

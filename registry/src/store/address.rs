@@ -107,8 +107,10 @@ fn client_options() -> Result<ClientOptions, String> {
         let shown = PathBuf::from(&file);
         let shown = shown.display();
         let pem = fs::read(&file).map_err(|error| format!("cannot read {shown} ({variable}): {error}"))?;
-        let certificates = Certificate::from_pem_bundle(&pem)
-            .map_err(|error| format!("{shown} ({variable}) holds no certificates in PEM: {error}"))?;
+        let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+        if certificates.is_empty() {
+            return Err(format!("{shown} ({variable}) holds no certificates in PEM"));
+        }
         options = certificates.into_iter().fold(options, ClientOptions::with_root_certificate);
         break;
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use object_store::Error;
 
+const UNTRUSTED: &str = "its certificate is not trusted here: where an authority of your own has signed it, name that one's certificate in AWS_CA_BUNDLE or SSL_CERT_FILE";
+
 /// What an object store's client says.
 #[derive(Debug)]
 pub struct StoreFault(Error);
@@ -55,7 +57,14 @@ impl fmt::Display for StoreFault {
                 )
             }
             None => {
-                let reason = text.rsplit_once(" - ").map_or(text.as_str(), |(_, reason)| reason);
+                // What all others happened by says the most.
+                let causes =
+                    std::iter::successors(Some(&self.0 as &dyn std::error::Error), |cause| cause.source());
+                let reason = causes.last().map_or(text, ToString::to_string);
+                if reason.contains("certificate verify failed") {
+                    return f.write_str(UNTRUSTED);
+                }
+                let reason = reason.rsplit_once(" - ").map_or(reason.as_str(), |(_, reason)| reason);
                 let reason = reason.rsplit_once("HTTP error: ").map_or(reason, |(_, reason)| reason);
                 f.write_str(reason.lines().next().unwrap_or_default().trim_end_matches(':'))
             }
