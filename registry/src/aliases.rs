@@ -39,6 +39,12 @@ impl Registry {
     /// # Errors
     /// If there is no such model, its folder cannot be read, or a history cannot.
     pub fn aliases(&self, name: &str) -> Result<Vec<(String, u32)>, RegistryError> {
+        let seen = self.all_seen(name)?.into_iter();
+        Ok(seen.filter_map(|(alias, seen)| Some((alias, seen.version?))).collect())
+    }
+
+    /// A model's aliases, sorted, and what each names; and names that might be one's and name nothing.
+    fn all_seen(&self, name: &str) -> Result<Vec<(String, Seen)>, RegistryError> {
         self.known_model(name)?;
         let of_kind = |folder: &str, wanted: fn(EntryKind) -> bool| {
             let entries = self.store.list(folder)?.into_iter().filter(|entry| wanted(entry.kind));
@@ -58,7 +64,7 @@ impl Registry {
                 Err(_) if !recorded.contains(&alias) => continue,
                 Err(error) => return Err(error),
             };
-            aliases.extend(seen.version.map(|version| (alias, version)));
+            aliases.push((alias, seen));
         }
         Ok(aliases)
     }
@@ -69,10 +75,10 @@ impl Registry {
     /// As [`aliases`](Self::aliases).
     pub fn in_service(&self, name: &str) -> Result<Vec<(String, u32)>, RegistryError> {
         let mut all = Vec::new();
-        for (alias, version) in self.aliases(name)? {
-            let canary = self.alias(name, &alias)?.canary;
-            all.push((alias.clone(), version));
-            all.extend(canary.map(|canary| (format!("{alias} (canary)"), canary.version)));
+        for (alias, Seen { version, canary, .. }) in self.all_seen(name)? {
+            let canary = canary.map(|canary| (format!("{alias} (canary)"), canary.version));
+            all.extend(version.map(|version| (alias, version)));
+            all.extend(canary);
         }
         Ok(all)
     }
@@ -268,31 +274,19 @@ impl Registry {
             return Err(meanwhile(history.seen()?.version));
         }
         // Who deleted it before it was in service did so rightly.
-        if let Some(Canary { version, .. }) = change.canary
-            && !self.versions(name)?.contains(&version)
-        {
-            let reason = Some(format!("version {version} was deleted meanwhile"));
-            let author = Author { by: change.by.clone(), reason, evidence: None };
-            let seen =
-                Seen { version: Some(to), number: change.number, file: seen.file, canary: change.canary };
-            self.change(history, Step::to(Kind::Rollback, to, change.digest), &author, &seen)?;
-            return Err(RegistryError::UnknownVersion {
-                name: name.into(),
-                version,
-                known: self.known(name)?,
-            });
-        }
-        if !self.versions(name)?.contains(&to) {
+        let (versions, canary) = (self.versions(name)?, change.canary.as_ref().map(|canary| canary.version));
+        if let Some(gone) = canary.into_iter().chain([to]).find(|version| !versions.contains(version)) {
             if let Some(from) = seen.version {
-                let reason = Some(format!("version {to} was deleted meanwhile"));
-                let author = Author { by: change.by.clone(), reason, evidence: None };
+                let reason = Some(format!("version {gone} was deleted meanwhile"));
+                let author = Author { by: change.by, reason, evidence: None };
                 let digest = self.load(name, &Select::Version(from))?.digest;
-                let seen = Seen { version: Some(to), number: change.number, file: Some(to), canary: None };
+                let (number, canary) = (change.number, change.canary);
+                let seen = Seen { version: Some(to), number, file: Some(to), canary };
                 self.change(history, Step::to(Kind::Rollback, from, digest), &author, &seen)?;
             }
             return Err(RegistryError::UnknownVersion {
                 name: name.into(),
-                version: to,
+                version: gone,
                 known: self.known(name)?,
             });
         }

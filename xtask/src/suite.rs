@@ -74,17 +74,18 @@ pub(crate) fn test_more(workspace: &Workspace) -> Result<()> {
     earlier::ensure(workspace)?;
     step("build", || cargo(workspace, &["build", "--locked", "--workspace", "--bins", "--tests"]))?;
     let watched = watch::cargo_option(workspace)?;
+    let photographs = std::env::var_os("MLAAS_BIRDS").is_some();
     step("long tests", || {
         let test = ["test", "--config", &watched, "--locked", "--workspace", "--no-fail-fast"];
         let which = ["--test", "e2e", "--test", "parity", "--", "--ignored"];
         // These only another test starts.
         let mut but = vec!["--skip", "brokers::sleeper", "--skip", "harness::hangs"];
-        if std::env::var_os("MLAAS_BIRDS").is_none() {
+        if !photographs {
             but.extend(["--skip", PHOTOGRAPHS]);
         }
         cargo(workspace, &[&test[..], &which, &but].concat())
     })?;
-    if std::env::var_os("MLAAS_BIRDS").is_none() {
+    if !photographs {
         eprintln!(
             "not run: {PHOTOGRAPHS}, which wants photographs in MLAAS_BIRDS/<any>/* (docs/accuracy.md)"
         );

@@ -10,7 +10,7 @@ use wire::ErrorReply;
 
 use super::{Lane, Shape};
 use crate::metrics::Metrics;
-use crate::models::{self, Demand, Models, Refused, unfit};
+use crate::models::{Demand, Models, Refused, unfit};
 use crate::served::Served;
 
 /// Where jobs come into a lane. While one is held more may come; with the last one the lane's line is closed.
@@ -163,7 +163,7 @@ impl Lanes {
         key: &[u8],
     ) -> Result<Arc<Entrance>, ErrorReply> {
         let table = self.0.table.load();
-        let position = table.models.position(name, version, Some(models::ticket(key)));
+        let position = table.models.position(name, version, Some(key));
         let entrance = position.map(|at| Arc::clone(&table.entrances[at]))?;
         entrance.model.used();
         Ok(entrance)

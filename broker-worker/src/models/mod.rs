@@ -18,7 +18,6 @@ pub use catalog::Catalog;
 pub use demand::{Asked, Demand, Refused, unfit};
 pub use follow::{Follower, Versions};
 pub use table::Models;
-pub use ticket::ticket;
 
 use crate::engines::Choice;
 use crate::served::{LoadError, NotLoaded, Served};
@@ -41,6 +40,12 @@ impl Wanted {
     #[must_use]
     pub fn beside(&self) -> Self {
         Self { canary: true, ..self.clone() }
+    }
+
+    /// Whether this is what is tried out beside that.
+    fn is_beside(&self, other: &Self) -> bool {
+        let of = |wanted: &Self| (wanted.canary, wanted.engine);
+        of(self) == (true, other.engine) && self.name == other.name && self.select == other.select
     }
 
     /// What tells it apart from all else that is wanted, for messages by key.

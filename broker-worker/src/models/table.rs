@@ -7,6 +7,7 @@ use wire::{ErrorCode, ErrorReply};
 
 #[cfg(test)]
 use super::Choice;
+use super::ticket::ticket;
 use super::{ModelsError, Skipped, Wanted};
 use crate::memory;
 use crate::served::{LoadError, NotLoaded, Served};
@@ -205,7 +206,8 @@ impl Models {
 
     /// What is tried out beside that.
     fn canary_of(&self, at: usize) -> Option<usize> {
-        self.place(&self.entries[at].wanted.beside())
+        let first = &self.entries[at].wanted;
+        self.entries.iter().position(|entry| entry.wanted.is_beside(first))
     }
 
     /// That version, where it is served, whoever wants it.
@@ -257,12 +259,12 @@ impl Models {
     }
 
     /// As [`Models::find`], its place in the order of [`Models::served`]. A request without a version is answered by the one that is tried
-    /// out where its `ticket`, from 0 to 99, is among that one's share.
+    /// out where its key's [`ticket`] is among that one's share.
     pub(crate) fn position(
         &self,
         name: Option<&str>,
         version: Option<u32>,
-        ticket: Option<u8>,
+        key: Option<&[u8]>,
     ) -> Result<usize, ErrorReply> {
         let name = name.unwrap_or(&self.default);
         let named = self.entries.iter().enumerate().filter(|(_, entry)| entry.served.id.name == name);
@@ -286,8 +288,8 @@ impl Models {
                 format!("version {version} of {name} is not served here; there are: {}", self.list());
             return Err(not_found(message));
         };
-        let tried = |at: &usize| ticket.is_some_and(|ticket| ticket < self.entries[*at].percent);
-        let canary = self.canary_of(found).filter(|at| version.is_none() && tried(at));
+        let (Some(key), None) = (key, version) else { return Ok(found) };
+        let canary = self.canary_of(found).filter(|at| ticket(key) < self.entries[*at].percent);
         Ok(canary.unwrap_or(found))
     }
 

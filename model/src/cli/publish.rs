@@ -120,6 +120,11 @@ fn is_special(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| !found.is_file())
 }
 
+/// Who lets `production` name a model's first version, and why.
+pub(super) fn first_version() -> Author {
+    Author { by: whoami(), reason: Some("the first version".into()), evidence: None }
+}
+
 /// As [`publish_files`], with the first artifact's file alone.
 pub(super) fn publish(
     registry: &Registry,
@@ -137,7 +142,7 @@ pub(super) fn publish_files(
     files: &[(&str, &[u8])],
 ) -> anyhow::Result<(ModelVersion, bool)> {
     let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
-    let author = Author { by: whoami(), reason: Some("the first version".into()), evidence: None };
+    let author = first_version();
     let mut taken = 0;
     loop {
         manifest.version = registry.next_version(&manifest.name)?.max(taken + 1);

@@ -48,13 +48,13 @@ impl Remembered {
         if let (true, Some(known)) = (found, known()) {
             return Ok(known);
         }
-        match (ask(), known()) {
-            (Err(error), known) if error.is_away() => {
-                let Some(known) = known else { return Err(error) };
+        match ask() {
+            Err(error) if error.is_away() => {
+                let Some(known) = known() else { return Err(error) };
                 *self.lock() = Some((error.to_string(), Instant::now()));
                 Ok(known)
             }
-            (answer, _) => {
+            answer => {
                 *self.lock() = None;
                 answer.inspect(|answer| remember(&path, answer))
             }

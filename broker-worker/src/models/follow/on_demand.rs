@@ -72,36 +72,27 @@ impl Follower {
         let takes = served.memory();
         // Where the worker ends, nobody else comes, and those who wait are answered.
         let Some(models) = self.models() else { return Ok(()) };
-        let Some(OnDemand { budget, loaded, .. }) = &mut self.on_demand else { return Ok(()) };
+        let Some(on_demand) = &mut self.on_demand else { return Ok(()) };
         // What is promoted as well does not count: it is served in any case.
         if models.wanted_by(served).count() > 1 {
             return Ok(());
         }
-        if takes > *budget {
-            return Err(NotServed::TooLarge { takes, budget: *budget });
+        let budget = on_demand.budget;
+        if takes > budget {
+            return Err(NotServed::TooLarge { takes, budget });
         }
-        loaded.retain(|(wanted, served)| is_served(&models, wanted, served));
+        on_demand.loaded.retain(|(wanted, served)| is_served(&models, wanted, served));
         // What is in service stays, whatever else has to go.
-        let asked_for =
-            |other: &Arc<Served>| loaded.iter().any(|(_, known)| known.as_ptr() == Arc::as_ptr(other));
-        let stays = |other: &&Arc<Served>| {
-            other.is_ready()
-                && !Arc::ptr_eq(other, served)
-                && (models.wanted_by(other).count() > 1 || !asked_for(other))
-        };
+        let mut others = on_demand.alone(&models);
+        others.retain(|(_, other)| !Arc::ptr_eq(other, served));
+        let may_go = |model: &Arc<Served>| others.iter().any(|(_, other)| Arc::ptr_eq(other, model));
+        let stays = |model: &&Arc<Served>| model.is_ready() && !Arc::ptr_eq(model, served) && !may_go(model);
         let in_service = models.iter().filter(stays).map(|other| other.memory()).sum();
         memory::has_room(takes, in_service, self.limit)?;
         let budget = match self.limit {
-            0 => *budget,
-            limit => (*budget).min(limit - in_service),
+            0 => budget,
+            limit => budget.min(limit - in_service),
         };
-        let mut others: Vec<_> = loaded
-            .iter()
-            .filter_map(|(wanted, other)| Some((wanted.clone(), other.upgrade()?)))
-            // What is promoted as well is served in any case.
-            .filter(|(_, other)| !Arc::ptr_eq(other, served) && models.wanted_by(other).count() == 1)
-            .collect();
-        others.sort_by_key(|(_, other)| other.last_used());
         let mut left = others.iter().map(|(_, other)| other.memory()).sum::<u64>();
         let room = budget - takes;
         for (wanted, other) in others {
@@ -110,24 +101,35 @@ impl Follower {
             }
             left -= other.memory();
             tracing::info!("{other:?} goes, so that {served:?} has room");
-            self.replaced.push(Arc::downgrade(&other));
-            self.change(|models| models.without(&wanted));
+            self.let_go(&wanted, &other);
         }
         Ok(())
     }
+
     /// Lets the version go that was asked for the longest time ago; whether there was one.
     pub(super) fn let_one_go(&mut self) -> bool {
-        let (Some(models), Some(OnDemand { loaded, .. })) = (self.models(), &self.on_demand) else {
-            return false;
-        };
-        let others = loaded.iter().filter(|(wanted, served)| is_served(&models, wanted, served));
-        let others = others.filter_map(|(wanted, served)| Some((wanted.clone(), served.upgrade()?)));
-        let alone = others.filter(|(_, served)| models.wanted_by(served).count() == 1);
-        let Some((wanted, oldest)) = alone.min_by_key(|(_, served)| served.last_used()) else { return false };
+        let (Some(models), Some(on_demand)) = (self.models(), &self.on_demand) else { return false };
+        let Some((wanted, oldest)) = on_demand.alone(&models).into_iter().next() else { return false };
         tracing::info!("{oldest:?} goes, so that what is promoted has room");
-        self.replaced.push(Arc::downgrade(&oldest));
-        self.change(|models| models.without(&wanted));
+        self.let_go(&wanted, &oldest);
         true
+    }
+
+    fn let_go(&mut self, wanted: &Wanted, served: &Arc<Served>) {
+        self.replaced.push(Arc::downgrade(served));
+        self.change(|models| models.without(wanted));
+    }
+}
+
+impl OnDemand {
+    /// Those that are served, and for nobody but who names them, the one first that was asked for the longest time ago. What is promoted as
+    /// well is served in any case.
+    fn alone(&self, models: &Models) -> Vec<(Wanted, Arc<Served>)> {
+        let served = self.loaded.iter().filter(|(wanted, served)| is_served(models, wanted, served));
+        let served = served.filter_map(|(wanted, served)| Some((wanted.clone(), served.upgrade()?)));
+        let mut alone: Vec<_> = served.filter(|(_, served)| models.wanted_by(served).count() == 1).collect();
+        alone.sort_by_key(|(_, served)| served.last_used());
+        alone
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) struct Import {
     /// Images that it is tried on: a file, or a folder.
     #[arg(long, env = "MLAAS_SAMPLES", default_value = "data/samples", value_name = "IMAGE|FOLDER")]
     samples: PathBuf,
-    /// The model versions: a folder, or s3://BUCKET/PREFIX, gs://, az://.
+    /// The model versions: a folder, which is made where it is not there, or s3://BUCKET/PREFIX, gs://, az://.
     #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER|URL")]
     weights: PathBuf,
     /// Do not ask. Nobody is asked either where there is no terminal.

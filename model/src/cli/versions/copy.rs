@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::ProgressBar;
-use registry::{Author, ModelVersion, Registry, RegistryError, Select};
+use registry::{ModelVersion, Registry, RegistryError, Select};
 use serde::Serialize;
 
 use super::super::output::{json, line};
 use super::super::progress;
-use super::super::publish::whoami;
+use super::super::publish::first_version;
 use super::{PRODUCTION, Place};
 
 #[derive(Debug, Args)]
@@ -89,7 +89,7 @@ fn copy(
         }
         Err(error) => return Err(error.into()),
     };
-    let author = Author { by: whoami(), reason: Some("the first version".into()), evidence: None };
+    let author = first_version();
     let production = to.promote_first(model, PRODUCTION, version, &author)?
         || to.alias(model, PRODUCTION)?.version == Some(version);
     if as_json {
