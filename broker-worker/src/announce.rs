@@ -94,6 +94,7 @@ impl Announcer {
                 loading: !served.is_ready(),
                 memory_bytes: Some(served.memory()).filter(|bytes| *bytes > 0),
                 traffic_percent: models.percent(served),
+                shadow_percent: models.shadow_percent(served),
                 announced_at: Timestamp::now(),
                 ttl_s: TTL_S,
                 skipped: models.skipped().iter().map(skipped).collect(),

@@ -132,8 +132,9 @@ pub struct Ready {
 /// [`BuildError`], one sentence.
 pub async fn build(config: Config) -> Result<App, BuildError> {
     let (section, device, limits) = (config.models.clone(), config.device, config.limits.image());
+    let worker = config.worker_name();
     let open = move || -> Result<_, ModelsError> {
-        let catalog = Catalog::new(&section, Engines::new(device, limits)?)?;
+        let catalog = Catalog::new(&section, Engines::new(device, limits)?, worker)?;
         Ok((catalog.open_in_time()?, catalog))
     };
     let (models, catalog) = blocking(open).await?;
@@ -258,10 +259,11 @@ impl Worker {
         let consumer = clients::consumer(config, &reached)?;
         let (name, to_broker) = (self.name.clone(), Arc::clone(&outbox) as _);
         let lanes = warm.lanes();
-        let mut running = warm.open(&consumer, name, to_broker, delivered, end.clone())?;
+        let announcements = Arc::clone(&outbox) as Arc<dyn Announcements>;
+        let (out, back) = ((to_broker, Arc::clone(&announcements)), delivered);
+        let mut running = warm.open(&consumer, name, out, back, end.clone())?;
 
         let serving = end.child_token();
-        let announcements = Arc::clone(&outbox) as Arc<dyn Announcements>;
         let said = self.ready(&models, &reached);
         let now =
             lanes.upgrade().map_or_else(|| watch::Sender::new(models).subscribe(), |lanes| lanes.watch());

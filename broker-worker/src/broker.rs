@@ -125,14 +125,22 @@ pub async fn reach(
         };
         let broker = Broker { embedded: cluster.embedded, ..broker.clone() };
         let specs = config.topics.specs();
+        let (needed, shadow) = specs.split_at(specs.len() - 1);
         let made: Result<(), TopicError> = tokio::select! {
-            made = kafka::ensure(&admin, &specs) => made,
+            made = kafka::ensure(&admin, needed) => made,
             () = end.cancelled() => return Ok(None),
         };
         match made {
             Ok(()) => {
                 if told {
                     tracing::info!(broker = %broker.bootstrap_servers, "the broker answers");
+                }
+                let made = tokio::select! {
+                    made = kafka::ensure(&admin, shadow) => made,
+                    () = end.cancelled() => return Ok(None),
+                };
+                if let Err(error) = made {
+                    tracing::warn!("what shadow versions say is not published until it can be: {error}");
                 }
                 return Ok(Some(broker));
             }

@@ -14,9 +14,10 @@ use crate::engines::Choice;
 use crate::group::Delivery;
 use crate::lane::{Lane, Lanes, Opened, Queue, Shape};
 use crate::metrics::Metrics;
-use crate::models::{Models, Wanted};
+use crate::models::{Models, Part, Wanted};
 use crate::parcels::{Asker, Job, Ticket};
 use crate::served::{LoadError, Served};
+use crate::shadow::Shadows;
 
 /// An image of this value makes the engine fail.
 pub(crate) const FAILS: u8 = 200;
@@ -185,10 +186,16 @@ pub(crate) fn lane(served: Served) -> Arc<Lane> {
     Arc::new(Lane::new(Arc::new(served), &shape(Queue::default()), &Metrics::default()))
 }
 
+/// A way to nobody.
+#[must_use]
+pub(crate) fn shadows() -> Shadows {
+    Shadows::new(Arc::default()).0
+}
+
 /// A model that is wanted in whichever version is in production.
 #[must_use]
 pub(crate) fn wanted(name: &str) -> Wanted {
-    Wanted { name: name.to_owned(), select: None, engine: Choice::default(), canary: false }
+    Wanted { name: name.to_owned(), select: None, engine: Choice::default(), part: Part::Meant }
 }
 
 /// A version that is wanted by its number, as [`Models::new`] wants those it is given.
@@ -223,5 +230,6 @@ pub(crate) fn job_in(lane: &Arc<Lane>, id: &str) -> Job {
         deadline: None,
         decode: Duration::ZERO,
         queued: Instant::now(),
+        beside: None,
     }
 }

@@ -13,6 +13,7 @@
 //!   committed; `pressure`: the rule behind back-pressure; `group` and `topics`: what several rooms are told of both.
 //! - `served`, `models` and `engines`: what the rooms ask of a model, all that there are and how they follow what is promoted, and
 //!   the engines behind them.
+//! - `shadow`: what a version computes beside the one that answers; `trials`: how versions do that are tried out.
 //! - `outbox`: the producers; `clients`: what librdkafka is given; `broker`: which broker, and waiting for it.
 //! - `app`: all of it, built and run; [`args`] and [`config`]: what there is to set; `http`, `health`, `metrics`,
 //!   [`telemetry`] and `announce`: what it says about itself.
@@ -49,9 +50,11 @@ mod pipeline_tests;
 mod pressure;
 mod rooms;
 mod served;
+mod shadow;
 mod supervise;
 pub mod telemetry;
 mod topics;
+mod trials;
 
 pub use app::{App, BuildError, Ready, RunError, build, run};
 pub use config::Config;

@@ -10,6 +10,7 @@ use prometheus::{
 use wire::{ErrorCode, ModelId, Timings};
 
 use crate::micros::micros;
+use crate::trials::Trials;
 
 const MODEL: [&str; 2] = ["model", "version"];
 /// Seconds, from a reply that needs no computing to one that waited as long as anybody does.
@@ -19,6 +20,8 @@ const BUCKETS: [f64; 14] =
 /// All of a worker's metrics.
 pub struct Metrics {
     registry: Registry,
+    /// How versions do that are tried out.
+    pub trials: Trials,
     request_success: IntCounterVec,
     request_failure: IntCounterVec,
     inference_count: IntCounterVec,
@@ -31,6 +34,7 @@ pub struct Metrics {
     stages: HistogramVec,
     errors: IntCounterVec,
     loads: IntCounterVec,
+    shadows: IntCounterVec,
     memory: IntGaugeVec,
     lag: IntGaugeVec,
     oldest: GaugeVec,
@@ -148,6 +152,12 @@ impl Metrics {
                 "Versions loaded in the place of one that was served, or to be served beside, by outcome: loaded or failed",
                 &["model", "outcome"],
             ),
+            shadows: families.counters(
+                "mlaas_worker_shadow_requests_total",
+                "Requests that a version was to compute beside the one that answers, by outcome: agreed or disagreed (its first label is the \
+                 answer's, or another), failed (it could not compute the image), or shed (there was no time for it)",
+                &["model", "version", "outcome"],
+            ),
             memory: families.gauges(
                 "mlaas_worker_model_memory_bytes",
                 "Memory that a model version takes: by about as much the process grew while it was loaded",
@@ -180,6 +190,7 @@ impl Metrics {
                 "Partitions that are paused alone, since many records behind their first unanswered one are answered",
             ),
             rebalances: families.counter("mlaas_worker_rebalances_total", "Assignments and revocations seen"),
+            trials: Trials::default(),
             registry,
         }
     }
@@ -202,6 +213,11 @@ impl Metrics {
     pub fn model_loaded(&self, name: &str, loaded: bool) {
         let outcome = if loaded { "loaded" } else { "failed" };
         self.loads.with_label_values(&[name, outcome]).inc();
+    }
+
+    /// What became of a request that a version was to compute beside the one that answers.
+    pub fn shadowed(&self, model: &ModelId, outcome: &str) {
+        self.shadows.with_label_values(&[&model.name, &model.version.to_string(), outcome]).inc();
     }
 
     /// How many bytes that version takes; none where it is served no more.
@@ -229,6 +245,9 @@ impl Metrics {
     ) {
         let version = model.map(|m| m.version.to_string()).unwrap_or_default();
         let labels = [model.map_or("", |m| m.name.as_str()), version.as_str()];
+        if let Some(model) = model {
+            self.trials.answered(model, outcome, delivered);
+        }
         let respond = delivered.saturating_sub(Duration::from_micros(timings.total));
         let (decode, queue) = (Duration::from_micros(timings.decode), Duration::from_micros(timings.queue));
         for (stage, time) in
@@ -340,56 +359,4 @@ impl Families<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_families_have_triton_s_names_and_labels() {
-        let metrics = Metrics::default();
-        let model = ModelId { name: "bird".into(), version: 1, digest: String::new() };
-        let of_model = metrics.of(&model);
-        of_model.computed(8, Duration::from_micros(900));
-        of_model.computed(2, Duration::from_micros(100));
-        of_model.pending.set(3);
-        let timings = Timings { decode: 1, queue: 2, inference: 3, total: 6 };
-        metrics.answered(Some(&model), Ok(()), &timings, Duration::from_millis(20));
-        for code in ErrorCode::ALL {
-            metrics.answered(None, Err(code), &timings, Duration::from_millis(20));
-        }
-        metrics.set_lag("predict.requests", 2, 17);
-        let text = metrics.text();
-        for line in [
-            r#"nv_inference_count{model="bird",version="1"} 10"#,
-            r#"nv_inference_exec_count{model="bird",version="1"} 2"#,
-            r#"nv_inference_compute_infer_duration_us{model="bird",version="1"} 1000"#,
-            r#"nv_inference_pending_request_count{model="bird",version="1"} 3"#,
-            r#"nv_inference_request_success{model="bird",version="1"} 1"#,
-            r#"nv_inference_request_duration_us{model="bird",version="1"} 6"#,
-            r#"nv_inference_queue_duration_us{model="bird",version="1"} 2"#,
-            r#"nv_inference_compute_input_duration_us{model="bird",version="1"} 1"#,
-            r#"nv_inference_request_failure{model="",reason="REJECTED",version=""} 2"#,
-            r#"nv_inference_request_failure{model="",reason="BACKEND",version=""} 2"#,
-            r#"nv_inference_request_failure{model="",reason="OTHER",version=""} 3"#,
-            r#"mlaas_worker_error_replies_total{code="NOT_FOUND"} 1"#,
-            r#"mlaas_worker_stage_duration_seconds_count{model="bird",stage="infer",version="1"} 2"#,
-            r#"mlaas_worker_stage_duration_seconds_count{model="bird",stage="total",version="1"} 1"#,
-            r#"mlaas_worker_stage_duration_seconds_bucket{model="bird",stage="respond",version="1",le="0.01"} 0"#,
-            r#"mlaas_worker_stage_duration_seconds_bucket{model="bird",stage="respond",version="1",le="0.025"} 1"#,
-            r#"mlaas_worker_stage_duration_seconds_bucket{model="bird",stage="infer",version="1",le="0.001"} 2"#,
-            r#"kafka_consumer_lag{partition="2",topic="predict.requests"} 17"#,
-            "mlaas_worker_dead_letters_total 0",
-        ] {
-            assert!(text.lines().any(|l| l == line), "{line}\nis not in\n{text}");
-        }
-        for family in
-            ["process_cpu_seconds_total", "process_resident_memory_bytes", "mlaas_worker_build_info{"]
-        {
-            assert!(text.lines().any(|l| l.starts_with(family)), "{family}");
-        }
-        metrics.set_oldest("predict.requests", 2, Duration::from_millis(1500));
-        let oldest = r#"mlaas_worker_oldest_unanswered_seconds{partition="2",topic="predict.requests"} 1.5"#;
-        assert!(metrics.text().contains(oldest), "{}", metrics.text());
-        metrics.forget_partition("predict.requests", 2);
-        assert!(!metrics.text().contains(r#"partition="2""#));
-    }
-}
+mod tests;

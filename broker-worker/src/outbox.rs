@@ -99,7 +99,7 @@ pub trait Announcements: Send + Sync {
 /// What an announcement leaves behind when it is over: nothing. Whoever waits for several waits until all receipts are dropped.
 #[derive(Clone, Debug)]
 pub struct Receipt {
-    _over: Option<mpsc::Sender<Infallible>>,
+    over: Option<mpsc::Sender<Infallible>>,
 }
 
 impl Receipt {
@@ -107,13 +107,19 @@ impl Receipt {
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<Infallible>) {
         let (receipt, over) = mpsc::channel(1);
-        (Self { _over: Some(receipt) }, over)
+        (Self { over: Some(receipt) }, over)
+    }
+
+    /// How many of it there are, this one included.
+    #[must_use]
+    pub fn copies(&self) -> usize {
+        self.over.as_ref().map_or(0, mpsc::Sender::strong_count)
     }
 
     /// One that nobody waits for.
     #[must_use]
     pub fn none() -> Self {
-        Self { _over: None }
+        Self { over: None }
     }
 }
 

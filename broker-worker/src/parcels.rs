@@ -16,6 +16,7 @@ use crate::lane::{Entrance, Lane};
 use crate::micros::micros;
 use crate::pressure::Hold;
 use crate::served::Served;
+use crate::shadow::Beside;
 
 /// A record as it came from Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +137,8 @@ pub struct Job {
     pub decode: Duration,
     /// When it entered the queue.
     pub queued: Instant,
+    /// Another version that is to compute its image, when it is answered.
+    pub beside: Option<Beside>,
 }
 
 impl Job {

@@ -2,6 +2,7 @@
 //! from the source forward; a room that fails ends the worker.
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
+use std::thread;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
@@ -12,13 +13,14 @@ use crate::capacity;
 use crate::config::Config;
 use crate::lane::{Lanes, Shape, WeakLanes};
 use crate::models::{Demand, Models};
-use crate::outbox::{Delivered, Outbox};
+use crate::outbox::{Announcements, Delivered, Outbox};
 use crate::parcels::{Answer, Record};
 use crate::rooms::consume::{Consume, Shared};
 use crate::rooms::infer::hang::{self, Waiting};
 use crate::rooms::respond::{Parcel, Respond, Setup};
-use crate::rooms::{batch, decode, infer, queue, respond};
+use crate::rooms::{batch, decode, infer, queue, respond, shadow};
 use crate::served::NotLoaded;
+use crate::shadow::{Compared, Shadows};
 use crate::supervise::{RoomError, RoomFailed, Rooms};
 
 /// Why a pipeline does not start or goes no further.
@@ -49,6 +51,7 @@ pub struct Warm {
     records: mpsc::Sender<Record>,
     answers: mpsc::Receiver<Answer>,
     lanes: WeakLanes,
+    compared: mpsc::Receiver<Compared>,
 }
 
 /// All rooms, at work.
@@ -79,12 +82,13 @@ pub async fn warm(
     let shape = Shape { queue: config.queue.clone(), instances, max_batch_size };
     let (lanes, opened) = Lanes::new(models, shape, Arc::clone(&shared.metrics), demand);
 
+    let (shadows, compared) = Shadows::new(Arc::clone(&shared.metrics));
     let to_infer = Arc::new(Mutex::new(to_infer));
     let (ready, warmed) = std_mpsc::channel();
     // One after the other: what one needed to warm up, the next one uses again, and so the worker at rest stays small.
     let turn = Arc::new(Mutex::new(()));
     for i in 0..instances {
-        let lanes = lanes.clone();
+        let (lanes, shadows) = (lanes.clone(), shadows.clone());
         let (ready, to_infer, answers) = (ready.clone(), Arc::clone(&to_infer), answers.clone());
         let turn = Arc::clone(&turn);
         let pulse = shared.health.pulse(format!("infer-{i}"));
@@ -97,7 +101,7 @@ pub async fn warm(
             // Which keeps the lanes open no longer than that.
             let load = move || {
                 let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-                infer::Instance::load(&lanes, i, waiting)
+                infer::Instance::load(&lanes, i, waiting, shadows)
             };
             infer::run(load, &ready, &to_infer, &answers, &pulse);
             Ok(0)
@@ -106,7 +110,8 @@ pub async fn warm(
     drop((ready, to_infer));
 
     let open = lanes.downgrade();
-    let decode = Arc::new(decode::Decode::new(lanes, &config.queue, &config.limits, config.top_k));
+    let decode = decode::Decode::new(lanes, &config.queue, &config.limits, config.top_k, shadows);
+    let decode = Arc::new(decode);
     let to_decode = Arc::new(Mutex::new(to_decode));
     for i in 0..config.decode_thread_count() {
         let (decode, to_decode) = (Arc::clone(&decode), Arc::clone(&to_decode));
@@ -136,7 +141,7 @@ pub async fn warm(
         lanes.update(Models::clone, None);
     }
     shared.health.set_warm();
-    Ok(Warm { config: config.clone(), shared, rooms, records, answers: to_respond, lanes: open })
+    Ok(Warm { config: config.clone(), shared, rooms, records, answers: to_respond, lanes: open, compared })
 }
 
 impl Warm {
@@ -154,12 +159,19 @@ impl Warm {
         self,
         client: &ClientConfig,
         worker: String,
-        outbox: Arc<dyn Outbox<Parcel>>,
+        (outbox, announcements): (Arc<dyn Outbox<Parcel>>, Arc<dyn Announcements>),
         delivered: mpsc::UnboundedReceiver<Delivered<Parcel>>,
         end: CancellationToken,
     ) -> Result<Running, PipelineError> {
-        let Self { config, shared, mut rooms, records, answers, .. } = self;
+        let Self { config, shared, mut rooms, records, answers, compared, .. } = self;
         let metrics = Arc::clone(&shared.metrics);
+        let topic = config.topics.names.shadow.clone();
+        let room = shadow::Shadow::new(announcements, topic, worker.clone(), Arc::clone(&metrics));
+        let over = end.clone();
+        // Nobody waits for what it does, and so not for its end.
+        thread::Builder::new()
+            .name("shadow".to_owned())
+            .spawn(move || shadow::run(&room, compared, &over))?;
         let setup = Setup {
             topics: config.topics.names.clone(),
             reply_allow: config.topics.reply_allow.clone(),

@@ -297,6 +297,7 @@ fn models_shows_what_is_announced_and_still_holds() {
             loading: false,
             memory_bytes: None,
             traffic_percent: None,
+            shadow_percent: None,
             announced_at: Timestamp::now() - SignedDuration::from_secs(age),
             ttl_s: 30,
             skipped: Vec::new(),

@@ -5,7 +5,7 @@
 //! - [`embedded`]: a broker inside the process, for a first try and for tests.
 //! - [`commit`]: a commit that nobody waits for.
 //! - [`cluster`]: whether a broker answers, and what it is.
-//! - [`topics`]: the names of the four topics, and making them on a real Kafka.
+//! - [`topics`]: the names of the topics, and making them on a real Kafka.
 //! - [`identity`]: which topic it is that has a name.
 //! - [`headers`]: record headers in and out of librdkafka.
 //! - [`producer`]: sending, each record with a parcel that comes back with the broker's word.

@@ -1,4 +1,4 @@
-//! The names of the four topics, and making them on a real Kafka.
+//! The names of the topics, and making them on a real Kafka.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub struct Topics {
     pub dead_letter: String,
     /// What workers say that they serve; compacted, and what is old deleted.
     pub models: String,
+    /// What versions say that compute requests beside those that answer them.
+    pub shadow: String,
 }
 
 impl Default for Topics {
@@ -33,27 +35,29 @@ impl Default for Topics {
             results: "predict.results".to_owned(),
             dead_letter: "predict.dead-letter".to_owned(),
             models: "predict.models".to_owned(),
+            shadow: "predict.shadow".to_owned(),
         }
     }
 }
 
 impl Topics {
     /// The keys that set the names in a configuration, in the order of [`Self::names`].
-    pub const KEYS: [&'static str; 4] = ["requests", "results", "dead_letter", "models"];
+    pub const KEYS: [&'static str; 5] = ["requests", "results", "dead_letter", "models", "shadow"];
 
     /// The name that such a key sets.
     pub fn name_mut(&mut self, key: &str) -> Option<&mut String> {
-        let names = [&mut self.requests, &mut self.results, &mut self.dead_letter, &mut self.models];
+        let Self { requests, results, dead_letter, models, shadow } = self;
+        let names = [requests, results, dead_letter, models, shadow];
         Self::KEYS.into_iter().zip(names).find_map(|(known, name)| (known == key).then_some(name))
     }
 
-    /// All four.
+    /// All of them.
     #[must_use]
-    pub fn names(&self) -> [&str; 4] {
-        [&self.requests, &self.results, &self.dead_letter, &self.models]
+    pub fn names(&self) -> [&str; 5] {
+        [&self.requests, &self.results, &self.dead_letter, &self.models, &self.shadow]
     }
 
-    /// Sees that Kafka could have topics of these names, and that there are four.
+    /// Sees that Kafka could have topics of these names, and that each is another.
     ///
     /// # Errors
     /// [`TopicNameError`], the first that is wrong.
@@ -72,9 +76,10 @@ impl Topics {
         Ok(())
     }
 
-    /// How each of the four is made: requests and dead letters take images, announcements are compacted and few.
+    /// How each of them is made: requests and dead letters take images, announcements are compacted and few. The last one, that of shadows, is
+    /// needed by nobody who asks.
     #[must_use]
-    pub fn specs(&self, partitions: i32, replication_factor: i32) -> [TopicSpec; 4] {
+    pub fn specs(&self, partitions: i32, replication_factor: i32) -> [TopicSpec; 5] {
         let spec = |name: &str| TopicSpec {
             name: name.to_owned(),
             partitions,
@@ -103,6 +108,7 @@ impl Topics {
                     .into(),
                 ..spec(&self.models)
             },
+            spec(&self.shadow),
         ]
     }
 }
@@ -119,7 +125,7 @@ pub enum TopicNameError {
         .name.escape_debug()
     )]
     Impossible {
-        /// Which of the four.
+        /// Which of them.
         key: &'static str,
         /// Its name.
         name: String,

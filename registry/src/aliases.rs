@@ -3,24 +3,30 @@
 use jiff::Timestamp;
 
 use crate::error::RegistryError;
-use crate::history::{self, Author, Canary, Change, FOLDER as HISTORY, History, Kind, Seen};
+use crate::history::{self, Author, Change, FOLDER as HISTORY, History, Kind, Seen};
 use crate::name::is_plain_name;
 use crate::registry::{Registry, key};
 use crate::select::Select;
 use crate::store::EntryKind;
+use crate::trial::Trial;
 
 /// Where an alias goes.
-struct Step {
+pub(crate) struct Step {
     kind: Kind,
     to: u32,
     /// That version's.
     digest: String,
-    canary: Option<Canary>,
+    /// What is tried out from then on, as the kind says.
+    trial: Option<Trial>,
 }
 
 impl Step {
-    fn to(kind: Kind, to: u32, digest: String) -> Self {
-        Self { kind, to, digest, canary: None }
+    pub(crate) fn to(kind: Kind, to: u32, digest: String) -> Self {
+        Self { kind, to, digest, trial: None }
+    }
+
+    pub(crate) fn trying_out(self, trial: Trial) -> Self {
+        Self { trial: Some(trial), ..self }
     }
 }
 
@@ -75,10 +81,11 @@ impl Registry {
     /// As [`aliases`](Self::aliases).
     pub fn in_service(&self, name: &str) -> Result<Vec<(String, u32)>, RegistryError> {
         let mut all = Vec::new();
-        for (alias, Seen { version, canary, .. }) in self.all_seen(name)? {
-            let canary = canary.map(|canary| (format!("{alias} (canary)"), canary.version));
+        for (alias, Seen { version, canary, shadow, .. }) in self.all_seen(name)? {
+            let tried = [(canary, "canary"), (shadow, "shadow")]
+                .map(|(trial, what)| trial.map(|trial: Trial| (format!("{alias} ({what})"), trial.version)));
             all.extend(version.map(|version| (alias, version)));
-            all.extend(canary);
+            all.extend(tried.into_iter().flatten());
         }
         Ok(all)
     }
@@ -110,41 +117,6 @@ impl Registry {
         let digest = self.verified(name, version)?;
         let seen = seen.map_or_else(|| history.seen(), |seen| Ok(seen.clone()))?;
         self.change(&history, Step::to(Kind::Promote, version, digest), author, &seen)
-    }
-
-    /// Has a version answer that many of a hundred requests that mean `alias`, beside the version that it names, until its next
-    /// change: a promotion, a rollback, or another canary. The version is opened and checked as for [`promote`](Self::promote).
-    ///
-    /// # Errors
-    /// As `promote`; and if the alias names no version, or this one, or `percent` is not from 1 to 99.
-    pub fn canary(
-        &self,
-        name: &str,
-        alias: &str,
-        version: u32,
-        percent: u8,
-        author: &Author,
-    ) -> Result<Change, RegistryError> {
-        let history = self.history_of(name, alias)?;
-        let unfit = |message: &str| RegistryError::NoCanary {
-            name: name.into(),
-            version,
-            alias: alias.into(),
-            message: message.into(),
-        };
-        if !(1..=99).contains(&percent) {
-            return Err(unfit("its share is from 1 to 99 of a hundred"));
-        }
-        let digest = self.verified(name, version)?;
-        let seen = history.seen()?;
-        let now = seen.version.ok_or_else(|| unfit("the alias names no version yet: promote one first"))?;
-        if now == version {
-            return Err(unfit("it is what the alias names already"));
-        }
-        let served = self.load(name, &Select::Version(now))?.digest;
-        let canary = Some(Canary { version, digest, percent });
-        let step = Step { canary, ..Step::to(Kind::Canary, now, served) };
-        self.change(&history, step, author, &seen)
     }
 
     /// Lets `alias` name a version where it names none yet; whether it does so now. Of several who ask at once one is heard.
@@ -192,7 +164,7 @@ impl Registry {
         };
         let version = match to {
             Some(version) => Some(version).filter(known),
-            None if seen.canary.is_some() => seen.version,
+            None if seen.trial().is_some() => seen.version,
             None => history::before(&changes),
         };
         let version = version.ok_or_else(nowhere)?;
@@ -229,7 +201,7 @@ impl Registry {
     }
 
     /// The digest of a version whose files were all read and are the manifest's; those that are not fetched are passed over.
-    fn verified(&self, name: &str, version: u32) -> Result<String, RegistryError> {
+    pub(crate) fn verified(&self, name: &str, version: u32) -> Result<String, RegistryError> {
         let version = self.load(name, &Select::Version(version))?;
         for artifact in version.artifacts() {
             version.read(artifact.engine)?;
@@ -237,14 +209,14 @@ impl Registry {
         Ok(version.digest)
     }
 
-    fn change(
+    pub(crate) fn change(
         &self,
         history: &History<'_>,
         step: Step,
         author: &Author,
         seen: &Seen,
     ) -> Result<Change, RegistryError> {
-        let Step { kind, to, digest, canary } = step;
+        let Step { kind, to, digest, trial } = step;
         let (name, alias) = (history.model, history.alias);
         let author = author.clone();
         let change = Change {
@@ -258,7 +230,8 @@ impl Registry {
             by: author.by,
             reason: author.reason,
             evidence: author.evidence,
-            canary,
+            canary: trial.clone().filter(|_| kind == Kind::Canary),
+            shadow: trial.filter(|_| kind == Kind::Shadow),
         };
         let meanwhile = |found: Option<u32>| RegistryError::ChangedMeanwhile {
             name: name.into(),
@@ -274,14 +247,13 @@ impl Registry {
             return Err(meanwhile(history.seen()?.version));
         }
         // Who deleted it before it was in service did so rightly.
-        let (versions, canary) = (self.versions(name)?, change.canary.as_ref().map(|canary| canary.version));
-        if let Some(gone) = canary.into_iter().chain([to]).find(|version| !versions.contains(version)) {
+        let (versions, tried) = (self.versions(name)?, change.trial().map(|trial| trial.version));
+        if let Some(gone) = tried.into_iter().chain([to]).find(|version| !versions.contains(version)) {
             if let Some(from) = seen.version {
                 let reason = Some(format!("version {gone} was deleted meanwhile"));
-                let author = Author { by: change.by, reason, evidence: None };
+                let author = Author { by: change.by.clone(), reason, evidence: None };
                 let digest = self.load(name, &Select::Version(from))?.digest;
-                let (number, canary) = (change.number, change.canary);
-                let seen = Seen { version: Some(to), number, file: Some(to), canary };
+                let seen = Seen::after(&change, change.number, Some(to));
                 self.change(history, Step::to(Kind::Rollback, from, digest), &author, &seen)?;
             }
             return Err(RegistryError::UnknownVersion {

@@ -216,7 +216,7 @@ pub enum RegistryError {
     },
     /// The version can't be tried out.
     #[error("version {version} of {name:?} can't be tried out beside {alias:?}: {message}")]
-    NoCanary {
+    NoTrial {
         /// The model.
         name: String,
         /// The version.

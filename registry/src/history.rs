@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::RegistryError;
 use crate::store::{Entry, Store};
+use crate::trial::Trial;
 
 /// The folder of histories in a model's folder; so no alias has that name.
 pub(crate) const FOLDER: &str = "history";
@@ -45,20 +46,20 @@ pub struct Change {
     /// What it was decided by, where both versions were shown the same images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
-    /// The version that is tried out beside it from then on, until the next change.
+    /// The version that answers some of the requests in its place from then on, until the next change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub canary: Option<Canary>,
+    pub canary: Option<Trial>,
+    /// The version that computes some of the requests beside it from then on and answers none, until the next change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Trial>,
 }
 
-/// A version that answers a share of the requests that mean an alias, before it may be what the alias names.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Canary {
-    /// The version.
-    pub version: u32,
-    /// Its identity, as [`Change::digest`].
-    pub digest: String,
-    /// How many of a hundred requests it answers, from 1 to 99. Requests with one key are answered by one version.
-    pub percent: u8,
+impl Change {
+    /// The version that is tried out from then on.
+    #[must_use]
+    pub fn trial(&self) -> Option<&Trial> {
+        self.canary.as_ref().or(self.shadow.as_ref())
+    }
 }
 
 /// How a version did beside the one that was in service, on the same images. Shares are from 0 to 1.
@@ -84,10 +85,12 @@ pub struct Evidence {
 pub enum Kind {
     /// To another version.
     Promote,
-    /// To one that was named before; or a canary ends.
+    /// To one that was named before; or what was tried out is no more.
     Rollback,
-    /// The alias stays, and another version is tried out beside it.
+    /// The alias stays, and another version answers a share of the requests.
     Canary,
+    /// The alias stays, and another version computes a share of the requests, whose answers nobody waits for.
+    Shadow,
 }
 
 /// Who changes an alias, and why.
@@ -102,7 +105,7 @@ pub struct Author {
 }
 
 /// What an alias names, as somebody saw it: a change is made to what was seen, or not at all.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
     /// The version, if the alias names one.
     pub version: Option<u32>,
@@ -111,8 +114,26 @@ pub struct Seen {
     /// The version that the alias file names, which follows the history: where it says another, a writer died, or somebody
     /// wrote it by hand.
     pub file: Option<u32>,
-    /// The version that is tried out beside it.
-    pub canary: Option<Canary>,
+    /// When that change was made, by the clock of whoever made it.
+    pub at: Option<Timestamp>,
+    /// The version that answers some of the requests in its place.
+    pub canary: Option<Trial>,
+    /// The version that computes some of the requests beside it and answers none.
+    pub shadow: Option<Trial>,
+}
+
+impl Seen {
+    /// As a change left it that has that number.
+    pub(crate) fn after(change: &Change, number: u32, file: Option<u32>) -> Self {
+        let Change { to, at, canary, shadow, .. } = change.clone();
+        Self { version: Some(to), number, file, at: Some(at), canary, shadow }
+    }
+
+    /// The version that is tried out.
+    #[must_use]
+    pub fn trial(&self) -> Option<&Trial> {
+        self.canary.as_ref().or(self.shadow.as_ref())
+    }
 }
 
 /// One alias of one model.
@@ -128,13 +149,12 @@ impl History<'_> {
         let numbers = self.numbers()?;
         match numbers.last() {
             Some(&number) => {
-                let Change { to, canary, .. } = self.entry(number)?;
                 // The history stands, whatever the file holds.
-                Ok(Seen { version: Some(to), number, file: self.file().ok().flatten(), canary })
+                Ok(Seen::after(&self.entry(number)?, number, self.file().ok().flatten()))
             }
             None => {
                 let version = self.file()?;
-                Ok(Seen { version, number: 0, file: version, canary: None })
+                Ok(Seen { version, file: version, ..Seen::default() })
             }
         }
     }
@@ -229,7 +249,7 @@ pub(crate) fn before(changes: &[Change]) -> Option<u32> {
                     None => way.push(change.to),
                 }
             }
-            Kind::Canary => {}
+            Kind::Canary | Kind::Shadow => {}
             Kind::Promote if way.last() == Some(&change.to) => {}
             Kind::Promote => way.push(change.to),
         }
@@ -256,13 +276,14 @@ mod tests {
             reason: None,
             evidence: None,
             canary: None,
+            shadow: None,
         };
         (1..).zip(way).map(change).collect()
     }
 
     #[test]
     fn a_rollback_goes_further_back_each_time() {
-        use Kind::{Canary, Promote, Rollback};
+        use Kind::{Canary, Promote, Rollback, Shadow};
         for (way, expected) in [
             (&[(Promote, 2)][..], Some(1)),
             (&[(Promote, 2), (Promote, 3)], Some(2)),
@@ -274,6 +295,7 @@ mod tests {
             (&[(Promote, 2), (Rollback, 7)], Some(2)),
             (&[(Promote, 2), (Canary, 2), (Rollback, 2)], Some(1)),
             (&[(Promote, 2), (Canary, 2), (Promote, 3)], Some(2)),
+            (&[(Promote, 2), (Shadow, 2), (Promote, 3)], Some(2)),
         ] {
             assert_eq!(before(&changes(way)), expected, "{way:?}");
         }

@@ -20,9 +20,10 @@
 //! - `registry`: all of them: list, load, publish.
 //! - `aliases`: promote, roll back, and delete what none names.
 //! - `history`: how an alias is changed, so that of two who do so at once one is told.
+//! - `trial`: a version that is tried out beside the one that an alias names.
 //! - [`signature`]: whose versions are trusted.
 //! - `store`: where all these files lie: a folder, or an object store (the feature `cloud`).
-//! - `cache`: copies of an object store's files on this machine. These seven are a feature, since who only needs to know what a
+//! - `cache`: copies of an object store's files on this machine. These eight are a feature, since who only needs to know what a
 //!   manifest says (`model-core`) reads no folder.
 
 #![forbid(unsafe_code)]
@@ -49,6 +50,8 @@ pub mod signature;
 #[cfg(feature = "store")]
 pub mod store;
 #[cfg(feature = "store")]
+mod trial;
+#[cfg(feature = "store")]
 pub mod version;
 
 #[cfg(feature = "store")]
@@ -58,7 +61,7 @@ pub use content::Content;
 pub use digest::FileEntry;
 pub use error::RegistryError;
 #[cfg(feature = "store")]
-pub use history::{Author, Canary, Change, Evidence, Kind, Seen};
+pub use history::{Author, Change, Evidence, Kind, Seen};
 pub use manifest::{
     Activation, Architecture, Artifact, Calibration, Class, Classes, Data, EngineKind, Fit, Input,
     Interpolation, Layout, Manifest, Metric, Order, Parent, Polarity, Precision, Reject, Schema,
@@ -68,5 +71,7 @@ pub use registry::Registry;
 pub use select::Select;
 #[cfg(feature = "store")]
 pub use signature::{PublicKeys, SigningKey};
+#[cfg(feature = "store")]
+pub use trial::{Limits, Trial, TryOut};
 #[cfg(feature = "store")]
 pub use version::{ModelVersion, write_whole};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::cache::Cache;
 use crate::digest::FileEntry;
 use crate::error::RegistryError;
-use crate::history::Canary;
+use crate::history::Seen;
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::name::is_plain_name;
 use crate::select::Select;
@@ -120,28 +120,24 @@ impl Registry {
     /// # Errors
     /// If there is no such model, version or alias.
     pub fn resolve(&self, name: &str, select: &Select) -> Result<u32, RegistryError> {
-        Ok(self.resolve_with_canary(name, select)?.0)
+        Ok(self.resolve_seen(name, select)?.0)
     }
 
-    /// As [`resolve`](Self::resolve), and the version that is tried out beside it.
+    /// As [`resolve`](Self::resolve), and where an alias says so, what it was seen to say: a version that is tried out beside it
+    /// is among it, as long as it is there.
     ///
     /// # Errors
     /// As `resolve`.
-    pub fn resolve_with_canary(
-        &self,
-        name: &str,
-        select: &Select,
-    ) -> Result<(u32, Option<Canary>), RegistryError> {
+    pub fn resolve_seen(&self, name: &str, select: &Select) -> Result<(u32, Seen), RegistryError> {
         let versions = self.versions(name)?;
-        let mut canary = None;
+        let mut seen = Seen::default();
         let version = match select {
             Select::Version(version) => *version,
             Select::Latest => *versions
                 .last()
                 .ok_or_else(|| RegistryError::NoVersions { name: name.into(), path: self.root.join(name) })?,
             Select::Alias(alias) => {
-                let seen = self.history_of(name, alias)?.seen()?;
-                canary = seen.canary;
+                seen = self.history_of(name, alias)?.seen()?;
                 seen.version
                     .ok_or_else(|| RegistryError::UnknownAlias { name: name.into(), alias: alias.clone() })?
             }
@@ -153,7 +149,10 @@ impl Registry {
                 known: self.known(name)?,
             });
         }
-        Ok((version, canary.filter(|canary| versions.contains(&canary.version))))
+        for trial in [&mut seen.canary, &mut seen.shadow] {
+            trial.take_if(|trial| !versions.contains(&trial.version));
+        }
+        Ok((version, seen))
     }
 
     /// Finds a version, reads its manifest and looks at its folder: each file is there in its size or not fetched, and nothing else

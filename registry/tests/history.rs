@@ -9,7 +9,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use common::{House, author};
-use registry::{Author, Kind, Registry, RegistryError, Select};
+use registry::{Author, Change, Kind, Limits, Registry, RegistryError, Select, TryOut};
 
 mod common;
 
@@ -57,7 +57,8 @@ fn a_promotion_is_kept_with_who_when_and_why_and_the_alias_file_follows() {
 fn a_canary_stands_beside_what_is_served_until_the_next_change() {
     let house = House::new(&[1, 2, 3]);
     let registry = house.registry();
-    let canary = |version, percent| registry.canary("bird", ALIAS, version, percent, &author());
+    let canary =
+        |version, percent| registry.try_out("bird", ALIAS, version, TryOut::Canary(percent, None), &author());
     let seen = || registry.alias("bird", ALIAS).unwrap();
     assert!(canary(2, 10).unwrap_err().to_string().contains("the alias names no version yet"));
     promote(&registry, 1);
@@ -89,6 +90,71 @@ fn a_canary_stands_beside_what_is_served_until_the_next_change() {
     assert_eq!((seen().version, seen().canary), (Some(3), None));
     let back = registry.rollback("bird", ALIAS, None, &author()).unwrap();
     assert_eq!(back.to, 1, "to what was served before, whatever was tried out");
+}
+
+#[test]
+fn a_shadow_stands_there_too_and_one_thing_is_tried_out_at_a_time() {
+    let house = House::new(&[1, 2, 3]);
+    let registry = house.registry();
+    let try_out = |version, how| registry.try_out("bird", ALIAS, version, how, &author());
+    let seen = || registry.alias("bird", ALIAS).unwrap();
+    promote(&registry, 1);
+    for percent in [0, 101] {
+        let refused = try_out(2, TryOut::Shadow(percent)).unwrap_err().to_string();
+        assert!(refused.contains("from 1 to 100"), "{refused}");
+    }
+    let change = try_out(2, TryOut::Shadow(100)).unwrap();
+    assert_eq!((change.kind, change.to, &change.canary), (Kind::Shadow, 1, &None));
+    assert_eq!((seen().version, seen().shadow.unwrap().percent), (Some(1), 100));
+    let refused = registry.delete("bird", 2).unwrap_err().to_string();
+    assert!(refused.contains("version 2 is what \"production (shadow)\" names"), "{refused}");
+    try_out(3, TryOut::Canary(5, None)).unwrap();
+    assert_eq!((seen().shadow, seen().canary.unwrap().version), (None, 3));
+    try_out(2, TryOut::Shadow(1)).unwrap();
+    registry.rollback("bird", ALIAS, None, &author()).unwrap();
+    assert_eq!((seen().version, seen().shadow), (Some(1), None));
+}
+
+#[test]
+fn a_canary_with_limits_is_ended_once_and_only_as_the_change_that_it_is() {
+    let house = House::new(&[1, 2]);
+    let registry = house.registry();
+    promote(&registry, 1);
+    let limits = Limits { errors: 0.01, latency: 2.0, disagreement: Some(0.1), for_s: Some(3600) };
+    let canary = |limits| {
+        registry.try_out("bird", ALIAS, 2, TryOut::Canary(10, Some(limits)), &author()).map(|c| c.number)
+    };
+    for bad in [
+        Limits { errors: 1.5, ..limits },
+        Limits { latency: 0.9, ..limits },
+        Limits { latency: f64::NAN, ..limits },
+        Limits { disagreement: Some(-0.1), ..limits },
+        Limits { for_s: Some(0), ..limits },
+    ] {
+        let refused = canary(bad).unwrap_err().to_string();
+        assert!(refused.contains("version 2 of \"bird\" can't be tried out"), "{refused}");
+    }
+    let end = |number, promoted| registry.end_canary("bird", ALIAS, number, promoted, &author());
+    let meanwhile = |ended: Result<Change, RegistryError>| {
+        assert!(matches!(ended, Err(RegistryError::ChangedMeanwhile { .. })), "{ended:?}");
+    };
+    let first = canary(limits).unwrap();
+    assert_eq!(registry.alias("bird", ALIAS).unwrap().canary.unwrap().limits, Some(limits));
+    let back = end(first, false).unwrap();
+    assert_eq!((back.kind, back.to), (Kind::Rollback, 1));
+    // Whoever comes second must not go back any further, or end another one.
+    meanwhile(end(first, false));
+    meanwhile(end(first, true));
+    let second = canary(limits).unwrap();
+    meanwhile(end(first, true));
+    let on = end(second, true).unwrap();
+    assert_eq!((on.kind, on.from, on.to, production(&registry)), (Kind::Promote, Some(1), 2, 2));
+    meanwhile(end(second, false));
+    assert_eq!(
+        registry.before("bird", ALIAS).unwrap(),
+        Some(1),
+        "and a rollback goes back to what was before"
+    );
 }
 
 #[test]

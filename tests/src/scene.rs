@@ -145,6 +145,7 @@ impl Scene {
                 results: format!("e2e.{short}.results"),
                 dead_letter: format!("e2e.{short}.dead-letter"),
                 models: format!("e2e.{short}.models"),
+                shadow: format!("e2e.{short}.shadow"),
             },
             group: format!("e2e-{short}"),
             folder,
@@ -285,7 +286,7 @@ impl Scene {
 
     fn client_command_as(&self, access: &Access, arguments: &[&str]) -> Command {
         let config = self.folder.join(format!("client-{}.yaml", uuid::Uuid::new_v4().simple()));
-        let Topics { requests, results, dead_letter, models } = &self.topics;
+        let Topics { requests, results, dead_letter, models, .. } = &self.topics;
         let mut text = format!(
             "topics: {{requests: {requests}, results: {results}, dead_letter: {dead_letter}, models: {models}}}\n"
         );

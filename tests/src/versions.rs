@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
-use registry::{Artifact, Author, EngineKind, Manifest, Registry, Select, SigningKey};
+use registry::{Artifact, Author, Change, EngineKind, Manifest, Registry, Select, SigningKey, TryOut};
 
 use crate::paths;
 use crate::scene::{Scene, Worker};
@@ -90,6 +90,23 @@ impl Versions {
         self.publish_file(model, version, self.first().artifacts.remove(0), &weights);
     }
 
+    /// Publishes the same net, whose labels each stand for the class behind their own: it labels nothing as the others do.
+    ///
+    /// # Panics
+    /// Where it can't be.
+    pub fn publish_one_that_labels_otherwise(&self, version: u32) {
+        let file = self.root.join(MODEL).join("1/model.safetensors");
+        let weights = done("read", &file, fs::read(&file));
+        let mut manifest = self.first();
+        let mut labels: Vec<_> = manifest.classes.labels.iter().map(|class| class.label.clone()).collect();
+        labels.rotate_left(1);
+        for (class, label) in manifest.classes.labels.iter_mut().zip(labels) {
+            class.label = label;
+        }
+        manifest.artifacts.truncate(1);
+        self.publish_as(Manifest { version, metrics: Vec::new(), configuration: None, ..manifest }, &weights);
+    }
+
     /// Publishes a version that loads, and whose net can't be computed: its code gives something else than outputs.
     ///
     /// # Panics
@@ -115,13 +132,23 @@ impl Versions {
         done("promote in", &self.root, self.registry.promote(MODEL, ALIAS, version, &author, None));
     }
 
-    /// Has a version answer that many of a hundred requests beside the one in production.
+    /// Tries a version out beside the one in production.
     ///
     /// # Panics
     /// Where it can't be.
-    pub fn try_out(&self, version: u32, percent: u8) {
+    pub fn try_out(&self, version: u32, how: TryOut) {
         let author = Author { by: "the test".into(), ..Author::default() };
-        done("try out in", &self.root, self.registry.canary(MODEL, ALIAS, version, percent, &author));
+        done("try out in", &self.root, self.registry.try_out(MODEL, ALIAS, version, how, &author));
+    }
+
+    /// The last change of what is in production.
+    ///
+    /// # Panics
+    /// Where there is none.
+    #[must_use]
+    pub fn last_change(&self) -> Change {
+        let mut changes = done("read the history of", &self.root, self.registry.history(MODEL, ALIAS));
+        changes.pop().unwrap_or_else(|| panic!("nothing was changed in {}", self.root.display()))
     }
 
     /// Goes back.
@@ -168,7 +195,6 @@ impl Versions {
     }
 
     fn publish_file(&self, model: &str, version: u32, artifact: Artifact, bytes: &[u8]) {
-        let file = artifact.file.clone();
         let manifest = Manifest {
             name: model.to_owned(),
             version,
@@ -177,6 +203,12 @@ impl Versions {
             configuration: None,
             ..self.first()
         };
+        self.publish_as(manifest, bytes);
+    }
+
+    /// Its first file holds those bytes.
+    fn publish_as(&self, manifest: Manifest, bytes: &[u8]) {
+        let file = manifest.artifacts[0].file.clone();
         done("publish in", &self.root, self.registry.publish(manifest, &[(&file, bytes)]));
     }
 }

@@ -82,6 +82,7 @@ fn announcements_are_read_from_a_few_minutes_ago() {
             loading: false,
             memory_bytes: None,
             traffic_percent: None,
+            shadow_percent: None,
             announced_at: now,
             ttl_s: 3600,
             skipped: Vec::new(),

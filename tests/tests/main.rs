@@ -37,6 +37,7 @@ mod replies;
 mod round_trip;
 mod signals;
 mod stores;
+mod trials;
 mod upgrade;
 mod worker_process;
 

@@ -12,6 +12,7 @@ use e2e::stream::Stream;
 use e2e::traffic::Record;
 use e2e::versions::{MODEL, Versions};
 use e2e::{PATIENCE, wait_until};
+use registry::TryOut;
 use serde_json::Value;
 use wire::Outcome;
 
@@ -162,7 +163,7 @@ fn a_version_that_is_tried_out_answers_the_same_keys_on_each_worker_until_it_end
     let versions = Versions::new(&scene);
     versions.publish(MODEL, 2);
     let _workers = [versions.worker(&scene, "w1", &[]), versions.worker(&scene, "w2", &[])];
-    versions.try_out(2, 50);
+    versions.try_out(2, TryOut::Canary(50, None));
     let wait_for_shares = |wanted: &[(&str, u64, Option<u64>)]| {
         wait_until("the shares of each worker", PATIENCE, || {
             let said = scene.client(&["models", "--json"]);

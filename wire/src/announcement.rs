@@ -35,6 +35,9 @@ pub struct Announcement {
     /// written where none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic_percent: Option<u8>,
+    /// How many of a hundred of those requests it computes beside the version that answers them; not written where it answers itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow_percent: Option<u8>,
     /// When this was written.
     pub announced_at: Timestamp,
     /// For how many seconds it holds.

@@ -9,7 +9,7 @@ mod common;
 use std::path::PathBuf;
 
 use common::{headers_from_text, headers_to_text};
-use wire::{Announcement, Encoding, Envelope, Headers, ReplyTo, Request, Response, TraceContext};
+use wire::{Announcement, Comparison, Encoding, Envelope, Headers, ReplyTo, Request, Response, TraceContext};
 
 const LIMIT: usize = 1 << 20;
 
@@ -90,6 +90,14 @@ fn announcements() {
     assert_eq!(announcement.encode(), file);
     assert_eq!(Announcement::decode(&file).unwrap(), announcement);
     assert_eq!(announcement.key(), "worker-1/fashion-mnist/1");
+}
+
+#[test]
+fn comparisons() {
+    let comparison = common::comparison();
+    let file = golden("comparison.json", &comparison.encode());
+    assert_eq!(comparison.encode(), file);
+    assert_eq!(Comparison::decode(&file).unwrap(), comparison);
 }
 
 #[test]

@@ -10,7 +10,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use proptest::prelude::*;
-use wire::{Announcement, DecodeError, Encoding, Envelope, Headers, MAX_VALUE_BYTES, Request, Response};
+use wire::{
+    Announcement, Comparison, DecodeError, Encoding, Envelope, Headers, MAX_VALUE_BYTES, Request, Response,
+};
 
 struct Counting;
 
@@ -204,6 +206,7 @@ proptest! {
         }
         let _result = Response::decode(&headers, &value);
         let _announcement = Announcement::decode(&value);
+        let _comparison = Comparison::decode(&value);
     }
 
     #[test]

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
-use wire::{Announcement, Encoding, Envelope, ErrorCode, Headers, Request, Response, dead_letter, header};
+use wire::{
+    Announcement, Comparison, Encoding, Envelope, ErrorCode, Headers, Request, Response, dead_letter, header,
+};
 
 fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
@@ -49,6 +51,7 @@ fn what_is_written_is_valid() {
         ("result", "result-not-a-bird"),
         ("result", "result-error"),
         ("announcement", "announcement"),
+        ("comparison", "comparison"),
     ] {
         let validator = validator(&schema(&format!("schema/{name}.json")));
         assert_valid(&validator, &serde_json::from_slice(&golden(&format!("{file}.json"))).unwrap());
@@ -189,6 +192,24 @@ fn an_announcement_is_refused_by_both_or_by_neither() {
             (false, ("/ttl_s", None)),
             (false, ("/announced_at", Some(json!("now")))),
             (false, ("/default", Some(json!("yes")))),
+        ],
+    );
+}
+
+#[test]
+fn a_comparison_is_refused_by_both_or_by_neither() {
+    agree(
+        "schema/comparison.json",
+        "comparison.json",
+        |value| Comparison::decode(value).is_ok(),
+        &[
+            (true, ("/new", Some(json!({})))),
+            (true, ("/shadow/predictions", Some(json!([])))),
+            (false, ("/shadow/model", Some(Value::Null))),
+            (false, ("/answer", None)),
+            (false, ("/agree", Some(json!("yes")))),
+            (false, ("/computed_at", Some(json!("now")))),
+            (false, ("/request_id", None)),
         ],
     );
 }

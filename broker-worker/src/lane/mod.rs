@@ -16,7 +16,7 @@ use model_core::Engine;
 
 pub use config::Queue;
 pub use line::{Line, Waiting};
-pub use table::{Entrance, Lanes, Opened, WeakLanes};
+pub use table::{Entrance, Found, Lanes, Opened, WeakLanes};
 
 use crate::memory;
 use crate::metrics::{Metrics, ModelMetrics};
@@ -46,6 +46,8 @@ pub struct Lane {
     pub metrics: ModelMetrics,
     /// For each instance its own, so that none waits for another.
     engines: Vec<Mutex<Slot>>,
+    /// For what is computed beside an answer.
+    spare: Mutex<Slot>,
     max_batch_size: usize,
 }
 
@@ -56,7 +58,7 @@ impl Lane {
         let metrics = metrics.of(&model.id);
         let line = Line::new(&shape.queue, metrics.pending.clone());
         let engines = (0..shape.instances).map(|_| Mutex::default()).collect();
-        Self { model, line, metrics, engines, max_batch_size: shape.max_batch_size }
+        Self { model, line, metrics, engines, spare: Mutex::default(), max_batch_size: shape.max_batch_size }
     }
 
     /// Loads the engine of that instance and runs it until its speed is steady.
@@ -105,6 +107,11 @@ impl Lane {
     /// The engine of that instance, which alone asks for it.
     pub fn engine(&self, instance: usize) -> MutexGuard<'_, Slot> {
         self.engines[instance].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The engine of whoever computes what another version answers; none until they load it.
+    pub fn spare(&self) -> MutexGuard<'_, Slot> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -72,6 +72,15 @@ struct Table {
     entrances: Vec<Arc<Entrance>>,
 }
 
+/// What a request finds.
+#[derive(Debug)]
+pub struct Found {
+    /// Where it is answered.
+    pub entrance: Arc<Entrance>,
+    /// The lane of a version that is to compute it as well.
+    pub beside: Option<Arc<Lane>>,
+}
+
 /// [`Lanes`], without keeping them open.
 #[derive(Clone, Debug)]
 pub struct WeakLanes(Weak<Inner>);
@@ -125,12 +134,7 @@ impl Lanes {
     ///
     /// # Errors
     /// What the asker is told where it is not served here.
-    pub fn find(
-        &self,
-        name: Option<&str>,
-        version: Option<u32>,
-        key: &[u8],
-    ) -> Result<Arc<Entrance>, ErrorReply> {
+    pub fn find(&self, name: Option<&str>, version: Option<u32>, key: &[u8]) -> Result<Found, ErrorReply> {
         let found = self.lookup(name, version, key);
         let (Err(reply), Some(demand), Some(version)) = (&found, &self.0.demand, version) else {
             return found;
@@ -152,21 +156,17 @@ impl Lanes {
         })?;
         self.change(|models| models.with(&wanted, Arc::new(served)), None);
         let found = self.lookup(name, Some(version), key)?;
-        demand.load(wanted, Arc::clone(found.lane()));
+        demand.load(wanted, Arc::clone(found.entrance.lane()));
         Ok(found)
     }
 
-    fn lookup(
-        &self,
-        name: Option<&str>,
-        version: Option<u32>,
-        key: &[u8],
-    ) -> Result<Arc<Entrance>, ErrorReply> {
+    fn lookup(&self, name: Option<&str>, version: Option<u32>, key: &[u8]) -> Result<Found, ErrorReply> {
         let table = self.0.table.load();
-        let position = table.models.position(name, version, Some(key));
-        let entrance = position.map(|at| Arc::clone(&table.entrances[at]))?;
+        let position = table.models.position(name, version, Some(key))?;
+        let entrance = Arc::clone(&table.entrances[position.answers]);
         entrance.model.used();
-        Ok(entrance)
+        let beside = position.beside.map(|at| Arc::clone(table.entrances[at].lane()));
+        Ok(Found { entrance, beside })
     }
 
     /// The lane of that version, where requests find it.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use registry::{Cache, PublicKeys, Registry, RegistryError, Select};
+use registry::{Author, Cache, PublicKeys, Registry, RegistryError, Seen, Select};
 
 use super::follow::Versions;
-use super::{Meant, Models, ModelsError, Skipped, Wanted, config};
+use super::{Meant, Models, ModelsError, Part, Skipped, Trial, Wanted, config};
 use crate::engines::Engines;
 use crate::served::Served;
+use crate::trials::Verdict;
 
 /// So long a store that can't be reached is let be, at the start.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -20,21 +21,27 @@ pub struct Catalog {
     registry: Registry,
     config: config::Models,
     engines: Engines,
+    /// Who signs what it changes.
+    worker: String,
 }
 
 impl Catalog {
-    /// By that section.
+    /// By that section. Where a worker decides about a version that is tried out, the history says it was this one.
     ///
     /// # Errors
     /// [`ModelsError`] where there is no such folder, or a key can't be read.
-    pub(crate) fn new(config: &config::Models, engines: Engines) -> Result<Self, ModelsError> {
+    pub(crate) fn new(
+        config: &config::Models,
+        engines: Engines,
+        worker: String,
+    ) -> Result<Self, ModelsError> {
         let cache =
             config.cache_folder.clone().map_or_else(Cache::default, Cache::at).of_bytes(config.cache_bytes);
         let mut registry = Registry::follow(&config.root, cache)?;
         if !config.public_keys.is_empty() {
             registry = registry.trusting(PublicKeys::read(&config.public_keys)?);
         }
-        Ok(Self { registry, config: config.clone(), engines })
+        Ok(Self { registry, config: config.clone(), engines, worker })
     }
 
     /// As [`open`](Self::open); while a store can't be reached of which nothing was seen before, it is waited for.
@@ -99,6 +106,17 @@ impl Catalog {
     }
 }
 
+/// What an alias was seen to say of a version that is tried out.
+fn tried_out(seen: Seen) -> Option<Trial> {
+    let (change, since) = (seen.number, seen.at.unwrap_or_default());
+    let of = |part, trial: registry::Trial| {
+        let registry::Trial { version, percent, limits, .. } = trial;
+        Trial { version, part, percent, limits, change, since }
+    };
+    let canary = seen.canary.map(|trial| of(Part::Canary, trial));
+    canary.or_else(|| seen.shadow.map(|trial| of(Part::Shadow, trial)))
+}
+
 impl Versions for Catalog {
     fn wanted(&self) -> Result<Vec<Wanted>, ModelsError> {
         let general = self.config.engine;
@@ -107,20 +125,19 @@ impl Versions for Catalog {
                 name: named.name.clone(),
                 select: Some(named.version.0.clone()),
                 engine: named.engine.unwrap_or(general),
-                canary: false,
+                part: Part::Meant,
             });
             return Ok(named.collect());
         }
-        let found = |name| Wanted { name, select: None, engine: general, canary: false };
+        let found = |name| Wanted { name, select: None, engine: general, part: Part::Meant };
         Ok(self.registry.models()?.into_iter().map(found).collect())
     }
 
     fn resolve(&self, wanted: &Wanted) -> Result<Option<Meant>, ModelsError> {
         let Wanted { name, select, .. } = wanted;
         let meant = |select: &Select| {
-            let (version, canary) = self.registry.resolve_with_canary(name, select)?;
-            let canary = canary.map(|canary| (canary.version, canary.percent));
-            Ok::<_, RegistryError>(Some(Meant { version, canary }))
+            let (version, seen) = self.registry.resolve_seen(name, select)?;
+            Ok::<_, RegistryError>(Some(Meant { version, trial: tried_out(seen) }))
         };
         let Some(select) = select else {
             if self.registry.versions(name)?.is_empty() {
@@ -146,5 +163,15 @@ impl Versions for Catalog {
 
     fn away(&self) -> Option<String> {
         self.registry.away()
+    }
+
+    fn end_canary(&self, wanted: &Wanted, trial: &Trial, verdict: &Verdict) -> Result<(), ModelsError> {
+        let Select::Alias(alias) = wanted.select.clone().unwrap_or_default() else { return Ok(()) };
+        let (Verdict::Over(reason) | Verdict::Kept(reason)) = verdict else { return Ok(()) };
+        let author =
+            Author { by: format!("worker {}", self.worker), reason: Some(reason.clone()), evidence: None };
+        let promoted = matches!(verdict, Verdict::Kept(_));
+        self.registry.end_canary(&wanted.name, &alias, trial.change, promoted, &author)?;
+        Ok(())
     }
 }

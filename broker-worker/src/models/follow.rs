@@ -2,6 +2,7 @@
 //! and again, and what is new is loaded, tried and warmed up on a thread that serves nobody, before the first request meets it.
 
 mod on_demand;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,13 +14,14 @@ use std::time::{Duration, Instant};
 use on_demand::OnDemand;
 
 use super::demand::Asked;
-use super::{Meant, Models, ModelsError, Skipped, Wanted};
+use super::{Meant, Models, ModelsError, Part, Share, Skipped, Trial, Wanted};
 use crate::caught::caught;
 use crate::health::{Health, Problem};
 use crate::lane::{Lane, WeakLanes};
 use crate::memory::{self, NoRoom};
 use crate::metrics::Metrics;
 use crate::served::{NotLoaded, Served};
+use crate::trials::Verdict;
 
 /// What is noted about all of them.
 const CATALOG: &str = "models";
@@ -51,6 +53,12 @@ pub trait Versions: fmt::Debug + Send + Sync {
     fn away(&self) -> Option<String> {
         None
     }
+
+    /// Writes into the history what has become of a version that is tried out beside what is wanted.
+    ///
+    /// # Errors
+    /// Where that can't be written, or the alias was changed meanwhile.
+    fn end_canary(&self, wanted: &Wanted, trial: &Trial, verdict: &Verdict) -> Result<(), ModelsError>;
 }
 
 /// Has lanes follow the versions that are meant.
@@ -64,6 +72,8 @@ pub struct Follower {
     limit: u64,
     /// What could not be served, what it looked like then, and what was said of it.
     failed: BTreeMap<(String, u32), (String, Skipped)>,
+    /// The trials that did not keep within their limits here, by what is wanted: which change began each, and what was said of it.
+    ended: BTreeMap<String, (u32, Skipped)>,
     /// What was served and may still be answering.
     replaced: Vec<Weak<Served>>,
 }
@@ -107,6 +117,7 @@ impl Follower {
             on_demand: None,
             limit: 0,
             failed: BTreeMap::new(),
+            ended: BTreeMap::new(),
             replaced: Vec::new(),
         }
     }
@@ -160,37 +171,22 @@ impl Follower {
     }
 
     fn follow(&mut self, wanted: &Wanted) {
-        let Meant { version, canary } = match self.versions.resolve(wanted) {
+        let Meant { version, trial } = match self.versions.resolve(wanted) {
             Ok(Some(meant)) => meant,
             Ok(None) => return,
             Err(error) => return self.tell(self.short_of(wanted, None, &error)),
         };
-        self.come_to(wanted, version, 0);
-        let beside = wanted.beside();
-        match canary {
-            Some((version, percent)) => self.come_to(&beside, version, percent),
-            None => self.end(&beside),
-        }
+        self.come_to(wanted, version, Share::default());
+        self.follow_trial(wanted, version, trial.as_ref());
     }
 
-    /// Nothing is tried out any more.
-    fn end(&mut self, canary: &Wanted) {
-        let Some(models) = self.models() else { return };
-        if let Some(served) = models.serving(canary) {
-            tracing::info!("{served:?} is tried out no more");
-            self.replaced.push(Arc::downgrade(served));
-            self.change(|models| models.without(canary));
-        }
-        self.is_as_meant(canary);
-    }
-
-    /// From now on that version serves what is wanted; where it is tried out, that many of a hundred requests.
-    fn come_to(&mut self, wanted: &Wanted, version: u32, percent: u8) {
+    /// From now on that version serves what is wanted; where it is tried out, by that share of the requests.
+    fn come_to(&mut self, wanted: &Wanted, version: u32, share: Share) {
         let Some(models) = self.models() else { return };
         if let Some(served) = models.serving(wanted).filter(|served| served.id.version == version) {
-            if models.share(wanted) != percent {
-                tracing::info!("{served:?} answers {percent} % of the requests from now on");
-                self.change(|models| models.with_share(wanted, Arc::clone(served), percent));
+            if models.share(wanted) != share {
+                tracing::info!("{served:?} is tried out by {} % of the requests from now on", share.percent);
+                self.change(|models| models.with_share(wanted, Arc::clone(served), share));
             }
             return self.is_as_meant(wanted);
         }
@@ -202,17 +198,20 @@ impl Follower {
             return self.tell(skipped.clone());
         }
         let begun = Instant::now();
-        match self.serve(&models, wanted, version, percent) {
+        match self.serve(&models, wanted, version, share) {
             Ok(()) => {
                 self.metrics.model_loaded(&wanted.name, true);
-                let (name, took) = (&wanted.name, begun.elapsed());
-                if percent > 0 {
-                    tracing::info!(
+                let (name, percent, took) = (&wanted.name, share.percent, begun.elapsed());
+                match wanted.part {
+                    Part::Meant => tracing::info!(?took, "{name} {version} is served from now on"),
+                    Part::Canary => tracing::info!(
                         ?took,
                         "{name} {version} is tried out from now on, by {percent} % of the requests"
-                    );
-                } else {
-                    tracing::info!(?took, "{name} {version} is served from now on");
+                    ),
+                    Part::Shadow => tracing::info!(
+                        ?took,
+                        "{name} {version} is tried out from now on, as a shadow of {percent} % of the requests"
+                    ),
                 }
                 self.is_as_meant(wanted);
             }
@@ -235,7 +234,7 @@ impl Follower {
         models: &Models,
         wanted: &Wanted,
         version: u32,
-        percent: u8,
+        share: Share,
     ) -> Result<(), NotServed> {
         let mut prepared = None;
         let served = match models.version(&wanted.name, version) {
@@ -256,7 +255,7 @@ impl Follower {
         self.lanes
             .upgrade()
             .ok_or(NotServed::Ended)?
-            .update(|models| models.with_share(wanted, served, percent), prepared);
+            .update(|models| models.with_share(wanted, served, share), prepared);
         self.replaced.extend(old);
         Ok(())
     }

@@ -12,12 +12,15 @@ mod ticket;
 use std::error::Error;
 use std::sync::Arc;
 
-use registry::Select;
+use jiff::Timestamp;
+use registry::{Limits, Select};
 
 pub use catalog::Catalog;
 pub use demand::{Asked, Demand, Refused, unfit};
 pub use follow::{Follower, Versions};
-pub use table::Models;
+#[cfg(test)]
+pub use table::Position;
+pub use table::{Models, Share};
 
 use crate::engines::Choice;
 use crate::served::{LoadError, NotLoaded, Served};
@@ -31,21 +34,38 @@ pub struct Wanted {
     pub select: Option<Select>,
     /// What computes it.
     pub engine: Choice,
-    /// What is tried out beside that, not that itself.
-    pub canary: bool,
+    /// That itself, or what is tried out beside it.
+    pub part: Part,
+}
+
+/// What a version of a model is there for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// It is the version that is meant.
+    #[default]
+    Meant,
+    /// It answers some of the requests in the place of that.
+    Canary,
+    /// It computes some of the requests beside that, and answers none.
+    Shadow,
+}
+
+impl Part {
+    /// Those that are tried out.
+    pub const TRIED: [Self; 2] = [Self::Canary, Self::Shadow];
 }
 
 impl Wanted {
-    /// What is tried out beside this.
+    /// What is tried out beside this, as that part.
     #[must_use]
-    pub fn beside(&self) -> Self {
-        Self { canary: true, ..self.clone() }
+    pub fn beside(&self, part: Part) -> Self {
+        Self { part, ..self.clone() }
     }
 
-    /// Whether this is what is tried out beside that.
-    fn is_beside(&self, other: &Self) -> bool {
-        let of = |wanted: &Self| (wanted.canary, wanted.engine);
-        of(self) == (true, other.engine) && self.name == other.name && self.select == other.select
+    /// Whether this is that part beside the other.
+    fn is_beside(&self, other: &Self, part: Part) -> bool {
+        let of = |wanted: &Self| (wanted.part, wanted.engine);
+        of(self) == (part, other.engine) && self.name == other.name && self.select == other.select
     }
 
     /// What tells it apart from all else that is wanted, for messages by key.
@@ -53,8 +73,12 @@ impl Wanted {
     pub fn key(&self) -> String {
         let name = &self.name;
         let select = self.select.as_ref().map_or_else(String::new, |select| format!("-{select}"));
-        let canary = if self.canary { "-canary" } else { "" };
-        format!("model-{name}{select}{canary}")
+        let part = match self.part {
+            Part::Meant => "",
+            Part::Canary => "-canary",
+            Part::Shadow => "-shadow",
+        };
+        format!("model-{name}{select}{part}")
     }
 
     /// Whether another version may be meant tomorrow.
@@ -65,12 +89,29 @@ impl Wanted {
 }
 
 /// The version that is meant, and what is tried out beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Meant {
     /// The version.
     pub version: u32,
-    /// Another one, and how many of a hundred requests it answers.
-    pub canary: Option<(u32, u8)>,
+    /// Another one.
+    pub trial: Option<Trial>,
+}
+
+/// A version that is tried out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trial {
+    /// The version.
+    pub version: u32,
+    /// Whether it answers.
+    pub part: Part,
+    /// By how many of a hundred requests.
+    pub percent: u8,
+    /// Within what it has to keep, where it is not for people to see to that.
+    pub limits: Option<Limits>,
+    /// Which change of the alias began it.
+    pub change: u32,
+    /// When that was, by the clock of whoever made it.
+    pub since: Timestamp,
 }
 
 /// Something that is to be served and can't be. What is beside it is served, and an earlier version of its own, where there is one.
@@ -165,7 +206,9 @@ impl Skipped {
     ) -> Self {
         let (name, error) = (&wanted.name, cli::sentence(error));
         let reason = match (version, instead) {
-            (Some(version), None) if wanted.canary => format!("{name} {version} is not tried out: {error}"),
+            (Some(version), None) if wanted.part != Part::Meant => {
+                format!("{name} {version} is not tried out: {error}")
+            }
             (Some(version), Some(instead)) => {
                 format!("{name} {version} is not served, and {instead:?} still is: {error}")
             }

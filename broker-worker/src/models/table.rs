@@ -8,7 +8,7 @@ use wire::{ErrorCode, ErrorReply};
 #[cfg(test)]
 use super::Choice;
 use super::ticket::ticket;
-use super::{ModelsError, Skipped, Wanted};
+use super::{ModelsError, Part, Skipped, Wanted};
 use crate::memory;
 use crate::served::{LoadError, NotLoaded, Served};
 
@@ -27,8 +27,25 @@ pub struct Models {
 struct Entry {
     wanted: Wanted,
     served: Arc<Served>,
-    /// Where it is tried out, how many of a hundred requests it answers.
-    percent: u8,
+    share: Share,
+}
+
+/// By what a version is tried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// How many of a hundred requests.
+    pub percent: u8,
+    /// What it answers is computed by the version that is meant too.
+    pub compared: bool,
+}
+
+/// What is served to a request, by its place in the order of [`Models::served`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// What answers it.
+    pub answers: usize,
+    /// What computes it too, where something does.
+    pub beside: Option<usize>,
 }
 
 impl Models {
@@ -49,7 +66,7 @@ impl Models {
         let entry = |served: Served| {
             let select = Some(Select::Version(served.id.version));
             let (name, engine) = (served.id.name.clone(), Choice::default());
-            let wanted = Wanted { name, select, engine, canary: false };
+            let wanted = Wanted { name, select, engine, part: Part::Meant };
             (wanted, Arc::new(served))
         };
         Self::of(served.into_iter().map(entry).collect(), skipped, default, root)
@@ -78,7 +95,7 @@ impl Models {
                 return Err(ModelsError::Twice { name: wanted.name.clone(), version: model.id.version });
             }
         }
-        let entry = |(wanted, served)| Entry { wanted, served, percent: 0 };
+        let entry = |(wanted, served)| Entry { wanted, served, share: Share::default() };
         let entries = served.into_iter().map(entry).collect();
         let models = Self { entries, skipped, default: default.to_owned(), named: true };
         if models.entries.iter().any(|entry| entry.wanted.name == default)
@@ -127,14 +144,14 @@ impl Models {
     /// With that version for what is wanted, in the place of the one that serves it now, or behind all others.
     #[must_use]
     pub fn with(&self, wanted: &Wanted, served: Arc<Served>) -> Self {
-        self.with_share(wanted, served, 0)
+        self.with_share(wanted, served, Share::default())
     }
 
-    /// As [`Models::with`]; where it is tried out, it answers that many of a hundred requests.
+    /// As [`Models::with`]; where it is tried out, by that share of the requests.
     #[must_use]
-    pub fn with_share(&self, wanted: &Wanted, served: Arc<Served>, percent: u8) -> Self {
+    pub fn with_share(&self, wanted: &Wanted, served: Arc<Served>, share: Share) -> Self {
         let mut new = self.clone();
-        let entry = Entry { wanted: wanted.clone(), served, percent };
+        let entry = Entry { wanted: wanted.clone(), served, share };
         match new.place(wanted) {
             Some(at) => new.entries[at] = entry,
             None => new.entries.push(entry),
@@ -155,7 +172,7 @@ impl Models {
     pub fn on_demand(&self, name: Option<&str>, version: u32) -> Option<Wanted> {
         let name = name.unwrap_or(&self.default);
         let of = self.entries.iter().map(|entry| &entry.wanted).find(|wanted| wanted.name == name)?;
-        Some(Wanted { select: Some(Select::Version(version)), canary: false, ..of.clone() })
+        Some(Wanted { select: Some(Select::Version(version)), part: Part::Meant, ..of.clone() })
     }
 
     /// All that this version serves.
@@ -185,29 +202,41 @@ impl Models {
         self.place(wanted).map(|at| &self.entries[at].served)
     }
 
-    /// How many of a hundred requests what is tried out answers.
+    /// By what what is tried out is.
     #[must_use]
-    pub fn share(&self, wanted: &Wanted) -> u8 {
-        self.place(wanted).map_or(0, |at| self.entries[at].percent)
+    pub fn share(&self, wanted: &Wanted) -> Share {
+        self.place(wanted).map_or_else(Share::default, |at| self.entries[at].share)
     }
 
     /// How many of a hundred requests that name the model and no version this one answers, where another one answers the rest.
     #[must_use]
     pub fn percent(&self, served: &Served) -> Option<u8> {
-        let first = self.position(Some(&served.id.name), None, None).ok()?;
-        let canary = self.canary_of(first)?;
-        let (first, canary) = (&self.entries[first], &self.entries[canary]);
+        let (first, canary) = self.tried_out(served, Part::Canary)?;
         match served.id.version {
-            version if version == canary.served.id.version => Some(canary.percent),
-            version if version == first.served.id.version => Some(100 - canary.percent),
+            version if version == canary.served.id.version => Some(canary.share.percent),
+            version if version == first.served.id.version => Some(100 - canary.share.percent),
             _ => None,
         }
     }
 
+    /// How many of a hundred of those requests this one computes and does not answer.
+    #[must_use]
+    pub fn shadow_percent(&self, served: &Served) -> Option<u8> {
+        let (_, shadow) = self.tried_out(served, Part::Shadow)?;
+        (shadow.served.id.version == served.id.version).then_some(shadow.share.percent)
+    }
+
+    /// The version of its model that a request means which names none, and what is tried out beside that.
+    fn tried_out(&self, served: &Served, part: Part) -> Option<(&Entry, &Entry)> {
+        let first = self.position(Some(&served.id.name), None, None).ok()?.answers;
+        let beside = self.beside(first, part)?;
+        Some((&self.entries[first], &self.entries[beside]))
+    }
+
     /// What is tried out beside that.
-    fn canary_of(&self, at: usize) -> Option<usize> {
+    fn beside(&self, at: usize, part: Part) -> Option<usize> {
         let first = &self.entries[at].wanted;
-        self.entries.iter().position(|entry| entry.wanted.is_beside(first))
+        self.entries.iter().position(|entry| entry.wanted.is_beside(first, part))
     }
 
     /// That version, where it is served, whoever wants it.
@@ -255,17 +284,17 @@ impl Models {
     /// # Errors
     /// `NOT_FOUND` where it is not served here; `UNAVAILABLE` where it would be if its files were whole.
     pub fn find(&self, name: Option<&str>, version: Option<u32>) -> Result<&Arc<Served>, ErrorReply> {
-        self.position(name, version, None).map(|at| &self.entries[at].served)
+        self.position(name, version, None).map(|at| &self.entries[at.answers].served)
     }
 
     /// As [`Models::find`], its place in the order of [`Models::served`]. A request without a version is answered by the one that is tried
-    /// out where its key's [`ticket`] is among that one's share.
+    /// out where its key's [`ticket`] is among that one's share, and computed by a shadow likewise.
     pub(crate) fn position(
         &self,
         name: Option<&str>,
         version: Option<u32>,
         key: Option<&[u8]>,
-    ) -> Result<usize, ErrorReply> {
+    ) -> Result<Position, ErrorReply> {
         let name = name.unwrap_or(&self.default);
         let named = self.entries.iter().enumerate().filter(|(_, entry)| entry.served.id.name == name);
         let mut named = named.peekable();
@@ -280,7 +309,7 @@ impl Models {
         }
         let means = |entry: &Entry| match version {
             Some(version) => entry.served.id.version == version,
-            None => !entry.wanted.canary,
+            None => entry.wanted.part == Part::Meant,
         };
         let Some((found, _)) = named.find(|(_, entry)| means(entry)) else {
             let version = version.unwrap_or_default();
@@ -288,9 +317,15 @@ impl Models {
                 format!("version {version} of {name} is not served here; there are: {}", self.list());
             return Err(not_found(message));
         };
-        let (Some(key), None) = (key, version) else { return Ok(found) };
-        let canary = self.canary_of(found).filter(|at| ticket(key) < self.entries[*at].percent);
-        Ok(canary.unwrap_or(found))
+        let alone = Position { answers: found, beside: None };
+        let (Some(key), None) = (key, version) else { return Ok(alone) };
+        let meets =
+            |part: Part| self.beside(found, part).filter(|at| ticket(key) < self.entries[*at].share.percent);
+        if let Some(canary) = meets(Part::Canary) {
+            let beside = self.entries[canary].share.compared.then_some(found);
+            return Ok(Position { answers: canary, beside });
+        }
+        Ok(Position { beside: meets(Part::Shadow), ..alone })
     }
 
     pub(super) fn list(&self) -> String {

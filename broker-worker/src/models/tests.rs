@@ -51,7 +51,7 @@ fn half_copied() -> tempfile::TempDir {
 
 fn open(config: &config::Models) -> Result<Models, ModelsError> {
     let engines = Engines::new(crate::engines::Device::default(), model_core::ImageLimits::default())?;
-    Catalog::new(config, engines)?.open()
+    Catalog::new(config, engines, "w1".into())?.open()
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::lane::{Lane, Lanes};
 use crate::micros::micros;
 use crate::parcels::{Answer, Asker, Batch, Failure, Job, Labels};
 use crate::served::{LoadError, NotLoaded};
+use crate::shadow::{Beside, Compared, Shadows};
 
 /// The room's name in logs.
 pub const STAGE: &str = "infer";
@@ -30,6 +31,7 @@ pub struct Instance {
     /// Which of them.
     number: usize,
     waiting: Arc<Waiting>,
+    shadows: Shadows,
 }
 
 /// What is computed of a job.
@@ -38,12 +40,13 @@ struct Image {
     top_k: usize,
     decode: Duration,
     queued: tokio::time::Instant,
+    beside: Option<Beside>,
 }
 
 impl Image {
     fn of(job: Job) -> (Asker, Self) {
-        let Job { asker, pixels, top_k, decode, queued, .. } = job;
-        (asker, Self { pixels, top_k, decode, queued })
+        let Job { asker, pixels, top_k, decode, queued, beside, .. } = job;
+        (asker, Self { pixels, top_k, decode, queued, beside })
     }
 }
 
@@ -61,13 +64,19 @@ enum ComputeError {
 }
 
 impl Instance {
-    /// The instance of that number, with its engine in each lane warm. In `waiting` are those who wait while a batch is computed.
+    /// The instance of that number, with its engine in each lane warm. In `waiting` are those who wait while a batch is computed; what
+    /// another version is to compute as well goes to `shadows`.
     ///
     /// # Errors
     /// [`NotLoaded`] where one can't be loaded.
-    pub fn load(lanes: &Lanes, number: usize, waiting: Arc<Waiting>) -> Result<Self, NotLoaded> {
+    pub fn load(
+        lanes: &Lanes,
+        number: usize,
+        waiting: Arc<Waiting>,
+        shadows: Shadows,
+    ) -> Result<Self, NotLoaded> {
         lanes.all().iter().try_for_each(|lane| lane.warm(number))?;
-        Ok(Self { number, waiting })
+        Ok(Self { number, waiting, shadows })
     }
 
     /// Computes a batch: one answer for each of its jobs, unless they were answered while it took too long. A job whose deadline
@@ -84,9 +93,29 @@ impl Instance {
         self.waiting.hold(&lane.model, askers);
         let computed = self.compute_all(&lane, &images);
         let askers = self.waiting.take();
-        let each = askers.into_iter().zip(&images).zip(computed);
-        answers.extend(each.map(|((asker, image), computed)| answer(&lane, asker, image, computed)));
+        let each = askers.into_iter().zip(images).zip(computed);
+        answers.extend(each.map(|((asker, mut image), computed)| {
+            let beside = image.beside.take();
+            let answer = answer(&lane, asker, &image, computed);
+            if let Some(beside) = beside {
+                self.shadow(beside, &answer);
+            }
+            answer
+        }));
         answers
+    }
+
+    /// Has another version compute what was answered.
+    fn shadow(&self, beside: Beside, answer: &Answer) {
+        let Ok(Labels { model, predictions, .. }) = &answer.result else { return };
+        let Asker { id, key, .. } = &answer.asker;
+        self.shadows.hand(Compared {
+            beside,
+            id: id.clone(),
+            key: key.clone(),
+            model: model.id.clone(),
+            predictions: predictions.clone(),
+        });
     }
 
     /// What becomes of each image.
@@ -244,8 +273,8 @@ mod tests {
     fn room() -> Room {
         let metrics = Arc::<Metrics>::default();
         let (lanes, _) = doubles::lanes(vec![doubles::served("bird", 1)], Arc::clone(&metrics));
-        let instance = Instance::load(&lanes, 0, Arc::default()).unwrap();
-        let lane = Arc::clone(lanes.find(None, None, b"").unwrap().lane());
+        let instance = Instance::load(&lanes, 0, Arc::default(), doubles::shadows()).unwrap();
+        let lane = Arc::clone(lanes.find(None, None, b"").unwrap().entrance.lane());
         Room { metrics, lane, instance }
     }
 
@@ -328,10 +357,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_answered_is_handed_on_to_be_computed_by_another_version_too() {
+        let mut room = room();
+        let (shadows, mut inbox) = Shadows::new(Arc::default());
+        room.instance.shadows = shadows.clone();
+        let other = doubles::lane(doubles::served("bird", 2));
+        let beside = |value| shadows.keep(&other, &doubles::image(value));
+        let jobs = [7, doubles::FAILS].map(|value| Job { beside: beside(value), ..room.job(value) });
+        let answers: Vec<_> = room.step(jobs.into()).into_iter().map(read).collect();
+        assert_eq!(answers, [Ok(("value 7".to_owned(), 1)), Err(ErrorCode::Internal)]);
+        let compared = inbox.try_recv().unwrap();
+        assert_eq!((compared.id.as_str(), compared.model.version), ("7", 1));
+        assert_eq!(compared.predictions[0].label, "value 7");
+        assert_eq!(compared.beside.image, doubles::image(7));
+        assert!(inbox.try_recv().is_err(), "what failed is compared with nothing");
+    }
+
+    #[test]
     fn a_model_that_can_t_be_loaded_says_which() {
         let served = doubles::served_by("bird", 1, || Err(LoadError::new("no weights")));
         let (lanes, _) = doubles::lanes(vec![served], Arc::default());
-        let error = Instance::load(&lanes, 0, Arc::default()).err().unwrap();
+        let error = Instance::load(&lanes, 0, Arc::default(), doubles::shadows()).err().unwrap();
         assert_eq!(
             (error.to_string(), error.source.to_string()),
             ("bird 1 can't be loaded".into(), "no weights".into())

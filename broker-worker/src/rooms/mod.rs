@@ -8,5 +8,6 @@ pub mod decode;
 pub mod infer;
 pub mod queue;
 pub mod respond;
+pub mod shadow;
 #[cfg(test)]
 mod tests;

@@ -38,7 +38,7 @@ mod tests {
         let (lanes, _) = Lanes::new(&models, shape, Arc::default(), None);
         let (admissions, inbox) = mpsc::channel(4);
         let (outbox, mut answers) = mpsc::channel(4);
-        let entrance = lanes.find(None, None, b"").unwrap();
+        let entrance = lanes.find(None, None, b"").unwrap().entrance;
         let lane = Arc::clone(entrance.lane());
         for id in ["a", "b"] {
             let (job, entrance) = (doubles::job_in(&lane, id), Arc::clone(&entrance));

@@ -50,9 +50,9 @@ impl Topics {
         Ok(self.names.check()?)
     }
 
-    /// How each of the four is made.
+    /// How each of them is made.
     #[must_use]
-    pub fn specs(&self) -> [kafka::TopicSpec; 4] {
+    pub fn specs(&self) -> [kafka::TopicSpec; 5] {
         self.names.specs(self.partitions, self.replication_factor)
     }
 }

@@ -70,12 +70,19 @@ fn table(served: &[Announcement]) -> String {
             default.to_owned(),
             if a.loading { "loading" } else { "ready" }.to_owned(),
             a.memory_bytes.map_or_else(String::new, |bytes| HumanBytes(bytes).to_string()),
-            a.traffic_percent.map_or_else(String::new, |percent| format!("{percent} %")),
+            traffic(a),
             printable(&a.worker),
             printable(&a.requests_topic),
         ]);
     }
     table.trim_fmt()
+}
+
+/// What part it has in the requests that name no version, where not all are its.
+fn traffic(a: &Announcement) -> String {
+    let answers = a.traffic_percent.map(|percent| format!("{percent} %"));
+    let shadow = a.shadow_percent.map(|percent| format!("shadow of {percent} %"));
+    answers.or(shadow).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -102,11 +109,14 @@ mod tests {
             loading: false,
             memory_bytes: Some(3 << 20),
             traffic_percent: Some(10),
+            shadow_percent: None,
             announced_at: jiff::Timestamp::UNIX_EPOCH,
             ttl_s: 30,
             skipped: vec![skipped_model.clone()],
         };
-        let rows = table(&[announcement("shoe"), Announcement { loading: true, ..announcement("hat") }]);
+        let shadow = Announcement { traffic_percent: None, shadow_percent: Some(5), ..announcement("glove") };
+        let rows =
+            table(&[announcement("shoe"), Announcement { loading: true, ..announcement("hat") }, shadow]);
         let says = |at: usize, what: &[&str]| {
             let words: Vec<_> = rows.lines().nth(at).unwrap_or_default().split_whitespace().collect();
             words.windows(what.len()).any(|words| words == what)
@@ -115,6 +125,7 @@ mod tests {
             says(1, &["ready", "3.00", "MiB", "10", "%"]) && says(2, &["loading", "3.00", "MiB"]),
             "{rows}"
         );
+        assert!(says(3, &["MiB", "shadow", "of", "5", "%", "w1"]), "{rows}");
         let lines = skipped(&[announcement("shoe"), announcement("hat")]);
         let lines: Vec<_> = lines.iter().map(String::as_str).collect();
         assert_eq!(lines.len(), 1);

@@ -183,7 +183,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
                         | RegistryError::UnknownAlias { .. }
                         | RegistryError::BadSelect { .. }
                         | RegistryError::NoRollback { .. }
-                        | RegistryError::NoCanary { .. }
+                        | RegistryError::NoTrial { .. }
                         | RegistryError::InService { .. }
                         | RegistryError::VersionExists { .. }
                 )

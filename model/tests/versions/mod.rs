@@ -91,6 +91,42 @@ fn a_version_is_promoted_with_a_reason_and_rolled_back_and_the_history_says_so()
 }
 
 #[test]
+fn a_version_is_tried_out_within_limits_that_stand_in_the_history() {
+    let shop = shop(&[0.9, 0.95]);
+    let shop = shop.path();
+    text(shop, &["promote", "shoe", "1"]);
+    let said = text(shop, &["promote", "shoe", "2", "--canary", "10"]);
+    assert_eq!(said.trim_end(), "production of shoe: version 1 as before, version 2 a canary of 10 %");
+    let all = ["--for", "1h", "--max-errors", "3", "--max-latency", "1.5", "--max-disagreement", "5%"];
+    let change =
+        &lines(shop, &[&["promote", "shoe", "2", "--canary", "20%", "--json"], &all[..]].concat())[0];
+    let limits = serde_json::json!({"errors": 0.03, "latency": 1.5, "disagreement": 0.05, "for_s": 3600});
+    assert_eq!((&change["kind"], &change["canary"]["limits"]), (&"canary".into(), &limits));
+    let said = text(shop, &["promote", "shoe", "2", "--shadow", "100"]);
+    assert!(said.contains("version 2 a shadow of 100 %"), "{said}");
+    let history = lines(shop, &["history", "shoe", "--json"]);
+    let default = serde_json::json!({"errors": 0.01, "latency": 2.0});
+    assert_eq!(history[1]["canary"]["limits"], default);
+    assert_eq!(history[3]["shadow"]["percent"], 100);
+    let table = text(shop, &["history", "shoe"]);
+    assert!(table.contains("version 2 a canary of 20 % for 1h"), "{table}");
+    for (wrong, code, says) in [
+        (&["--canary", "0"][..], 2, "a number from 1 to 100"),
+        (&["--canary", "100"], 2, "from 1 to 99"),
+        (&["--shadow", "5", "--canary", "5"], 2, "cannot be used with"),
+        (&["--canary", "5", "--data", "photos"], 2, "cannot be used with"),
+        (&["--shadow", "5", "--force", "--reason", "why"], 2, "cannot be used with"),
+        (&["--for", "1h"], 2, "--canary"),
+        (&["--canary", "5", "--for", "100ms"], 2, "--for is a second or more"),
+        (&["--canary", "5", "--max-latency", "0.5"], 2, "1 or greater"),
+        (&["--canary", "5", "--max-disagreement", "101"], 2, "from 0 to 100"),
+    ] {
+        refused(shop, &[&["promote", "shoe", "2"], wrong].concat(), code, &[says]);
+    }
+    refused(shop, &["delete", "shoe", "2"], 2, &["production (shadow)"]);
+}
+
+#[test]
 fn versions_are_listed_with_what_names_them_and_what_is_wrong_with_one_is_said() {
     let shop = shop(&[0.9, 0.95, 0.97]);
     let shop = shop.path();

@@ -3,8 +3,8 @@
 
 use jiff::Timestamp;
 use wire::{
-    Announcement, ErrorCode, ErrorReply, Headers, ModelId, Outcome, Prediction, ReplyTo, Request, Response,
-    Success, Timings, TraceContext,
+    Announcement, Comparison, ErrorCode, ErrorReply, Headers, Labelled, ModelId, Outcome, Prediction,
+    ReplyTo, Request, Response, Success, Timings, TraceContext,
 };
 
 /// A PNG of one grey pixel.
@@ -119,9 +119,28 @@ pub(crate) fn announcement() -> Announcement {
         loading: false,
         memory_bytes: None,
         traffic_percent: None,
+        shadow_percent: None,
         announced_at: time(),
         ttl_s: 30,
         skipped: Vec::new(),
+    }
+}
+
+pub(crate) fn comparison() -> Comparison {
+    let labelled = |version, first: &str, index| Labelled {
+        model: ModelId { name: "fashion-mnist".to_owned(), version, digest: digest() },
+        predictions: vec![
+            Prediction { label: first.to_owned(), index: Some(index), probability: 0.75 },
+            Prediction { label: "Coat".to_owned(), index: Some(4), probability: 0.125 },
+        ],
+    };
+    Comparison {
+        request_id: "r-1".to_owned(),
+        answer: labelled(1, "Shirt", 6),
+        shadow: labelled(2, "Pullover", 2),
+        agree: false,
+        worker: "worker-1".to_owned(),
+        computed_at: time(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use registry::{RegistryError, Select};
+use wire::ErrorCode;
 
 use super::*;
 use crate::doubles;
@@ -15,6 +16,7 @@ use crate::served::LoadError;
 
 mod canary;
 mod on_demand;
+mod trial;
 
 /// Versions of which a test says what they are.
 #[derive(Debug, Default)]
@@ -27,7 +29,10 @@ struct State {
     meant: BTreeMap<String, u32>,
     away: bool,
     /// What is tried out beside it.
-    canary: Option<(u32, u8)>,
+    trial: Option<Trial>,
+    /// What was written into the history, if that may be.
+    written: Vec<Verdict>,
+    read_only: bool,
     /// Versions that can't be loaded, and those that panic.
     broken: Vec<u32>,
     panicking: Vec<u32>,
@@ -61,7 +66,7 @@ impl Versions for Shelf {
         let state = self.lock();
         match state.meant.get(&wanted.key()) {
             Some(0) => Ok(None),
-            Some(version) => Ok(Some(Meant { version: *version, canary: state.canary })),
+            Some(version) => Ok(Some(Meant { version: *version, trial: state.trial.clone() })),
             None => Err(away()),
         }
     }
@@ -88,6 +93,15 @@ impl Versions for Shelf {
 
     fn state(&self, _: &str, version: u32) -> String {
         self.lock().looks.get(&version).cloned().unwrap_or_default()
+    }
+
+    fn end_canary(&self, _: &Wanted, _: &Trial, verdict: &Verdict) -> Result<(), ModelsError> {
+        let mut state = self.lock();
+        if state.read_only {
+            return Err(away());
+        }
+        state.written.push(verdict.clone());
+        Ok(())
     }
 }
 
@@ -137,7 +151,7 @@ impl Room {
     }
 
     fn found(&self) -> String {
-        format!("{:?}", self.lanes.find(None, None, b"").unwrap())
+        format!("{:?}", self.lanes.find(None, None, b"").unwrap().entrance)
     }
 
     fn notes(&self) -> Vec<String> {
@@ -154,7 +168,7 @@ async fn the_version_that_is_meant_comes_into_service_and_the_one_before_ends_be
     let mut room = room();
     let first = room.opened.recv().await.unwrap();
     // Somebody has found it and is on the way.
-    let entrance = room.lanes.find(None, None, b"").unwrap();
+    let entrance = room.lanes.find(None, None, b"").unwrap().entrance;
     room.step(1);
     assert_eq!(room.shelf.lock().opened, [] as [u32; 0], "it is served already");
     room.step(2);
@@ -250,7 +264,7 @@ async fn a_model_that_appears_is_served_beside_and_a_number_is_never_followed() 
     }
     room.follower.step();
     assert_eq!(room.found(), "bird 1", "the default stays");
-    assert_eq!(format!("{:?}", room.lanes.find(Some("shoe"), None, b"").unwrap()), "shoe 5");
+    assert_eq!(format!("{:?}", room.lanes.find(Some("shoe"), None, b"").unwrap().entrance), "shoe 5");
     assert!(room.lanes.find(Some("bird"), Some(7), b"").is_err());
 }
 

@@ -17,10 +17,11 @@ use wire::{Envelope, ErrorCode, ErrorReply, Request, Timings};
 
 use crate::health::Pulse;
 use crate::invalid::{Invalid, at_least_one};
-use crate::lane::{Entrance, Lanes, Queue};
+use crate::lane::{Entrance, Found, Lanes, Queue};
 use crate::micros::micros;
 use crate::parcels::{Admission, Answer, Asker, Failure, Job, Original, Record};
 use crate::served::Served;
+use crate::shadow::{Beside, Shadows};
 
 /// The room's name in logs and on dead letters.
 pub const STAGE: &str = "decode";
@@ -87,13 +88,14 @@ pub struct Decode {
     queue: Queue,
     max_request_bytes: usize,
     top_k: usize,
+    shadows: Shadows,
 }
 
 impl Decode {
-    /// `top_k` is how many predictions a request gets that does not say.
+    /// `top_k` is how many predictions a request gets that does not say. What is to be computed beside it is kept by `shadows`.
     #[must_use]
-    pub fn new(lanes: Lanes, queue: &Queue, limits: &Limits, top_k: usize) -> Self {
-        Self { lanes, queue: queue.clone(), max_request_bytes: limits.max_request_bytes, top_k }
+    pub fn new(lanes: Lanes, queue: &Queue, limits: &Limits, top_k: usize, shadows: Shadows) -> Self {
+        Self { lanes, queue: queue.clone(), max_request_bytes: limits.max_request_bytes, top_k, shadows }
     }
 
     /// One record: a job, or the answer that it gets instead.
@@ -132,10 +134,10 @@ impl Decode {
                 asker.key = original.key;
                 asker.ticket.weigh(parts.pixels.data.len() + asker.bytes());
                 let now = Instant::now();
-                let Parts { entrance, pixels, top_k, level, deadline } = parts;
+                let Parts { entrance, pixels, top_k, level, deadline, beside } = parts;
                 let lane = Arc::clone(entrance.lane());
                 let decode = now - start;
-                let job = Job { asker, lane, pixels, top_k, level, deadline, decode, queued: now };
+                let job = Job { asker, lane, pixels, top_k, level, deadline, decode, queued: now, beside };
                 Ok(Admission { job, entrance })
             }
             Err((model, reply)) => {
@@ -156,7 +158,7 @@ impl Decode {
         written: Option<Timestamp>,
     ) -> Result<Parts, (Option<Arc<Served>>, ErrorReply)> {
         let request = request.map_err(|reply| (None, reply))?;
-        let entrance = self
+        let Found { entrance, beside } = self
             .lanes
             .find(request.model.as_deref(), request.model_version, key.unwrap_or(request.id.as_bytes()))
             .map_err(|reply| (None, reply))?;
@@ -181,7 +183,8 @@ impl Decode {
             .unwrap_or_else(|_| Err(ImageError::Broken { reason: "the decoder gave up on it".into() }))
             .map_err(|error| fail(code(&error), error.to_string()))?;
         let level = self.queue.level(request.priority);
-        Ok(Parts { entrance: Arc::clone(&entrance), pixels, top_k, level, deadline })
+        let beside = beside.and_then(|lane| self.shadows.keep(&lane, &request.image));
+        Ok(Parts { entrance: Arc::clone(&entrance), pixels, top_k, level, deadline, beside })
     }
 }
 
@@ -191,6 +194,7 @@ struct Parts {
     top_k: usize,
     level: usize,
     deadline: Option<Instant>,
+    beside: Option<Beside>,
 }
 
 /// A worker with other limits may take an image that is too large here.

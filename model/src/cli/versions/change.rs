@@ -2,12 +2,13 @@
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use registry::{Author, Canary, Change, Evidence, Registry, Seen, Select};
+use registry::{Author, Change, Evidence, Registry, Seen, Select};
 use serde::Serialize;
 
 use super::super::output::{json, line};
 use super::super::publish::Refusal;
 use super::gate::{Gate, percentages};
+use super::trial::{self, Trial};
 use super::{PRODUCTION, Place, Signature};
 
 #[derive(Debug, Args)]
@@ -23,12 +24,10 @@ pub(in crate::cli) struct Promote {
     alias: String,
     #[command(flatten)]
     gate: Gate,
-    /// Try it out: from now on it answers that many of a hundred requests beside the version in service, until one of the two is promoted, or
-    /// `model rollback` ends it. Requests with one key are answered by one version.
-    #[arg(long, env = "MLAAS_CANARY", value_name = "PERCENT", value_parser = percent, conflicts_with_all = ["data", "force"])]
-    canary: Option<u8>,
+    #[command(flatten)]
+    trial: Trial,
     /// Promote a version that was not held against the one in service, or that did worse; wants a --reason.
-    #[arg(long, env = "MLAAS_FORCE", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "MLAAS_FORCE", value_parser = FalseyValueParser::new(), conflicts_with_all = ["canary", "shadow"])]
     force: bool,
     #[command(flatten)]
     signature: Signature,
@@ -53,14 +52,6 @@ pub(in crate::cli) struct Rollback {
     place: Place,
 }
 
-fn percent(text: &str) -> Result<u8, String> {
-    let number = text.strip_suffix('%').unwrap_or(text).trim_end().parse();
-    number
-        .ok()
-        .filter(|percent| (1..=99).contains(percent))
-        .ok_or_else(|| "it is a number from 1 to 99".to_owned())
-}
-
 #[derive(Serialize)]
 struct Told<'a> {
     model: &'a str,
@@ -72,9 +63,9 @@ impl Promote {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let registry = self.place.registry()?;
         let version = registry.resolve(&self.model, &self.version)?;
-        if let Some(percent) = self.canary {
+        if let Some(how) = self.trial.how()? {
             let author = self.signature.author();
-            let change = registry.canary(&self.model, &self.alias, version, percent, &author)?;
+            let change = registry.try_out(&self.model, &self.alias, version, how, &author)?;
             return told(&self.place, &self.model, &change);
         }
         let seen = registry.alias(&self.model, &self.alias)?;
@@ -132,11 +123,9 @@ fn told(place: &Place, model: &str, change: &Change) -> anyhow::Result<()> {
     if place.json {
         return json(&Told { model, change });
     }
-    if let Some(Canary { version, percent, .. }) = &change.canary {
-        return line(&format!(
-            "{} of {model}: version {} as before, and version {version} for {percent} % of the requests",
-            change.alias, change.to
-        ));
+    if change.trial().is_some() {
+        let (alias, to) = (&change.alias, change.to);
+        return line(&format!("{alias} of {model}: version {to} as before, {}", trial::told(change)));
     }
     let from = change.from.map_or_else(|| "no version".into(), |from| format!("version {from}"));
     let evidence = change.evidence.as_ref().map(|evidence| format!("\n{}", percentages(evidence)));

@@ -1,11 +1,11 @@
 //! What there is.
 
 use clap::Args;
-use registry::{EngineKind, Manifest, ModelVersion, Precision, Registry, Select};
+use registry::{EngineKind, Kind, Manifest, ModelVersion, Precision, Registry, Select};
 use serde::Serialize;
 
 use super::super::output::{json, line, percent};
-use super::{PRODUCTION, Place, table};
+use super::{PRODUCTION, Place, table, trial};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct List {
@@ -222,10 +222,10 @@ impl History {
                 change.at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
                 change.from.map_or_else(|| "-".into(), |from| from.to_string()),
                 change.to.to_string(),
-                match (change.kind, &change.canary) {
-                    (_, Some(canary)) => format!("{} tried out, {} %", canary.version, canary.percent),
-                    (registry::Kind::Rollback, None) => "rolled back".into(),
-                    (_, None) => "promoted".into(),
+                match change.kind {
+                    Kind::Canary | Kind::Shadow => trial::told(change),
+                    Kind::Rollback => "rolled back".into(),
+                    Kind::Promote => "promoted".into(),
                 },
                 one_line(&change.by),
                 change.evidence.as_ref().map_or_else(

@@ -8,6 +8,7 @@ mod diff;
 mod gate;
 mod look;
 mod sign;
+mod trial;
 
 use std::path::PathBuf;
 

@@ -1,12 +1,21 @@
 //! A version that is tried out beside the one that is meant.
 
 use super::*;
+use jiff::Timestamp;
 
 const KEYS: usize = 1000;
 
 impl Room {
     fn try_out(&mut self, canary: Option<(u32, u8)>) {
-        self.shelf.lock().canary = canary;
+        let trial = canary.map(|(version, percent)| Trial {
+            version,
+            part: Part::Canary,
+            percent,
+            limits: None,
+            change: 1,
+            since: Timestamp::now(),
+        });
+        self.shelf.lock().trial = trial;
         self.follower.step();
     }
 
@@ -15,8 +24,8 @@ impl Room {
         let mut shares = BTreeMap::new();
         for key in 0..KEYS {
             let key = format!("user-{key}");
-            let [first, again] =
-                [(); 2].map(|()| format!("{:?}", self.lanes.find(None, None, key.as_bytes()).unwrap()));
+            let [first, again] = [(); 2]
+                .map(|()| format!("{:?}", self.lanes.find(None, None, key.as_bytes()).unwrap().entrance));
             assert_eq!(first, again, "{key}");
             *shares.entry(first).or_default() += 1;
         }
@@ -34,7 +43,7 @@ async fn it_answers_its_share_until_it_ends_or_is_meant_itself() {
         (60..150).contains(&shares["bird 2"]) && shares["bird 1"] + shares["bird 2"] == KEYS,
         "{shares:?}"
     );
-    let named = |version| format!("{:?}", room.lanes.find(None, Some(version), b"user-1").unwrap());
+    let named = |version| format!("{:?}", room.lanes.find(None, Some(version), b"user-1").unwrap().entrance);
     assert_eq!([1, 2].map(named), ["bird 1", "bird 2"], "whoever names a version gets it");
     let percent = |version| {
         let models = room.models.borrow();
@@ -52,7 +61,7 @@ async fn it_answers_its_share_until_it_ends_or_is_meant_itself() {
     assert_eq!(room.models.borrow().iter().count(), 1, "it is gone");
 
     room.try_out(Some((3, 50)));
-    room.shelf.lock().canary = None;
+    room.shelf.lock().trial = None;
     room.step(3);
     assert_eq!(room.shares()["bird 3"], KEYS);
     assert_eq!(room.shelf.lock().opened, [2, 3], "what was tried out is what is meant now");

@@ -30,7 +30,7 @@ fn asking() -> Asking {
 
 impl Asking {
     fn ask(&self, version: u32) -> Result<Arc<Entrance>, ErrorReply> {
-        self.room.lanes.find(Some("bird"), Some(version), b"")
+        self.room.lanes.find(Some("bird"), Some(version), b"").map(|found| found.entrance)
     }
 
     /// The follower does what it was asked to.
