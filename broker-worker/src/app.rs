@@ -1,12 +1,13 @@
 //! The worker as a whole: [`build`] makes everything that can fail before anything runs, [`run`] runs it until the end.
 
+mod say;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak, mpsc as std_mpsc};
 use std::thread;
 use std::time::Duration;
 
 use kafka::{Broker, EmbeddedError, RuntimeDir, SettingsError};
-use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -18,13 +19,14 @@ use crate::book::Book;
 use crate::broker::{self, BrokerSource};
 use crate::clients;
 use crate::config::Config;
+use crate::control::{self, Controlled};
 use crate::engines::Engines;
 use crate::health::{Health, Problem};
 use crate::http;
 use crate::lane::WeakLanes;
 use crate::metrics::Metrics;
 use crate::models::{
-    Asked, Catalog, Demand, Follower, Models, ModelsError, Versions, config as models_config,
+    Asked, Asking, Catalog, Demand, Follower, Models, ModelsError, Versions, config as models_config,
 };
 use crate::outbox::{Announcements, KafkaOutbox};
 use crate::pipeline::{self, PipelineError};
@@ -33,12 +35,6 @@ use crate::served::Served;
 
 /// Beyond the grace time, for leaving the group and taking announcements back.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Between two looks at whether the worker is ready.
-const READY_LOOK: Duration = Duration::from_millis(20);
-/// The first announcements are waited for that long.
-const ANNOUNCED: Duration = Duration::from_secs(5);
-/// Between two words about a broker that is away.
-const AWAY_WORD: Duration = Duration::from_secs(5);
 
 /// A worker that is about to run.
 #[derive(Debug)]
@@ -267,13 +263,15 @@ impl Worker {
         let said = self.ready(&models, &reached);
         let now =
             lanes.upgrade().map_or_else(|| watch::Sender::new(models).subscribe(), |lanes| lanes.watch());
-        // Until this is dropped, and nobody asks for a version any more.
-        let _following = asking;
-        self.follow(lanes, demand.map(|demand| Arc::downgrade(&demand)), asked)?;
+        self.follow(lanes.clone(), demand.map(|demand| Arc::downgrade(&demand)), asked)?;
+        // Until this ends, and nobody asks for a version any more.
+        let (client, topic) = (control::client(config, &reached)?, config.topics.names.control.clone());
+        let controlled = Controlled { lanes, asking };
+        control::start(client, topic, controlled, serving.clone()).map_err(PipelineError::from)?;
         let announcer = Announcer::new(announcements, now, self.name.clone(), &config.topics.names);
         let (first, heard) = oneshot::channel();
         let announced = tokio::spawn(announcer.run(first, serving.clone()));
-        let ready = say_when_ready(Arc::clone(&shared.health), heard, said, ready, serving.clone());
+        let ready = say::when_ready(Arc::clone(&shared.health), heard, said, ready, serving.clone());
         let watch = tokio::spawn(ready);
 
         let result = tokio::select! {
@@ -290,7 +288,7 @@ impl Worker {
         let flushed = tokio::task::spawn_blocking(move || outbox.flush(FAREWELL));
         drop(flushed.await);
         if let BrokerSource::Own(_) = broker {
-            say_what_goes_with_the_broker(consumer, config.topics.names.requests.clone()).await;
+            say::what_goes_with_the_broker(consumer, config.topics.names.requests.clone()).await;
         }
         match result? {
             0 => {
@@ -302,7 +300,7 @@ impl Worker {
     }
 
     /// What serves versions that only a request names, where that is allowed.
-    fn demand(&self, asking: &std_mpsc::Sender<Asked>) -> Option<Arc<Demand>> {
+    fn demand(&self, asking: &Asking) -> Option<Arc<Demand>> {
         let versions = self.versions.clone().filter(|_| self.config.models.on_demand_bytes > 0)?;
         Some(Arc::new(Demand::new(versions, asking.clone())))
     }
@@ -337,54 +335,6 @@ impl Worker {
             http: self.address.to_string(),
             embedded: broker.embedded,
             models: models.iter().map(name).collect(),
-        }
-    }
-}
-
-/// The embedded broker keeps nothing: what nobody has answered when it ends is not forgotten in silence.
-async fn say_what_goes_with_the_broker(consumer: ClientConfig, topic: String) {
-    let asked = tokio::task::spawn_blocking(move || broker::unanswered(&consumer, &topic)).await;
-    match asked {
-        Ok(Ok(0)) => {}
-        Ok(Ok(requests)) => tracing::warn!(
-            requests,
-            "the embedded broker ends with this worker, and with it requests that nobody has answered: send them again; a Kafka \
-             keeps them"
-        ),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "requests may be lost with the embedded broker: it does not say")
-        }
-        // It was interrupted: the runtime ends.
-        Err(_) => {}
-    }
-}
-
-/// Says once that the worker is ready and has announced what it serves, and later every few seconds when the broker is away.
-async fn say_when_ready(
-    health: Arc<Health>,
-    announced: oneshot::Receiver<()>,
-    said: Ready,
-    ready: impl FnOnce(&Ready),
-    end: CancellationToken,
-) {
-    let until_ready = async {
-        // Whoever may not write announcements serves all the same.
-        drop(tokio::time::timeout(ANNOUNCED, announced).await);
-        while health.ready().is_err() {
-            tokio::time::sleep(READY_LOOK).await;
-        }
-    };
-    tokio::select! {
-        () = until_ready => ready(&said),
-        () = end.cancelled() => return,
-    }
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(AWAY_WORD) => {}
-            () = end.cancelled() => return,
-        }
-        if !health.is_connected() {
-            tracing::warn!("no Kafka broker answers at {}; trying again", said.bootstrap_servers);
         }
     }
 }

@@ -125,7 +125,7 @@ pub async fn reach(
         };
         let broker = Broker { embedded: cluster.embedded, ..broker.clone() };
         let specs = config.topics.specs();
-        let (needed, shadow) = specs.split_at(specs.len() - 1);
+        let (needed, others) = specs.split_at(kafka::Topics::NEEDED);
         let made: Result<(), TopicError> = tokio::select! {
             made = kafka::ensure(&admin, needed) => made,
             () = end.cancelled() => return Ok(None),
@@ -136,11 +136,13 @@ pub async fn reach(
                     tracing::info!(broker = %broker.bootstrap_servers, "the broker answers");
                 }
                 let made = tokio::select! {
-                    made = kafka::ensure(&admin, shadow) => made,
+                    made = kafka::ensure(&admin, others) => made,
                     () = end.cancelled() => return Ok(None),
                 };
                 if let Err(error) = made {
-                    tracing::warn!("what shadow versions say is not published until it can be: {error}");
+                    tracing::warn!(
+                        "what shadow versions say is not published, nor what workers are asked to do heard, until it can be: {error}"
+                    );
                 }
                 return Ok(Some(broker));
             }

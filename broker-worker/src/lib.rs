@@ -14,6 +14,7 @@
 //! - `served`, `models` and `engines`: what the rooms ask of a model, all that there are and how they follow what is promoted, and
 //!   the engines behind them.
 //! - `shadow`: what a version computes beside the one that answers; `trials`: how versions do that are tried out.
+//! - `control`: what workers are asked to do beside answering.
 //! - `outbox`: the producers; `clients`: what librdkafka is given; `broker`: which broker, and waiting for it.
 //! - `app`: all of it, built and run; [`args`] and [`config`]: what there is to set; `http`, `health`, `metrics`,
 //!   [`telemetry`] and `announce`: what it says about itself.
@@ -30,6 +31,7 @@ mod capacity;
 mod caught;
 mod clients;
 pub mod config;
+mod control;
 #[cfg(test)]
 mod doubles;
 mod engines;

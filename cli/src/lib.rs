@@ -5,7 +5,7 @@
 //! - [`files`]: where a user's own configuration file lies.
 //! - [`color`]: whether to write in colour.
 //! - [`exit`]: the exit codes that mean the same everywhere.
-//! - [`sentence`]: an error with its causes, in one line.
+//! - [`sentence`]: an error with its causes, in one line; [`whoami`]: who runs the program.
 //!
 //! It knows neither Kafka nor a model.
 
@@ -17,7 +17,9 @@ pub mod files;
 pub mod flags;
 pub mod layers;
 mod sentence;
+mod whoami;
 
 pub use color::Color;
 pub use layers::{LayerError, Setting, Sources, load, parse};
 pub use sentence::sentence;
+pub use whoami::whoami;

@@ -22,7 +22,7 @@
 //! - [`config`]: how to connect; [`options`]: what is asked about an image.
 //! - [`batch`]: many images at once, answers as they come.
 //! - [`listen`]: every result on the topic, whoever asked.
-//! - [`models`]: what workers say that they serve.
+//! - [`models`]: what workers say that they serve; [`mod@control`]: what they are asked to do beside answering.
 //!
 //! No group is joined and no offset is committed anywhere here.
 
@@ -31,6 +31,7 @@
 pub mod batch;
 mod cluster;
 pub mod config;
+pub mod control;
 pub mod error;
 pub mod listen;
 pub mod models;
@@ -47,6 +48,7 @@ mod window;
 
 pub use batch::{Answers, each};
 pub use config::ClientConfig;
+pub use control::control;
 pub use error::ClientError;
 pub use kafka::{Broker, Secret, SecurityProtocol, Settings, Topics};
 pub use listen::{Incoming, Listener, Start};
@@ -55,6 +57,6 @@ pub use options::Options;
 pub use request::Client;
 pub use ticket::Ticket;
 pub use wire::{
-    Announcement, Encoding, ErrorCode, ErrorReply, ModelId, Outcome, Prediction, Response, SkippedModel,
-    Success, Timings, TraceContext,
+    Action, Announcement, Control, Encoding, ErrorCode, ErrorReply, ModelId, Outcome, Prediction, Response,
+    SkippedModel, Success, Timings, TraceContext,
 };

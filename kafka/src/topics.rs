@@ -26,6 +26,8 @@ pub struct Topics {
     pub models: String,
     /// What versions say that compute requests beside those that answer them.
     pub shadow: String,
+    /// What workers are asked to do beside answering; compacted.
+    pub control: String,
 }
 
 impl Default for Topics {
@@ -36,25 +38,29 @@ impl Default for Topics {
             dead_letter: "predict.dead-letter".to_owned(),
             models: "predict.models".to_owned(),
             shadow: "predict.shadow".to_owned(),
+            control: "predict.control".to_owned(),
         }
     }
 }
 
 impl Topics {
     /// The keys that set the names in a configuration, in the order of [`Self::names`].
-    pub const KEYS: [&'static str; 5] = ["requests", "results", "dead_letter", "models", "shadow"];
+    pub const KEYS: [&'static str; 6] = ["requests", "results", "dead_letter", "models", "shadow", "control"];
+
+    /// How many of them have to be there, the first ones.
+    pub const NEEDED: usize = 4;
 
     /// The name that such a key sets.
     pub fn name_mut(&mut self, key: &str) -> Option<&mut String> {
-        let Self { requests, results, dead_letter, models, shadow } = self;
-        let names = [requests, results, dead_letter, models, shadow];
+        let Self { requests, results, dead_letter, models, shadow, control } = self;
+        let names = [requests, results, dead_letter, models, shadow, control];
         Self::KEYS.into_iter().zip(names).find_map(|(known, name)| (known == key).then_some(name))
     }
 
     /// All of them.
     #[must_use]
-    pub fn names(&self) -> [&str; 5] {
-        [&self.requests, &self.results, &self.dead_letter, &self.models, &self.shadow]
+    pub fn names(&self) -> [&str; 6] {
+        [&self.requests, &self.results, &self.dead_letter, &self.models, &self.shadow, &self.control]
     }
 
     /// Sees that Kafka could have topics of these names, and that each is another.
@@ -76,10 +82,10 @@ impl Topics {
         Ok(())
     }
 
-    /// How each of them is made: requests and dead letters take images, announcements are compacted and few. The last one, that of shadows, is
-    /// needed by nobody who asks.
+    /// How each of them is made: requests and dead letters take images, announcements are compacted and few. Those behind the first
+    /// [`NEEDED`](Self::NEEDED) nobody needs who asks.
     #[must_use]
-    pub fn specs(&self, partitions: i32, replication_factor: i32) -> [TopicSpec; 5] {
+    pub fn specs(&self, partitions: i32, replication_factor: i32) -> [TopicSpec; 6] {
         let spec = |name: &str| TopicSpec {
             name: name.to_owned(),
             partitions,
@@ -109,8 +115,14 @@ impl Topics {
                 ..spec(&self.models)
             },
             spec(&self.shadow),
+            TopicSpec { partitions: 1, compacted: true, config: keep_for_ever(), ..spec(&self.control) },
         ]
     }
+}
+
+/// The last word about each key stays, however old.
+fn keep_for_ever() -> BTreeMap<String, String> {
+    [("retention.ms".to_owned(), "-1".to_owned())].into()
 }
 
 /// The longest name that Kafka gives a topic.

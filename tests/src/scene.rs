@@ -146,6 +146,7 @@ impl Scene {
                 dead_letter: format!("e2e.{short}.dead-letter"),
                 models: format!("e2e.{short}.models"),
                 shadow: format!("e2e.{short}.shadow"),
+                control: format!("e2e.{short}.control"),
             },
             group: format!("e2e-{short}"),
             folder,

@@ -2,6 +2,7 @@
 
 use e2e::account::{Account, Expect};
 use e2e::images::clothes;
+use e2e::process::Finished;
 use e2e::scene::{Kind, Scene};
 use e2e::traffic::Record;
 use e2e::versions::{MODEL, Versions};
@@ -107,4 +108,55 @@ fn who_allows_no_memory_for_them_serves_what_is_configured_alone() {
     account.sent(&records, scene.sender().send(&records), not_found);
     scene.settle(&mut account);
     account.assert_whole(0);
+}
+
+/// `client load`, `unload` and `refresh`, with two workers, and one that starts later.
+#[test]
+fn versions_are_loaded_and_let_go_by_command_on_each_worker() {
+    let scene = Scene::on(Kind::Kafka);
+    let versions = Versions::new(&scene);
+    versions.publish(MODEL, 2);
+    let control = format!("topics.control={}", scene.topics.control);
+    let flags = ["--set", control.as_str(), "--set", "models.poll_interval=1h"];
+    let _workers = ["w1", "w2"].map(|name| versions.worker(&scene, name, &flags));
+    let client =
+        |arguments: &[&str]| scene.client(&[arguments, &["--topic", &scene.topics.control]].concat());
+    let rows = |finished: &Finished| -> Vec<(String, u64)> {
+        let rows = finished.stdout.lines().map(|line| serde_json::from_str(line).unwrap());
+        let row = |row: serde_json::Value| {
+            (row["worker"].as_str().unwrap().to_owned(), row["version"].as_u64().unwrap())
+        };
+        rows.map(row).collect()
+    };
+    let loaded = client(&["load", MODEL, "2", "--json"]);
+    assert_eq!(loaded.code, Some(0), "{loaded:?}");
+    assert_eq!(rows(&loaded), [("w1".to_owned(), 2), ("w2".to_owned(), 2)]);
+    let _third = versions.worker(&scene, "w3", &flags);
+    wait_until("the worker that started later loads it too", PATIENCE, || {
+        let all = rows(&scene.client(&["models", "--json"]));
+        if all.contains(&("w3".to_owned(), 2)) { Ok(()) } else { Err(format!("{all:?}")) }
+    });
+    let gone = client(&["unload", MODEL, "2", "--json"]);
+    assert_eq!((gone.code, rows(&gone)), (Some(0), vec![]), "{gone:?}");
+    let absent = client(&["load", MODEL, "9"]);
+    assert_eq!(absent.code, Some(1), "{absent:?}");
+    assert!(absent.stderr.contains("worker w2: fashion-mnist 9 was to be loaded: there is no such version"));
+    let kept = client(&["unload", MODEL, "1", "--timeout", "2s"]);
+    assert_eq!(kept.code, Some(4), "{kept:?}");
+    assert!(kept.stderr.contains("w1, w2, w3 still serves fashion-mnist 1 after 2s"), "{kept:?}");
+    let unknown = client(&["load", "hat", "1"]);
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
+    assert!(unknown.stderr.contains("there are fashion-mnist"), "{unknown:?}");
+
+    // Nobody would look for an hour.
+    versions.promote(2);
+    assert_eq!(client(&["refresh"]).code, Some(0));
+    wait_until("each worker serves what was promoted", PATIENCE, || {
+        let all = rows(&scene.client(&["models", "--json"]));
+        if all.len() == 3 && all.iter().all(|(_, version)| *version == 2) {
+            Ok(())
+        } else {
+            Err(format!("{all:?}"))
+        }
+    });
 }

@@ -6,6 +6,7 @@
 //! - [`request`] and [`result`]: the two messages; [`error`]: the codes of a result that is an error.
 //! - [`encoding`]: how a value is encoded, and how that is told.
 //! - [`dead_letter`]: the headers of a record that can never succeed (Kafka Connect's).
+//! - [`control`]: what workers are asked to do beside answering.
 //! - [`announcement`]: what a worker says it serves; [`comparison`]: what a version says beside the one that answers.
 //!
 //! The page `docs/protocol.md` tells the same to someone without Rust.
@@ -15,6 +16,7 @@
 pub mod announcement;
 mod codec;
 pub mod comparison;
+pub mod control;
 pub mod dead_letter;
 pub mod encoding;
 pub mod envelope;
@@ -27,6 +29,7 @@ pub mod result;
 pub use announcement::{Announcement, SkippedModel};
 pub use codec::{DecodeError, MAX_VALUE_BYTES, quoted};
 pub use comparison::{Comparison, Labelled};
+pub use control::{Action, Control};
 pub use encoding::Encoding;
 pub use envelope::{Envelope, ReplyTo, TraceContext};
 pub use error::{ErrorCode, ErrorReply, UnknownCode};

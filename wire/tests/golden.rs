@@ -9,7 +9,10 @@ mod common;
 use std::path::PathBuf;
 
 use common::{headers_from_text, headers_to_text};
-use wire::{Announcement, Comparison, Encoding, Envelope, Headers, ReplyTo, Request, Response, TraceContext};
+use wire::{
+    Action, Announcement, Comparison, Control, Encoding, Envelope, Headers, ReplyTo, Request, Response,
+    TraceContext,
+};
 
 const LIMIT: usize = 1 << 20;
 
@@ -98,6 +101,18 @@ fn comparisons() {
     let file = golden("comparison.json", &comparison.encode());
     assert_eq!(comparison.encode(), file);
     assert_eq!(Comparison::decode(&file).unwrap(), comparison);
+}
+
+#[test]
+fn control_records() {
+    let control = common::control();
+    let file = golden("control.json", &control.encode());
+    assert_eq!(control.encode(), file);
+    assert_eq!(Control::decode(&file).unwrap(), control);
+    assert_eq!(control.key(), "bird/4");
+    let all = Control { action: Action::Refresh, model: None, version: None, ..control };
+    assert_eq!(Control::decode(&all.encode()).unwrap(), all);
+    assert_eq!(all.key(), "all");
 }
 
 #[test]

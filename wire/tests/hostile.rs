@@ -11,7 +11,8 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 use wire::{
-    Announcement, Comparison, DecodeError, Encoding, Envelope, Headers, MAX_VALUE_BYTES, Request, Response,
+    Announcement, Comparison, Control, DecodeError, Encoding, Envelope, Headers, MAX_VALUE_BYTES, Request,
+    Response,
 };
 
 struct Counting;
@@ -207,6 +208,7 @@ proptest! {
         let _result = Response::decode(&headers, &value);
         let _announcement = Announcement::decode(&value);
         let _comparison = Comparison::decode(&value);
+        let _control = Control::decode(&value);
     }
 
     #[test]

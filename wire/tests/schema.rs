@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 use wire::{
-    Announcement, Comparison, Encoding, Envelope, ErrorCode, Headers, Request, Response, dead_letter, header,
+    Announcement, Comparison, Control, Encoding, Envelope, ErrorCode, Headers, Request, Response,
+    dead_letter, header,
 };
 
 fn docs() -> PathBuf {
@@ -52,6 +53,7 @@ fn what_is_written_is_valid() {
         ("result", "result-error"),
         ("announcement", "announcement"),
         ("comparison", "comparison"),
+        ("control", "control"),
     ] {
         let validator = validator(&schema(&format!("schema/{name}.json")));
         assert_valid(&validator, &serde_json::from_slice(&golden(&format!("{file}.json"))).unwrap());
@@ -210,6 +212,26 @@ fn a_comparison_is_refused_by_both_or_by_neither() {
             (false, ("/agree", Some(json!("yes")))),
             (false, ("/computed_at", Some(json!("now")))),
             (false, ("/request_id", None)),
+        ],
+    );
+}
+
+#[test]
+fn a_control_record_is_refused_by_both_or_by_neither() {
+    agree(
+        "schema/control.json",
+        "control.json",
+        |value| Control::decode(value).is_ok(),
+        &[
+            (true, ("/new", Some(json!({})))),
+            (true, ("/action", Some(json!("something that comes later")))),
+            (true, ("/model", None)),
+            (true, ("/version", Some(Value::Null))),
+            (false, ("/version", Some(json!("4")))),
+            (false, ("/action", None)),
+            (false, ("/action", Some(json!(7)))),
+            (false, ("/at", Some(json!("now")))),
+            (false, ("/by", Some(Value::Null))),
         ],
     );
 }

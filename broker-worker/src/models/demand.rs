@@ -15,14 +15,25 @@ use super::{ModelsError, Skipped, Wanted};
 use crate::lane::Lane;
 use crate::served::Served;
 
-/// A lane whose version is to be loaded.
-pub type Asked = (Wanted, Arc<Lane>);
+/// What the follower is asked to do.
+#[derive(Debug)]
+pub enum Asked {
+    /// Load that lane's version.
+    Load(Wanted, Arc<Lane>),
+    /// Let that version of that model go, if nothing but requests wanted it.
+    LetGo(String, u32),
+    /// Look now which versions are meant.
+    Look,
+}
+
+/// Where it is asked.
+pub type Asking = Sender<Asked>;
 
 /// Opens versions that a request names, and has them loaded.
 #[derive(Debug)]
 pub struct Demand {
     versions: Arc<dyn Versions>,
-    asked: Sender<Asked>,
+    asking: Asking,
     /// What could not be served, and what it looked like then. It is tried again when it changes.
     failed: Mutex<BTreeMap<(String, u32), Failed>>,
 }
@@ -58,10 +69,10 @@ pub fn unfit() -> ErrorReply {
 }
 
 impl Demand {
-    /// Of those versions. What is to be loaded comes by `asked`.
+    /// Of those versions. What is to be loaded is said by `asking`.
     #[must_use]
-    pub fn new(versions: Arc<dyn Versions>, asked: Sender<Asked>) -> Self {
-        Self { versions, asked, failed: Mutex::default() }
+    pub fn new(versions: Arc<dyn Versions>, asking: Asking) -> Self {
+        Self { versions, asking, failed: Mutex::default() }
     }
 
     /// That version, its weights not read yet.
@@ -108,7 +119,7 @@ impl Demand {
 
     /// Has that lane's version loaded.
     pub fn load(&self, wanted: Wanted, lane: Arc<Lane>) {
-        if self.asked.send((wanted, lane.clone())).is_err() {
+        if self.asking.send(Asked::Load(wanted, lane.clone())).is_err() {
             // Nobody loads any more: the worker ends.
             lane.model.loaded(Err(unfit()));
         }

@@ -138,7 +138,9 @@ impl Follower {
                 None => asked.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match heard {
-                Ok((wanted, lane)) => self.load(&wanted, &lane),
+                Ok(Asked::Load(wanted, lane)) => self.load(&wanted, &lane),
+                Ok(Asked::LetGo(name, version)) => self.let_go_on_demand(&name, version),
+                Ok(Asked::Look) => look = look.map(|_| Instant::now()),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }

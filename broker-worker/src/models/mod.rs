@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use registry::{Limits, Select};
 
 pub use catalog::Catalog;
-pub use demand::{Asked, Demand, Refused, unfit};
+pub use demand::{Asked, Asking, Demand, Refused, unfit};
 pub use follow::{Follower, Versions};
 #[cfg(test)]
 pub use table::Position;

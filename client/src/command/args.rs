@@ -74,6 +74,12 @@ pub(crate) enum Command {
     Listen(ListenArgs),
     /// Print what workers say that they serve
     Models(ModelsArgs),
+    /// Have workers load a version of a model that they serve, before a request names it, and wait until they have
+    Load(VersionArgs),
+    /// Have workers let a version go that is loaded and not in service, and wait until they have
+    Unload(VersionArgs),
+    /// Have workers look now which versions are in service, not in a second or two
+    Refresh(ControlArgs),
     /// Print a completion script
     Completions {
         /// The shell that it is for
@@ -163,6 +169,33 @@ pub(crate) struct ModelsArgs {
     pub(crate) topic: Option<String>,
 }
 
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct VersionArgs {
+    /// The model
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: String,
+    /// Its version
+    #[arg(value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) number: u32,
+    /// How long to wait until workers have done so [default: 30s]
+    #[arg(short, long, value_name = "TIME", env = "MLAAS_CLIENT_TIMEOUT", value_parser = time)]
+    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) control: ControlArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct ControlArgs {
+    /// Print one JSON object a line
+    #[arg(long, env = "MLAAS_CLIENT_JSON", value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
+    /// The topic to write to [default: predict.control]
+    #[arg(long, value_name = "NAME", env = "MLAAS_CLIENT_CONTROL_TOPIC")]
+    pub(crate) topic: Option<String>,
+}
+
 /// Flags that set a key, by the name that clap knows them by.
 const KEYS: &[(&str, &str)] =
     &[("bootstrap_servers", "kafka.bootstrap_servers"), ("connect_timeout", "connect_timeout")];
@@ -177,6 +210,7 @@ const SEND_KEYS: &[(&str, &str)] = &[
 ];
 const LISTEN_KEYS: &[(&str, &str)] = &[("topic", "topics.results")];
 const MODELS_KEYS: &[(&str, &str)] = &[("topic", "topics.models")];
+const CONTROL_KEYS: &[(&str, &str)] = &[("topic", "topics.control"), ("timeout", "timeout")];
 
 /// Where the configuration comes from, as `command` read it from the line.
 pub(crate) fn sources(command: &Typed, matches: &ArgMatches, args: &Args) -> Sources {
@@ -191,6 +225,7 @@ pub(crate) fn sources(command: &Typed, matches: &ArgMatches, args: &Args) -> Sou
             "send" => SEND_KEYS,
             "listen" => LISTEN_KEYS,
             "models" => MODELS_KEYS,
+            "load" | "unload" | "refresh" => CONTROL_KEYS,
             _ => &[],
         };
         sources.add_flags(command, matches, keys);

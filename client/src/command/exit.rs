@@ -30,6 +30,9 @@ impl From<Exit> for ExitCode {
 pub(crate) enum Failure {
     #[error("{0}")]
     Usage(String),
+    /// Workers have not done in time what they were asked to.
+    #[error("{0}")]
+    Unheard(String),
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
@@ -55,6 +58,7 @@ impl Failure {
         use ClientError as E;
         match self {
             Self::Usage(_) => Exit::Usage,
+            Self::Unheard(_) => Exit::Timeout,
             Self::Client(error) => match error {
                 E::NoBroker { .. } | E::Settings(_) | E::NoTime { .. } | E::Locate(_) => Exit::Usage,
                 // Settings that librdkafka takes one by one and not together.

@@ -9,6 +9,7 @@
 
 mod args;
 mod config;
+mod control;
 mod exit;
 mod inputs;
 mod listen;
@@ -83,6 +84,9 @@ fn run(args: Args, sources: &cli::Sources) -> Result<Exit, Failure> {
                 Command::Send(args) => send::run(args, quiet, config, counted).await,
                 Command::Listen(args) => listen::run(args, quiet, config, counted).await,
                 Command::Models(args) => models::run(args, quiet, config).await,
+                Command::Load(args) => control::load(args, quiet, config).await,
+                Command::Unload(args) => control::unload(args, quiet, config).await,
+                Command::Refresh(args) => control::refresh(args, config).await,
                 Command::Completions { .. } => Ok(Exit::Success),
             }
         });

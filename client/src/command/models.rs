@@ -42,7 +42,7 @@ fn skipped(served: &[Announcement]) -> BTreeSet<String> {
     lines.collect()
 }
 
-fn table(served: &[Announcement]) -> String {
+pub(super) fn table(served: &[Announcement]) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header([

@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::Context as _;
 use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::{AccessFlags, User, access, gethostname, getuid};
+use nix::unistd::{AccessFlags, access};
 use registry::{Author, Manifest, ModelVersion, Registry, RegistryError};
 use serde::Serialize;
 
@@ -76,13 +76,6 @@ pub(super) fn end_between_writes() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who runs this: user@machine.
-pub(super) fn whoami() -> String {
-    let user = User::from_uid(getuid()).ok().flatten().map_or_else(|| getuid().to_string(), |user| user.name);
-    let machine = gethostname().ok().and_then(|name| name.into_string().ok());
-    machine.map_or(user.clone(), |machine| format!("{user}@{machine}"))
-}
-
 /// Says before any work if a file can't be written: a folder is in its place, or there is none for it.
 pub(super) fn can_be_written(path: &Path) -> Result<(), Refusal> {
     let refuse = |why: String| Err(Refusal::Usage(format!("cannot write {}: {why}", path.display())));
@@ -122,7 +115,7 @@ fn is_special(path: &Path) -> bool {
 
 /// Who lets `production` name a model's first version, and why.
 pub(super) fn first_version() -> Author {
-    Author { by: whoami(), reason: Some("the first version".into()), evidence: None }
+    Author { by: cli::whoami(), reason: Some("the first version".into()), evidence: None }
 }
 
 /// As [`publish_files`], with the first artifact's file alone.

@@ -3,8 +3,8 @@
 
 use jiff::Timestamp;
 use wire::{
-    Announcement, Comparison, ErrorCode, ErrorReply, Headers, Labelled, ModelId, Outcome, Prediction,
-    ReplyTo, Request, Response, Success, Timings, TraceContext,
+    Action, Announcement, Comparison, Control, ErrorCode, ErrorReply, Headers, Labelled, ModelId, Outcome,
+    Prediction, ReplyTo, Request, Response, Success, Timings, TraceContext,
 };
 
 /// A PNG of one grey pixel.
@@ -141,6 +141,16 @@ pub(crate) fn comparison() -> Comparison {
         agree: false,
         worker: "worker-1".to_owned(),
         computed_at: time(),
+    }
+}
+
+pub(crate) fn control() -> Control {
+    Control {
+        action: Action::Load,
+        model: Some("bird".to_owned()),
+        version: Some(4),
+        at: time(),
+        by: "ada@desk".to_owned(),
     }
 }
 

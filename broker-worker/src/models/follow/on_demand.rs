@@ -115,6 +115,22 @@ impl Follower {
         true
     }
 
+    /// Lets that version go, if nothing but requests wanted it. Whoever names it has it loaded again.
+    pub(super) fn let_go_on_demand(&mut self, name: &str, version: u32) {
+        let (Some(models), Some(on_demand)) = (self.models(), &self.on_demand) else { return };
+        if let Some(wanted) = models.on_demand(Some(name), version) {
+            self.change(|models| models.without_skipped(&wanted));
+        }
+        let id = |served: &Served| (served.id.name.as_str(), served.id.version) == (name, version);
+        match on_demand.alone(&models).into_iter().find(|(_, served)| id(served)) {
+            Some((wanted, served)) => {
+                tracing::info!("{served:?} goes, as it was asked to");
+                self.let_go(&wanted, &served);
+            }
+            None => tracing::debug!("no version goes: that one is in service, or not loaded"),
+        }
+    }
+
     fn let_go(&mut self, wanted: &Wanted, served: &Arc<Served>) {
         self.replaced.push(Arc::downgrade(served));
         self.change(|models| models.without(wanted));

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::super::output::{json, line, percent};
 use super::super::progress;
-use super::super::publish::{PRODUCTION, whoami};
+use super::super::publish::PRODUCTION;
 use super::Train;
 use crate::cli::SUCCESS;
 
@@ -108,7 +108,7 @@ impl Train {
 
     fn set_alias(&self, place: &Place, model: &str) -> anyhow::Result<()> {
         let registry = Registry::open(&place.root)?;
-        let author = Author { by: whoami(), reason: Some("trained".into()), evidence: None };
+        let author = Author { by: cli::whoami(), reason: Some("trained".into()), evidence: None };
         if self.promote {
             registry.promote(model, PRODUCTION, place.version, &author, None)?;
         } else {

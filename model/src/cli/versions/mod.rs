@@ -113,7 +113,7 @@ struct Signature {
 
 impl Signature {
     fn author(&self) -> Author {
-        let by = self.by.clone().unwrap_or_else(super::publish::whoami);
+        let by = self.by.clone().unwrap_or_else(cli::whoami);
         Author { by, reason: self.reason.clone(), evidence: None }
     }
 }

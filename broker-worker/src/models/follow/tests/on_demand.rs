@@ -35,7 +35,7 @@ impl Asking {
 
     /// The follower does what it was asked to.
     fn load(&mut self) {
-        while let Ok((wanted, lane)) = self.asked.try_recv() {
+        while let Ok(Asked::Load(wanted, lane)) = self.asked.try_recv() {
             self.room.follower.load(&wanted, &lane);
         }
     }
@@ -119,6 +119,25 @@ async fn what_was_asked_for_the_longest_time_ago_goes_first() {
     let text = room.room.follower.metrics.text();
     let memory = |version| format!(r#"model_memory_bytes{{model="bird",version="{version}"}} {BYTES}"#);
     assert!(text.contains(&memory(4)) && !text.contains(&memory(2)), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_to_go_goes_and_comes_again_and_what_is_in_service_stays() {
+    let mut room = asking();
+    room.ask(2).unwrap();
+    room.load();
+    for (name, version) in [("bird", 1), ("bird", 3), ("fish", 2)] {
+        room.room.follower.let_go_on_demand(name, version);
+        assert_eq!(room.served(), [1, 2], "{name} {version}");
+    }
+    room.room.follower.let_go_on_demand("bird", 2);
+    assert_eq!(room.served(), [1]);
+    room.ask(2).unwrap();
+    room.load();
+    assert_eq!((room.served(), room.opened()), (vec![1, 2], vec![2, 2]));
+    room.room.step(2);
+    room.room.follower.let_go_on_demand("bird", 2);
+    assert_eq!(room.room.found(), "bird 2", "it is in service now");
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,6 +259,24 @@ async fn all_together_take_no_more_than_they_may_and_what_is_in_service_goes_bef
         "{reason}"
     );
     assert_eq!(room.served(), [4]);
+}
+
+#[test]
+fn who_asks_for_a_look_need_not_wait_for_the_next_one() {
+    let (asking, asked) = std::sync::mpsc::channel();
+    let room = room();
+    let key = doubles::wanted("bird").key();
+    room.shelf.lock().meant.insert(key, 2);
+    let running = std::thread::spawn(move || room.follower.run(Duration::from_secs(3600), &asked));
+    asking.send(Asked::Look).unwrap();
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    let serves = |models: &watch::Receiver<Models>| models.borrow().version("bird", 2).is_some();
+    while !serves(&room.models) {
+        assert!(std::time::Instant::now() < end, "it does not look");
+        std::thread::yield_now();
+    }
+    drop(asking);
+    running.join().unwrap();
 }
 
 #[test]
