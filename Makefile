@@ -5,7 +5,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 RUST := $(shell sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml)
 XTASK := cargo run --quiet --package xtask --
 
-.PHONY: help demo test test-more setup data openvino weights lint audit coverage bench bench-models bench-peers bench-promotions chaos fuzz compose-test clean bootstrap
+.PHONY: help demo test test-more setup data openvino weights lint audit coverage bench bench-models bench-peers bench-promotions bench-shadow chaos fuzz compose-test clean bootstrap
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo 'make bench-models  measure the engines against each other, and against Python'
 	@echo 'make bench-peers   measure the worker against a Python consumer and MLServer, on Apache Kafka: ROUNDS=3'
 	@echo 'make bench-promotions  promote one version after the other under load, and measure what it costs: PROMOTIONS=500'
+	@echo 'make bench-shadow  measure what a version costs that computes all requests too and answers none: ROUNDS=3'
 	@echo 'make chaos         kill workers under load and count what it costs: KILLS=20; not part of make test'
 	@echo 'make fuzz          give bad bytes to all that reads files: SECONDS=60 for each reader; needs a nightly compiler and cargo-fuzz'
 	@echo 'make compose-test  try docker-compose.yml: docker or podman, not part of make test'
@@ -63,6 +64,11 @@ bench-promotions: bootstrap
 	@$(XTASK) setup
 	cargo build --locked --release --workspace --bins --example promotions
 	MLAAS_E2E_BUILT=1 "$${CARGO_TARGET_DIR:-target}/release/examples/promotions" $(PROMOTIONS)
+
+bench-shadow: bootstrap
+	@$(XTASK) setup
+	cargo build --locked --release --workspace --bins --example shadow
+	MLAAS_E2E_BUILT=1 "$${CARGO_TARGET_DIR:-target}/release/examples/shadow" $(ROUNDS)
 
 KILLS ?= 20
 chaos: bootstrap

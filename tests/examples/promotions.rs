@@ -3,21 +3,18 @@
 //! other is promoted. It fails where a request fails or is lost, where answers take half as long again at the 99th percentile
 //! (in the median of the rounds), or where the worker holds a tenth more memory at the end than after the first ten promotions.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use e2e::account::Account;
 use e2e::scene::{Kind, Scene, Worker};
 use e2e::stream::{Paced, Stream};
-use e2e::traffic::Received;
+use e2e::timing::{Latencies, Span, full_load, now};
 use e2e::versions::{MODEL, Versions};
 
 const ROUNDS: usize = 3;
 /// So long a round is at peace.
 const PEACE: Duration = Duration::from_secs(20);
-/// Requests by which it is measured how many a worker answers in a second.
-const TRIAL: usize = 3000;
 /// The memory at the end is held against that after so many promotions.
 const SETTLED: usize = 10;
 /// How many answers of a version are waited for before the next one is promoted.
@@ -70,16 +67,6 @@ fn main() -> ExitCode {
     verdict(&account, ratios, &held, promotions)
 }
 
-/// How many requests a second the worker answers if it has all it can do.
-fn full_load(stream: &mut Stream<'_>) -> f64 {
-    stream.send(TRIAL);
-    stream.wait_answered(TRIAL);
-    let (start, before) = (Instant::now(), stream.answered());
-    stream.send(TRIAL);
-    stream.wait_answered(before + TRIAL);
-    TRIAL as f64 / start.elapsed().as_secs_f64()
-}
-
 /// A worker under load, and what it holds after each promotion.
 struct Run<'a> {
     versions: Versions,
@@ -87,9 +74,6 @@ struct Run<'a> {
     promoted: usize,
     held: Vec<u64>,
 }
-
-/// From and to, in milliseconds since 1970.
-type Span = (i64, i64);
 
 impl Run<'_> {
     fn peace(&mut self) -> Span {
@@ -114,41 +98,8 @@ impl Run<'_> {
     }
 }
 
-fn now() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
-}
-
 fn megabytes(held: &[u64]) -> u64 {
     held.last().copied().unwrap_or_default() / 1_000_000
-}
-
-/// From a request's record to its answer's, in milliseconds, by when the request was written.
-struct Latencies(Vec<(i64, f64)>);
-
-impl Latencies {
-    fn of(scene: &Scene) -> Self {
-        let read = |topic: &str| {
-            let mut reader = scene.reader(topic);
-            reader.read_to_end(e2e::PATIENCE);
-            reader.seen
-        };
-        let written = |record: &Received| Some((record.id()?, record.timestamp?));
-        let answered: BTreeMap<_, _> = read(&scene.topics.results).iter().filter_map(written).collect();
-        let asked = read(&scene.topics.requests);
-        let latency = |(id, at): (String, i64)| Some((at, (answered.get(&id)? - at) as f64));
-        Self(asked.iter().filter_map(written).filter_map(latency).collect())
-    }
-
-    /// The median and the 99th percentile.
-    fn within(&self, (from, to): Span) -> [f64; 2] {
-        let of_span = self.0.iter().filter(|(at, _)| (from..to).contains(at));
-        let mut sorted: Vec<_> = of_span.map(|(_, latency)| *latency).collect();
-        sorted.sort_by(f64::total_cmp);
-        [0.5, 0.99].map(|part| {
-            let at = (sorted.len() as f64 * part) as usize;
-            sorted.get(at).copied().unwrap_or(f64::NAN)
-        })
-    }
 }
 
 fn verdict(account: &Account, mut ratios: Vec<f64>, held: &[u64], promotions: usize) -> ExitCode {

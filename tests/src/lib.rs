@@ -10,6 +10,7 @@
 //! - [`layout`]: partitions and settings of its topics.
 //! - [`traffic`]: sends records and reads answers with a plain Kafka client.
 //! - [`stream`]: a steady flow of requests, for things to go wrong in the middle of.
+//! - [`timing`]: how long answers took, for what measures.
 //! - [`account`]: "nothing lost", as a measurement.
 //! - [`versions`]: a folder of model versions, to publish into and to promote in.
 //! - [`images`]: image files made on the spot.
@@ -29,6 +30,7 @@ mod report;
 pub mod scene;
 mod shared;
 pub mod stream;
+pub mod timing;
 pub mod traffic;
 pub mod versions;
 pub mod way;
