@@ -2,6 +2,7 @@
 //! the registry, and how that version becomes something that is served.
 
 use std::fmt;
+use std::sync::Arc;
 
 pub use model::engines::EngineChoice as Choice;
 use model::{DeviceChoice, ModelError, engines};
@@ -95,11 +96,19 @@ impl Engines {
         let read = manifest.artifact(engine).and_then(|artifact| manifest.files.get(&artifact.file));
         let files = read.map_or(0, |file| file.size);
         let Self { device, limits } = self;
+        let version = Arc::new(version);
+        let samples = {
+            let version = Arc::clone(&version);
+            move || {
+                let samples = version.samples().map_err(LoadError::new)?;
+                Ok(samples.into_iter().map(|(sample, content)| (sample.clone(), content.bytes)).collect())
+            }
+        };
         let load = move || -> Result<Box<dyn Engine>, LoadError> {
             engines::load(&version, engine, device).map_err(LoadError::new)
         };
         let prepare = move |file: &[u8]| preprocessor.decode(file, &limits);
-        Ok(Served::new(id, architecture, scorer, prepare, load).with_files(files))
+        Ok(Served::new(id, architecture, scorer, prepare, load).with_files(files).with_samples(samples))
     }
 }
 

@@ -6,7 +6,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use model_core::{Engine, EngineError, ImageError, Pixels, Scorer};
+use model_core::{Engine, EngineError, ImageError, Pixels, Scorer, try_sample};
+use registry::Sample;
 use tokio::sync::watch;
 use wire::{ErrorReply, ModelId, Prediction};
 
@@ -18,6 +19,9 @@ pub type Prepare = dyn Fn(&[u8]) -> Result<Pixels, ImageError> + Send + Sync;
 /// Reads the weights and makes an engine of them.
 pub type Load = dyn Fn() -> Result<Box<dyn Engine>, LoadError> + Send + Sync;
 
+/// Reads the version's samples: what it should call each, and its file's bytes.
+pub type Samples = dyn Fn() -> Result<Vec<(Sample, Vec<u8>)>, LoadError> + Send + Sync;
+
 /// A model version that is served.
 pub struct Served {
     /// Its name, version and digest.
@@ -27,6 +31,7 @@ pub struct Served {
     scorer: Scorer,
     prepare: Box<Prepare>,
     load: Box<Load>,
+    samples: Box<Samples>,
     /// Loaded by the first instance; the others share its weights.
     first: Mutex<Option<Box<dyn Engine>>>,
     /// The one that was tried, for the first instance.
@@ -105,6 +110,7 @@ impl Served {
             scorer,
             prepare,
             load,
+            samples: Box::new(|| Ok(Vec::new())),
             first: Mutex::default(),
             tried: Mutex::default(),
             state: watch::Sender::new(State::Ready),
@@ -117,6 +123,16 @@ impl Served {
     #[must_use]
     pub fn with_files(mut self, bytes: u64) -> Self {
         self.memory.files = bytes;
+        self
+    }
+
+    /// With images that it is held to before it serves.
+    #[must_use]
+    pub fn with_samples(
+        mut self,
+        samples: impl Fn() -> Result<Vec<(Sample, Vec<u8>)>, LoadError> + Send + Sync + 'static,
+    ) -> Self {
+        self.samples = Box::new(samples);
         self
     }
 
@@ -182,14 +198,19 @@ impl Served {
         (self.prepare)(file)
     }
 
-    /// Reads the weights, and has an engine compute a blank image: what loads may still not be computed.
+    /// Reads the weights, has an engine compute a blank image, since what loads may still not be computed, and name the version's samples.
     ///
     /// # Errors
-    /// [`LoadError`] where they can't be read, are not that net's, or it can't be computed.
+    /// [`LoadError`] where they can't be read, are not that net's, it can't be computed, or calls a sample something else than its manifest
+    /// does.
     pub fn try_out(&self) -> Result<(), LoadError> {
         let (engine, grown) = memory::growth(|| {
             let mut engine = self.shared(false)?;
             engine.warm_up(1)?;
+            for (sample, bytes) in (self.samples)()? {
+                let prepare = |file: &[u8]| self.prepare(file);
+                try_sample(&mut *engine, &self.scorer, prepare, &sample, &bytes).map_err(LoadError::new)?;
+            }
             Ok::<_, LoadError>(engine)
         })?;
         self.grew(grown);

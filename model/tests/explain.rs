@@ -40,7 +40,7 @@ fn net(folder: &Path, name: &str, fit: Fit, outputs: &[[f32; 2]]) -> ModelVersio
     Tensor::write_safetensors(&tensors, &file).unwrap();
     let labels = ["light", "dark", "neither"].iter().zip(0..).take(outputs.len());
     let manifest = Manifest {
-        schema: Schema,
+        schema: Schema::default(),
         name: name.into(),
         version: 1,
         artifacts: vec![Artifact::libtorch("model.safetensors", Architecture::FashionCnn)],
@@ -67,6 +67,7 @@ fn net(folder: &Path, name: &str, fit: Fit, outputs: &[[f32; 2]]) -> ModelVersio
         parents: vec![],
         data: vec![],
         configuration: None,
+        samples: Vec::new(),
         license: "CC0-1.0".into(),
         origin: "made up".into(),
         files: [("model.safetensors".to_owned(), FileEntry { size: 0, sha256: "0".repeat(64) })].into(),

@@ -206,6 +206,7 @@ impl Registry {
         for artifact in version.artifacts() {
             version.read(artifact.engine)?;
         }
+        version.samples()?;
         Ok(version.digest)
     }
 

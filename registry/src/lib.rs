@@ -11,6 +11,7 @@
 //!       manifest.yaml       name, artifacts, classes, preprocessing, metrics, origin, size and SHA-256 of each file
 //!       model.safetensors   an artifact: what one engine computes with
 //!       model.onnx          another
+//!       sample-1.png        an image, and the manifest says what the version calls it
 //! ```
 //!
 //! - [`manifest`]: what a version says about itself, read strictly.
@@ -64,7 +65,7 @@ pub use error::RegistryError;
 pub use history::{Author, Change, Evidence, Kind, Seen};
 pub use manifest::{
     Activation, Architecture, Artifact, Calibration, Class, Classes, Data, EngineKind, Fit, Input,
-    Interpolation, Layout, Manifest, Metric, Order, Parent, Polarity, Precision, Reject, Schema,
+    Interpolation, Layout, Manifest, Metric, Order, Parent, Polarity, Precision, Reject, Sample, Schema,
 };
 #[cfg(feature = "store")]
 pub use registry::Registry;

@@ -10,7 +10,7 @@ use crate::cache::Cache;
 use crate::content::{Content, sha256};
 use crate::digest::FileEntry;
 use crate::error::RegistryError;
-use crate::manifest::{Artifact, EngineKind, MANIFEST_FILE, Manifest};
+use crate::manifest::{Artifact, EngineKind, MANIFEST_FILE, Manifest, Sample};
 use crate::registry::Registry;
 use crate::signature::{KEY_LIMIT, SIGNATURE_FILE};
 use crate::store::{Entry, EntryKind, Progress, Store};
@@ -37,7 +37,8 @@ impl ModelVersion {
     /// The version whose files lie there, signed by one of the keys that the registry trusts, where there are some.
     ///
     /// # Errors
-    /// If its manifest is wrong, or not signed as it should be, none of its files is there, one is of another size, or there is one too many.
+    /// If its manifest is wrong, or not signed as it should be, none of its artifacts' files is there, a sample is not, one file is of another
+    /// size, or there is one too many.
     pub(crate) fn open(registry: &Registry, key: &str) -> Result<Self, RegistryError> {
         let store = Arc::clone(&registry.store);
         let path = store.place(key).join(MANIFEST_FILE);
@@ -104,6 +105,20 @@ impl ModelVersion {
             Err(RegistryError::MissingFile { .. }) => Err(self.not_fetched(artifact)),
             Err(error) => Err(error),
         }
+    }
+
+    /// Its samples, and what each one's file holds, which is held to the manifest.
+    ///
+    /// # Errors
+    /// If a file is missing, truncated or tampered with.
+    pub fn samples(&self) -> Result<Vec<(&Sample, Content)>, RegistryError> {
+        let mut samples = Vec::new();
+        for sample in &self.manifest.samples {
+            let missing = || RegistryError::MissingFile { path: self.place(&sample.file) };
+            let entry = self.manifest.files.get(&sample.file).ok_or_else(missing)?;
+            samples.push((sample, self.content(&sample.file, entry)?));
+        }
+        Ok(samples)
     }
 
     /// What one of its files holds, which is what the manifest says of it.
@@ -177,7 +192,11 @@ impl ModelVersion {
             described.check_size(&path, size)?;
             self.found.insert(name);
         }
-        Ok(())
+        // They are small, and no command fetches them.
+        match self.manifest.samples.iter().find(|sample| !self.found.contains(&sample.file)) {
+            Some(sample) => Err(RegistryError::MissingFile { path: self.place(&sample.file) }),
+            None => Ok(()),
+        }
     }
 }
 

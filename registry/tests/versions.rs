@@ -205,8 +205,8 @@ fn a_manifest_is_read_strictly() {
     for (from, to, words) in [
         ("license:", "licence:", &["manifest.yaml", "licence", "line"][..]),
         ("efficientnet-lite0", "resnet", &["manifest.yaml", "resnet"]),
-        ("schema: 1", "schema: 2", &["schema 2", "reads up to 1", "newer release"]),
-        ("schema: 1", "schema: 2\nweather: fine", &["schema 2", "reads up to 1"]),
+        ("schema: 1", "schema: 3", &["schema 3", "reads up to 2", "newer release"]),
+        ("schema: 1", "schema: 3\nweather: fine", &["schema 3", "reads up to 2"]),
         ("schema: 1", "schema: 0", &["schema must be 1"]),
         ("schema: 1", "schema: one", &["manifest.yaml", "schema"]),
         ("schema: 1\n", "", &["artifacts"]),

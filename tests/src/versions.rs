@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
-use registry::{Artifact, Author, Change, EngineKind, Manifest, Registry, Select, SigningKey, TryOut};
+use registry::{Artifact, Author, Change, EngineKind, Manifest, Registry, Sample, Select, SigningKey, TryOut};
 
 use crate::paths;
 use crate::scene::{Scene, Worker};
@@ -123,6 +123,20 @@ impl Versions {
         self.publish_file(MODEL, version, artifact, &net);
     }
 
+    /// Publishes the same net as another version, which carries that image and should call it so.
+    ///
+    /// # Panics
+    /// Where it can't be.
+    pub fn publish_with_sample(&self, version: u32, image: &[u8], label: &str) {
+        let file = self.root.join(MODEL).join("1/model.safetensors");
+        let weights = done("read", &file, fs::read(&file));
+        let sample = Sample { file: "sample-1.png".into(), label: label.into() };
+        let manifest =
+            Manifest { samples: vec![sample], ..self.made_of(MODEL, version, self.first().artifacts) };
+        let files: [(&str, &[u8]); 2] = [("model.safetensors", &weights), ("sample-1.png", image)];
+        done("publish in", &self.root, self.registry.publish(manifest, &files));
+    }
+
     /// Puts a version in production.
     ///
     /// # Panics
@@ -195,14 +209,7 @@ impl Versions {
     }
 
     fn publish_file(&self, model: &str, version: u32, artifact: Artifact, bytes: &[u8]) {
-        let manifest = Manifest {
-            name: model.to_owned(),
-            version,
-            artifacts: vec![artifact],
-            metrics: Vec::new(),
-            configuration: None,
-            ..self.first()
-        };
+        let manifest = self.made_of(model, version, vec![artifact]);
         self.publish_as(manifest, bytes);
     }
 
@@ -210,6 +217,17 @@ impl Versions {
     fn publish_as(&self, manifest: Manifest, bytes: &[u8]) {
         let file = manifest.artifacts[0].file.clone();
         done("publish in", &self.root, self.registry.publish(manifest, &[(&file, bytes)]));
+    }
+
+    fn made_of(&self, model: &str, version: u32, artifacts: Vec<Artifact>) -> Manifest {
+        Manifest {
+            name: model.to_owned(),
+            version,
+            artifacts,
+            metrics: Vec::new(),
+            configuration: None,
+            ..self.first()
+        }
     }
 }
 

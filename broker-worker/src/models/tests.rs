@@ -146,6 +146,22 @@ fn what_has_no_room_beside_the_others_is_not_loaded() {
     assert_eq!(models(true).load(0).unwrap().list(), "bird 1, shoe 1, dot 1");
 }
 
+#[test]
+fn what_is_found_and_calls_its_sample_something_else_is_skipped_and_what_is_named_is_fatal() {
+    let models = |named| {
+        let sample = || registry::Sample { file: "sample-1.png".into(), label: "value 7".into() };
+        let bird = doubles::served("bird", 1).with_samples(move || Ok(vec![(sample(), doubles::image(6))]));
+        Models::new(vec![bird, doubles::served("shoe", 1)], "shoe", "weights").unwrap().named(named)
+    };
+    let error = models(true).load(0).unwrap_err();
+    let why = "its sample sample-1.png is called value 6, and should be called value 7: ";
+    assert!(error.source().unwrap().to_string().starts_with(why), "{error:?}");
+    let found = models(false).load(0).unwrap();
+    assert_eq!(found.list(), "shoe 1");
+    let reason = &found.skipped()[0].reason;
+    assert!(reason.starts_with(&format!("bird is not served: bird 1 can't be loaded: {why}")), "{reason}");
+}
+
 /// An engine that loads and computes nothing.
 struct Dud;
 

@@ -16,6 +16,7 @@
 //! - [`presets`]: how other programs say all that, in the manifest's words.
 //! - [`normalise`]: what the engines do alike: pixels to a net's numbers, its numbers to outputs.
 //! - [`scores`]: its answer; [`scorer`] makes it of the outputs.
+//! - [`sample`]: whether a version calls its samples what its manifest says.
 //! - [`LargePiecesMapped`]: the allocator of the programs, so that a decoded photograph leaves nothing behind.
 
 mod background;
@@ -28,6 +29,7 @@ mod pixels;
 pub mod placement;
 pub mod preprocess;
 pub mod presets;
+pub mod sample;
 pub mod scorer;
 pub mod scores;
 pub mod shown;
@@ -40,6 +42,7 @@ pub use large::LargePiecesMapped;
 pub use pixels::Pixels;
 pub use placement::Placement;
 pub use preprocess::{PreprocessError, Preprocessor};
+pub use sample::{SampleError, sample_name, try_sample};
 pub use scorer::Scorer;
 pub use scores::{Prediction, Scores};
 pub use shown::{Shown, shown};

@@ -10,6 +10,7 @@ mod predict;
 mod progress;
 mod publish;
 mod quantize;
+mod samples;
 mod train;
 mod versions;
 

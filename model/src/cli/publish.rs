@@ -11,6 +11,8 @@ use nix::unistd::{AccessFlags, access};
 use registry::{Author, Manifest, ModelVersion, Registry, RegistryError};
 use serde::Serialize;
 
+use super::samples::Samples;
+
 /// The alias of the version that is served, which a model's first one gets.
 pub(super) const PRODUCTION: &str = "production";
 
@@ -118,14 +120,18 @@ pub(super) fn first_version() -> Author {
     Author { by: cli::whoami(), reason: Some("the first version".into()), evidence: None }
 }
 
-/// As [`publish_files`], with the first artifact's file alone.
+/// As [`publish_files`], with the first artifact's file and with samples.
 pub(super) fn publish(
     registry: &Registry,
-    manifest: Manifest,
+    mut manifest: Manifest,
     bytes: &[u8],
+    samples: &Samples,
 ) -> anyhow::Result<(ModelVersion, bool)> {
     let file = manifest.artifacts.first().map(|artifact| artifact.file.clone()).unwrap_or_default();
-    publish_files(registry, manifest, &[(&file, bytes)])
+    manifest.samples = samples.iter().map(|(sample, _)| sample.clone()).collect();
+    let mut files = vec![(file.as_str(), bytes)];
+    files.extend(samples.iter().map(|(sample, bytes)| (sample.file.as_str(), &bytes[..])));
+    publish_files(registry, manifest, &files)
 }
 
 /// Writes the version, under the first number that is free; whether it is the model's production version.

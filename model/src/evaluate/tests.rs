@@ -69,7 +69,7 @@ impl Engine for Together {
 fn manifest(temperature: Option<f32>) -> Manifest {
     let class = |(index, label): (u32, &str)| Class { index, label: label.into() };
     Manifest {
-        schema: Schema,
+        schema: Schema::default(),
         name: "known".into(),
         version: 1,
         artifacts: vec![Artifact::libtorch("model.safetensors", Architecture::FashionCnn)],
@@ -96,6 +96,7 @@ fn manifest(temperature: Option<f32>) -> Manifest {
         parents: vec![],
         data: vec![],
         configuration: None,
+        samples: Vec::new(),
         license: "CC0-1.0".into(),
         origin: "made up".into(),
         files: [].into(),

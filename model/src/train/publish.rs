@@ -251,7 +251,7 @@ pub(super) fn manifest(config: &TrainConfig) -> Manifest {
     // Where there is no output for it, the probabilities sum to 1 but for an image in which there is nothing.
     let reject = if config.outliers.images > 0 { &config.outliers.label } else { "nothing" };
     Manifest {
-        schema: Schema,
+        schema: Schema::default(),
         name: config.model.clone(),
         version: 1,
         artifacts: vec![Artifact::libtorch(WEIGHTS_FILE, ARCHITECTURE)],
@@ -278,6 +278,7 @@ pub(super) fn manifest(config: &TrainConfig) -> Manifest {
         parents: Vec::new(),
         data: Vec::new(),
         configuration: None,
+        samples: Vec::new(),
         license: config.license.clone(),
         origin: config.origin.clone(),
         files: BTreeMap::new(),

@@ -26,6 +26,8 @@ pub struct Job<'a> {
     pub name: &'a str,
     /// Into how many folds the images are cut to measure how far the accuracy varies; none for no such thing.
     pub folds: Option<usize>,
+    /// How many of the images go with the result as samples, at most.
+    pub samples: usize,
     /// The command that does this; written into the result's manifest.
     pub command: &'a str,
     /// The folder where features are kept.

@@ -25,6 +25,7 @@ mod listing;
 mod publish;
 pub(crate) mod reject;
 mod run;
+mod samples;
 mod split;
 mod tail;
 mod tuning;

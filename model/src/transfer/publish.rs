@@ -19,7 +19,7 @@ use crate::onnx::{self, numbers};
 use crate::{ModelError, nets, weights};
 
 /// Files by their names in the version's folder, and what they hold.
-pub type Files = Vec<(&'static str, Vec<u8>)>;
+pub type Files = Vec<(String, Vec<u8>)>;
 
 const ONNX_FILE: &str = "model.onnx";
 const CONFIG_FILE: &str = "train.yaml";
@@ -42,7 +42,7 @@ pub(super) fn version(found: &Found<'_>) -> Result<(Manifest, Files), TransferEr
         TransferError::Data(format!("{}: its manifest names no architecture", content.path.display()))
     })?;
     let manifest = Manifest {
-        schema: Schema,
+        schema: Schema::default(),
         name: found.job.name.to_owned(),
         // Given when it is published.
         version: 1,
@@ -67,6 +67,8 @@ pub(super) fn version(found: &Found<'_>) -> Result<(Manifest, Files), TransferEr
         }],
         data: found.data(),
         configuration: Some(CONFIG_FILE.into()),
+        // Chosen when there is a net to name them.
+        samples: Vec::new(),
         license: found.job.config.license.clone(),
         origin: format!(
             "{}; {} by `model train` on {} version {} ({}: {})",
@@ -85,8 +87,8 @@ pub(super) fn version(found: &Found<'_>) -> Result<(Manifest, Files), TransferEr
     let onnx = onnx::of(&*net, &manifest).map_err(ModelError::from)?;
     let config = serde_yaml::to_string(found.job.config)
         .map_err(|error| TransferError::Configuration(error.into()))?;
-    let files = vec![(WEIGHTS_FILE, content.bytes), (ONNX_FILE, onnx), (CONFIG_FILE, config.into_bytes())];
-    Ok((manifest, files))
+    let files = [(WEIGHTS_FILE, content.bytes), (ONNX_FILE, onnx), (CONFIG_FILE, config.into_bytes())];
+    Ok((manifest, files.map(|(name, bytes)| (name.to_owned(), bytes)).into()))
 }
 
 impl Found<'_> {

@@ -16,7 +16,7 @@ use super::reject::{self, Threshold};
 use super::split::{Split, folds, stratified};
 use super::tail::{Named, Tail};
 use super::tuning::{self, Tuner, at};
-use super::{TransferError, publish};
+use super::{TransferError, publish, samples};
 use crate::calibration::fit_temperature_of_few;
 use crate::onnx::numbers;
 use crate::{Device, Predictor};
@@ -87,7 +87,13 @@ pub fn train(job: &Job<'_>, on: &mut dyn FnMut(Event)) -> Result<Trained, Transf
     let (learned, measured, threshold) = fitting.all(job, other_features.as_ref())?;
     let checkpoint = fitting.tuner.map(|tuner| tuner.checkpoint);
     let found = Found { job, learned: &learned, measured: &measured, threshold };
-    let (manifest, files) = publish::version(&found)?;
+    let (mut manifest, mut files) = publish::version(&found)?;
+    let everything: Vec<usize> = (0..images.class.len()).collect();
+    let kept_out = stratified(&everything, &images.class, config.held_out, config.seed).kept_out;
+    let kept_out = at(&folder.images, &kept_out);
+    let (samples, of_samples) = samples::choose(&manifest, &files, &preprocessor, &kept_out, job.samples)?;
+    manifest.samples = samples;
+    files.extend(of_samples);
     Ok(Trained { measured, manifest, files, checkpoint })
 }
 

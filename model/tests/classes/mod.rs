@@ -106,7 +106,9 @@ fn a_folder_of_pictures_becomes_a_version_that_names_others_of_their_kind() {
     assert_eq!(labels, ["across", "discs", "down"]);
     assert_eq!(manifest.parents[0].name, "bird");
     let files: Vec<&str> = manifest.files.keys().map(String::as_str).collect();
-    assert_eq!(files, ["model.onnx", "model.safetensors", "train.yaml"]);
+    let samples = ["sample-1.png", "sample-2.png", "sample-3.png", "sample-4.png"];
+    assert_eq!(files, [&["model.onnx", "model.safetensors"], &samples[..], &["train.yaml"]].concat());
+    assert_samples_are_of_the_folder(folder, &manifest);
     let written = fs::read_to_string(folder.join("weights/own/1/train.yaml")).unwrap();
     assert!(written.contains("rotation: 10"), "{written}");
 
@@ -133,6 +135,19 @@ fn a_folder_of_pictures_becomes_a_version_that_names_others_of_their_kind() {
     }
 }
 
+/// Each sample is one of its label's photographs, and each class has one before any has two.
+fn assert_samples_are_of_the_folder(folder: &Path, manifest: &registry::Manifest) {
+    let named = |sample: &registry::Sample| {
+        let bytes = fs::read(folder.join("weights/own/1").join(&sample.file)).unwrap();
+        let class = fs::read_dir(folder.join("data").join(&sample.label)).unwrap();
+        let of_class = class.map(|entry| fs::read(entry.unwrap().path()).unwrap());
+        assert!(of_class.into_iter().any(|photograph| photograph == bytes), "{sample:?}");
+        sample.label.clone()
+    };
+    let labels: Vec<String> = manifest.samples.iter().map(named).collect();
+    assert_eq!(labels[..3], ["across", "discs", "down"]);
+}
+
 #[test]
 fn two_classes_are_enough_and_what_is_none_of_them_is_told_from_others_that_are_given() {
     let folder = folder(&["across", "down"], 8);
@@ -143,8 +158,9 @@ fn two_classes_are_enough_and_what_is_none_of_them_is_told_from_others_that_are_
     }
     let result = published(&train(folder, &[]).output().unwrap());
     assert_eq!((&result["others"], &result["others_rejected"]), (&"none".into(), &Value::Null));
-    let result = published(&train(folder, &["--other", "other"]).output().unwrap());
+    let result = published(&train(folder, &["--other", "other", "--sample-images", "0"]).output().unwrap());
     assert_eq!((&result["others"], &result["version"]), (&"given".into(), &2.into()));
+    assert_eq!(manifest(folder, 2).samples, [], "whoever keeps their photographs to themselves");
     let rejected = result["others_rejected"].as_f64().unwrap();
     // Learned from images that it was not chosen by, the threshold says what the result does.
     let mut command = Command::new(env!("CARGO_BIN_EXE_model"));

@@ -118,7 +118,7 @@ fn made_up_version(
     mut tensors: Vec<(String, tch::Tensor)>,
 ) -> ModelVersion {
     let manifest = Manifest {
-        schema: Schema,
+        schema: Schema::default(),
         name: name.into(),
         version: 1,
         artifacts: vec![Artifact::libtorch("model.safetensors", architecture)],
@@ -145,6 +145,7 @@ fn made_up_version(
         parents: vec![],
         data: vec![],
         configuration: None,
+        samples: Vec::new(),
         license: "CC0-1.0".into(),
         origin: "made up".into(),
         files: [("model.safetensors".to_owned(), FileEntry { size: 0, sha256: "0".repeat(64) })].into(),

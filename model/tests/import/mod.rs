@@ -98,6 +98,37 @@ fn answers(imported: &Value) -> Vec<&str> {
 }
 
 #[test]
+fn samples_go_with_an_import_that_calls_them_what_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = folder.path();
+    let more = ["--sample", "colours/blue.png=blue", "--sample", "colours/red.png=red"];
+    imported(weights, "nets/plain.onnx", "four.txt", &more);
+    let version = Registry::open(weights).unwrap().load("m", &Select::Version(1)).unwrap();
+    let samples = version.samples().unwrap();
+    let samples: Vec<_> =
+        samples.iter().map(|(sample, found)| (&*sample.file, &*sample.label, &found.bytes)).collect();
+    let file = |name: &str| fs::read(material().join("colours").join(name)).unwrap();
+    let (blue, red) = (file("blue.png"), file("red.png"));
+    assert_eq!(samples, [("sample-1.png", "blue", &blue), ("sample-2.png", "red", &red)]);
+
+    fs::write(weights.join("large.png"), vec![0; (1 << 20) + 1]).unwrap();
+    let large = format!("{}=red", weights.join("large.png").display());
+    for (sample, code, words) in [
+        ("colours/blue.png=green", 1, "--sample colours/blue.png: the net calls it blue, and not green"),
+        ("four.txt=red", 1, "--sample four.txt: its sample sample-1.txt can't be used: "),
+        ("colours/blue.png=sky", 2, "\"sky\" is none of the labels"),
+        ("absent.png=red", 2, "absent.png"),
+        ("colours/blue.png", 2, "as sandal.png=Sandal"),
+        (&large, 2, "1048576 is the most"),
+    ] {
+        let output = import(weights, "nets/plain.onnx", "four.txt", &["--sample", sample]);
+        assert_eq!(output.status.code(), Some(code), "{sample}: {}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{sample}: {}", stderr(&output));
+    }
+    assert!(!weights.join("m/2").exists());
+}
+
+#[test]
 fn each_setting_reaches_the_net_and_the_manifest() {
     let folder = tempfile::tempdir().unwrap();
     let weights = folder.path();

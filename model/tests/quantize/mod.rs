@@ -123,6 +123,39 @@ fn a_version_of_integers_answers_as_the_one_that_it_was_made_from() {
 }
 
 #[test]
+fn samples_are_carried_over_that_integers_call_the_same_and_of_the_others_it_is_said() {
+    let folder = weights();
+    let weights = folder.path();
+    if !exact(weights) {
+        return;
+    }
+    let registry = Registry::open(weights).unwrap();
+    let first = registry.load("tiny", &Select::Version(1)).unwrap().manifest;
+    let label = |class: usize| first.classes.labels[class].label.clone();
+    let sample = |file: &str, class| registry::Sample { file: file.into(), label: label(class) };
+    let samples = vec![sample("sample-1.png", 7), sample("sample-2.png", 4)];
+    let manifest = registry::Manifest { version: 2, samples, ..first.clone() };
+    let bytes = |file: &str| fs::read(weights.join("tiny/1").join(file)).unwrap();
+    let mut files: Vec<_> = first.files.keys().map(|file| (file.as_str(), bytes(file))).collect();
+    let image = fs::read(trained().join("images/class7.png")).unwrap();
+    files.extend([("sample-1.png", image.clone()), ("sample-2.png", image.clone())]);
+    let files: Vec<_> = files.iter().map(|(file, bytes)| (*file, bytes.as_slice())).collect();
+    registry.publish(manifest, &files).unwrap();
+
+    let output = quantize(weights, &["tiny", "2", "--data", "data", "--images", "60", "--max-drop", "2"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = format!(
+        "sample-2.png is called {} in 8-bit integers, and not {}: it is left out",
+        label(7),
+        label(4)
+    );
+    assert!(stderr(&output).contains(&said), "{}", stderr(&output));
+    let made = version(weights, "tiny", 3);
+    assert_eq!(made.manifest.samples, [sample("sample-1.png", 7)]);
+    assert_eq!(made.samples().unwrap()[0].1.bytes, image);
+}
+
+#[test]
 fn a_processor_that_sums_in_16_bits_is_refused_what_it_would_answer_wrongly() {
     let folder = weights();
     if !exact(folder.path()) {

@@ -1,5 +1,7 @@
 //! `model list`, `show`, `diff`, `history`, `promote`, `rollback`, `sign`, `delete` and `gc` as their users type them. Of them only
-//! `promote --data` computes; for the others the weights are any bytes.
+//! `promote` computes, with `--data` or where a version carries samples; for the others the weights are any bytes.
+
+mod samples;
 
 use std::fs;
 use std::path::Path;

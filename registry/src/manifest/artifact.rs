@@ -217,8 +217,11 @@ pub(super) fn validate(manifest: &Manifest) -> Result<(), String> {
             return Err(format!("configuration: {file} is an artifact's file"));
         }
     }
+    if let Some(sample) = manifest.samples.iter().find(|sample| !files.insert(&sample.file)) {
+        return Err(format!("samples: {} is given twice, or is another file of the version", sample.file));
+    }
     match manifest.files.keys().find(|file| !files.contains(file.as_str())) {
-        Some(file) => Err(format!("files: {file} belongs to no artifact, and is no configuration")),
+        Some(file) => Err(format!("files: {file} belongs to no artifact, and is no configuration or sample")),
         None => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 mod artifact;
 mod classes;
 mod input;
+mod sample;
 mod schema;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use artifact::{Architecture, Artifact, EngineKind, Precision};
 pub use classes::{Activation, Calibration, Class, Classes, Reject};
 pub use input::{Fit, Input, Interpolation, Layout, Order, Polarity};
+pub use sample::{MOST_SAMPLES, SAMPLE_LIMIT, Sample};
 pub use schema::{ManifestError, SCHEMA, Schema};
 
 use crate::digest::{FileEntry, is_sha256};
@@ -55,6 +57,9 @@ pub struct Manifest {
     /// The file that holds the configuration it was trained with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<String>,
+    /// Images, and what it calls them: tried before it serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<Sample>,
     /// SPDX expression of the weights' licence.
     pub license: String,
     /// Where the weights come from.
@@ -119,13 +124,16 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The manifest as YAML.
+    /// The manifest as YAML, of the oldest shape that has a word for all that it says: older releases read it where they can.
     ///
     /// # Errors
     /// If it says something that cannot be; `path` names the file in the message.
     pub fn to_yaml(&self, path: &Path) -> Result<String, RegistryError> {
-        self.validate().map_err(|message| RegistryError::InvalidManifest { path: path.into(), message })?;
-        serde_yaml::to_string(self)
+        let manifest = Self { schema: Schema::of(self), ..self.clone() };
+        manifest
+            .validate()
+            .map_err(|message| RegistryError::InvalidManifest { path: path.into(), message })?;
+        serde_yaml::to_string(&manifest)
             .map_err(|error| RegistryError::BadManifest { path: path.into(), source: error.into() })
     }
 
@@ -150,6 +158,7 @@ impl Manifest {
             }
             digits("files", file, &entry.sha256)?;
         }
+        sample::validate(self)?;
         artifact::validate(self)?;
         for parent in &self.parents {
             digits("parents", &parent.name, &parent.sha256)?;

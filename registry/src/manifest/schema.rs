@@ -13,22 +13,39 @@ use super::{
 use super::{WEIGHTS_FILE, each_key_once};
 use crate::digest::FileEntry;
 
-/// The newest shape that this release reads, and the only one that it writes.
-pub const SCHEMA: u64 = 1;
+/// The newest shape that this release reads.
+pub const SCHEMA: u64 = 2;
 
-/// The shape of a [`Manifest`] in memory: always [`SCHEMA`].
+/// The shape of a [`Manifest`]. What is written has the oldest one that has a word for all that it says.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Schema;
+pub enum Schema {
+    /// 1.
+    #[default]
+    One,
+    /// 2, which brought `samples`.
+    Two,
+}
+
+impl Schema {
+    /// The oldest shape that can say what this manifest does.
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        if manifest.samples.is_empty() { Self::One } else { Self::Two }
+    }
+}
 
 impl Serialize for Schema {
     fn serialize<S: Serializer>(&self, writer: S) -> Result<S::Ok, S::Error> {
-        writer.serialize_u64(SCHEMA)
+        writer.serialize_u64(match self {
+            Self::One => 1,
+            Self::Two => SCHEMA,
+        })
     }
 }
 
 impl<'de> Deserialize<'de> for Schema {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        u64::deserialize(reader).map(|_| Self)
+        // Which numbers there are is found out before.
+        Ok(if u64::deserialize(reader)? < SCHEMA { Self::One } else { Self::Two })
     }
 }
 
@@ -49,7 +66,7 @@ pub enum ManifestError {
     #[error(transparent)]
     Yaml(#[from] serde_yaml::Error),
     /// The oldest shape is told by having no number.
-    #[error("schema must be {SCHEMA}; the oldest shape has no such key")]
+    #[error("schema must be 1 to {SCHEMA}; the oldest shape has no such key")]
     NumberedOldest,
 }
 
@@ -71,8 +88,8 @@ impl From<serde_yaml::Error> for Unread {
 pub(super) fn read(text: &str) -> Result<Manifest, Unread> {
     match serde_yaml::from_str::<Probe>(text)?.schema {
         None => Ok(serde_yaml::from_str::<Oldest>(text)?.into()),
-        Some(SCHEMA) => Ok(serde_yaml::from_str(text)?),
         Some(0) => Err(Unread::Bad(ManifestError::NumberedOldest)),
+        Some(1..=SCHEMA) => Ok(serde_yaml::from_str(text)?),
         Some(newer) => Err(Unread::Newer(newer)),
     }
 }
@@ -106,7 +123,7 @@ impl From<Oldest> for Manifest {
     fn from(oldest: Oldest) -> Self {
         let OldestClasses { outputs, labels, none } = oldest.classes;
         Self {
-            schema: Schema,
+            schema: Schema::default(),
             name: oldest.name,
             version: oldest.version,
             artifacts: vec![Artifact::libtorch(WEIGHTS_FILE, oldest.architecture)],
@@ -122,6 +139,7 @@ impl From<Oldest> for Manifest {
             parents: Vec::new(),
             data: Vec::new(),
             configuration: None,
+            samples: Vec::new(),
             license: oldest.license,
             origin: oldest.origin,
             files: oldest.files,

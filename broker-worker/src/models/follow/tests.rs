@@ -16,6 +16,7 @@ use crate::served::LoadError;
 
 mod canary;
 mod on_demand;
+mod samples;
 mod trial;
 
 /// Versions of which a test says what they are.
@@ -36,6 +37,8 @@ struct State {
     /// Versions that can't be loaded, and those that panic.
     broken: Vec<u32>,
     panicking: Vec<u32>,
+    /// What each version carries: the value of an image, and what it should be called.
+    samples: BTreeMap<u32, Vec<(u8, &'static str)>>,
     looks: BTreeMap<u32, String>,
     opened: Vec<u32>,
     /// Those that can't be opened.
@@ -88,7 +91,10 @@ impl Versions for Shelf {
             let broken = || Err(LoadError::new("no weights"));
             return Ok(doubles::served_by(&wanted.name, version, broken));
         }
-        Ok(doubles::served(&wanted.name, version).with_files(state.files))
+        let samples = state.samples.get(&version).cloned().unwrap_or_default();
+        Ok(doubles::served(&wanted.name, version)
+            .with_files(state.files)
+            .with_samples(move || Ok(samples::of(&samples))))
     }
 
     fn state(&self, _: &str, version: u32) -> String {

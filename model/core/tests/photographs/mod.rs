@@ -81,7 +81,7 @@ fn exif(orientation: u8) -> Vec<u8> {
 /// What prepares images as a manifest with that input asks.
 pub(crate) fn preprocessor(input: Input) -> Preprocessor {
     let manifest = Manifest {
-        schema: Schema,
+        schema: Schema::default(),
         name: "test".into(),
         version: 1,
         artifacts: vec![Artifact::libtorch("model.safetensors", Architecture::FashionCnn)],
@@ -97,6 +97,7 @@ pub(crate) fn preprocessor(input: Input) -> Preprocessor {
         parents: vec![],
         data: vec![],
         configuration: None,
+        samples: Vec::new(),
         license: "CC0-1.0".into(),
         origin: "made up".into(),
         files: [("model.safetensors".to_owned(), FileEntry { size: 0, sha256: "0".repeat(64) })].into(),

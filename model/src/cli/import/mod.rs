@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use super::output::{json, line};
 use super::publish::{Published, Refusal, end_between_writes, publish};
+use super::samples::{self, Given};
 use crate::cli::SUCCESS;
 use net::Net;
 use settings::{Notes, Settings};
@@ -40,6 +41,10 @@ pub(super) struct Import {
     /// Images that it is tried on: a file, or a folder.
     #[arg(long, env = "MLAAS_SAMPLES", default_value = "data/samples", value_name = "IMAGE|FOLDER")]
     samples: PathBuf,
+    /// An image that goes with the version, and what the net calls it: whoever serves the version sees first whether it still does. May be
+    /// given several times.
+    #[arg(long, env = "MLAAS_SAMPLE", value_name = "IMAGE=LABEL")]
+    sample: Vec<Given>,
     /// The model versions: a folder, which is made where it is not there, or s3://BUCKET/PREFIX, gs://, az://.
     #[arg(long, env = "MLAAS_WEIGHTS", default_value = "weights", value_name = "FOLDER|URL")]
     weights: PathBuf,
@@ -73,7 +78,7 @@ impl Import {
         registry.next_version(&self.name)?;
         let (taken, mut notes) = (self.settings.taken(&self.file)?, Notes::default());
         let labels = self.settings.labels(&taken, &mut notes)?;
-        let samples = trial::samples(&self.samples)?;
+        let shown = trial::samples(&self.samples)?;
         let engine = net::engine(&self.file, self.allow_torchscript)?;
         let bytes = read(&self.file)?;
 
@@ -84,6 +89,7 @@ impl Import {
             self.settings.manifest(&self.name, engine, &name, &said, labels, (&taken, &mut notes))?;
         notes.lines().iter().for_each(|line| eprintln!("model: {line}"));
         net::describe(&mut manifest, &bytes);
+        let carried = samples::given(&self.sample, &manifest)?;
         // What can't be is said before it is computed.
         manifest.to_yaml(Path::new("of this import")).map_err(|error| Refusal::Usage(error.to_string()))?;
         let mut net = Net::load(&manifest, &file, &bytes)?;
@@ -92,7 +98,8 @@ impl Import {
             let s = if images == 1 { "" } else { "s" };
             eprintln!("model: {file} takes {images} image{s} at once and no other number: it is served so");
         }
-        let tried = trial::run(&mut net, &manifest, &samples, self.settings.activation)?;
+        let tried = trial::run(&mut net, &manifest, &shown, self.settings.activation)?;
+        samples::unlike(&self.sample, samples::tried(net.engine(), &manifest, &carried)?)?;
         drop(net);
         if !self.json {
             tried.iter().try_for_each(|tried| line(&tried.to_string()))?;
@@ -100,7 +107,7 @@ impl Import {
         if !self.accepted()? {
             return Err(Refusal::Declined.into());
         }
-        let (version, production) = publish(&registry, manifest, &bytes)?;
+        let (version, production) = publish(&registry, manifest, &bytes, &carried)?;
         if self.json {
             let model = Published::of(&version);
             json(&Imported { model, engine: engine.word(), production, batch, trial: tried })?;

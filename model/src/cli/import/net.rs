@@ -158,6 +158,11 @@ impl Net {
         self.fixed_batch
     }
 
+    /// What computes it.
+    pub(super) fn engine(&mut self) -> &mut dyn Engine {
+        &mut *self.engine
+    }
+
     /// As [`Engine::logits`].
     pub(super) fn logits(&mut self, batch: &[&Pixels]) -> Result<Vec<Vec<f32>>, EngineError> {
         self.engine.logits(batch)

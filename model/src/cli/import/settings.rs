@@ -175,7 +175,7 @@ impl Settings {
         let shape = self.shape(file, said, taken, notes)?;
         let classes = self.classes(file, said, labels, taken, notes)?;
         Ok(Manifest {
-            schema: Schema,
+            schema: Schema::default(),
             name: name.to_owned(),
             version: 1,
             artifacts: vec![Artifact {
@@ -192,6 +192,7 @@ impl Settings {
             parents: Vec::new(),
             data: Vec::new(),
             configuration: None,
+            samples: Vec::new(),
             license: self.license.clone(),
             origin: self.origin.clone().unwrap_or_else(|| format!("imported from {}", file.escape_default())),
             files: BTreeMap::new(),

@@ -12,18 +12,19 @@ use std::thread;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use model::onnx;
-use model_core::Preprocessor;
+use model_core::{Engine as _, Preprocessor, SampleError};
 use model_openvino::quantize::{QuantizeError, Quantizer};
 use model_openvino::{OpenVino, SATURATES, integers_are_exact};
 use registry::{
     Artifact, Data, EngineKind, Manifest, Metric, ModelVersion, Parent, Precision, Registry, RegistryError,
-    Select,
+    Sample, Select,
 };
 use serde::Serialize;
 
 use super::output::{json, line, percent};
 use super::progress;
 use super::publish::{Published, Refusal, end_between_writes, publish};
+use super::samples::{self, Samples};
 use crate::cli::SUCCESS;
 use compare::{Accuracy, Compared};
 use images::Images;
@@ -124,7 +125,8 @@ impl Quantize {
         let compared = measure(&images, [&f32, &int8], parent, &preprocessor, threads)?;
         self.judge(&title, &compared)?;
         let manifest = self.manifest(&version, &compared, count, digest);
-        let (made, production) = publish(&registry, manifest, &bytes)?;
+        let samples = carried_over(&version, &manifest, &int8)?;
+        let (made, production) = publish(&registry, manifest, &bytes, &samples)?;
         let (layers, other_layers) = (quantizer.layers(), quantizer.others());
         if self.json {
             json(&Report {
@@ -252,10 +254,33 @@ impl Quantize {
                 sha256: digest,
             }],
             configuration: None,
+            // Known when the net is tried on them.
+            samples: Vec::new(),
             origin: format!("{}; quantised", parent.origin),
             ..parent.clone()
         }
     }
+}
+
+/// The samples that the net of integers calls what the other one does; of the others it is said what they are called.
+fn carried_over(version: &ModelVersion, manifest: &Manifest, int8: &OpenVino) -> anyhow::Result<Samples> {
+    let samples = version.samples()?.into_iter();
+    let samples: Samples = samples.map(|(sample, content)| (sample.clone(), content.bytes)).collect();
+    let tried = samples::tried(&mut *int8.share()?, manifest, &samples)?;
+    let mut carried = Samples::new();
+    for (sample, tried) in samples.into_iter().zip(tried) {
+        let (Sample { file, label }, _) = &sample;
+        match tried {
+            Ok(()) => carried.push(sample),
+            Err(SampleError::Named { found, .. }) => {
+                eprintln!(
+                    "model: {file} is called {found} in 8-bit integers, and not {label}: it is left out"
+                );
+            }
+            Err(error) => eprintln!("model: {file} is left out: {}", ::cli::sentence(&error)),
+        }
+    }
+    Ok(carried)
 }
 
 /// For people.

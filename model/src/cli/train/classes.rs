@@ -19,6 +19,8 @@ use crate::cli::SUCCESS;
 
 /// The project's own version that knows photographs.
 const BACKBONE: &str = "bird";
+/// So many photographs go with the result, unless somebody says otherwise.
+const SAMPLES: u8 = 4;
 
 /// The folder is no good to learn from.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +97,7 @@ impl Train {
             backbone: &backbone,
             name,
             folds: self.folds.map(usize::from),
+            samples: self.sample_images.unwrap_or(SAMPLES).into(),
             command: &command,
             cache: &self.runs.join("features"),
             run: &self.runs.join(name),
@@ -107,7 +110,8 @@ impl Train {
         let trained = trained?;
         self.tell_changes(&folder)?;
         let Trained { measured, manifest, files, .. } = &trained;
-        let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
+        let files: Vec<(&str, &[u8])> =
+            files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
         let (version, production) = publish_files(&registry, manifest.clone(), &files)?;
         self.report(&version, production, measured)?;
         trained.done()?;
@@ -249,6 +253,10 @@ impl Train {
             (None, _) => "it is not known how many others: --other gives some".into(),
         };
         line(&format!("{} of their own are none of these, and {of_others}", percent(own_rejected)))?;
+        if !manifest.samples.is_empty() {
+            let samples: Vec<&str> = manifest.samples.iter().map(|sample| sample.label.as_str()).collect();
+            line(&format!("of the photographs these go with it, to be held to: {}", samples.join(", ")))?;
+        }
         let served = if production { ", its production version" } else { "" };
         line(&format!("{} version {}{served}: {digest}", manifest.name, manifest.version))
     }

@@ -70,6 +70,10 @@ pub(super) struct Train {
     /// Leave out what can't be used, and write a list of it to this file.
     #[arg(long, env = "MLAAS_FIX", value_name = "FILE", help_heading = OWN)]
     fix: Option<PathBuf>,
+    /// How many of the photographs kept out go with the result at most, small ones that it names right: whoever serves it sees first whether
+    /// it still does [default: 4; 0 for none].
+    #[arg(long, env = "MLAAS_SAMPLE_IMAGES", value_name = "N", value_parser = clap::value_parser!(u8).range(0..=16), help_heading = OWN)]
+    sample_images: Option<u8>,
     /// Print one JSON object for each epoch and one for the result.
     #[arg(long, env = "MLAAS_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
@@ -98,6 +102,7 @@ impl Train {
                     ("device", self.device != DeviceChoice::Cpu),
                     ("", false),
                     ("", false),
+                    ("", false),
                 ],
                 "a recipe for classes of your own: a run that was ended is simply begun again, and goes on",
             ),
@@ -109,6 +114,7 @@ impl Train {
                     ("folds", self.folds.is_some()),
                     ("other", self.other.is_some()),
                     ("fix", self.fix.is_some()),
+                    ("sample-images", self.sample_images.is_some()),
                 ],
                 "the recipe of the clothes: configs/birds.yaml is for classes of your own",
             ),

@@ -9,7 +9,7 @@ use super::super::output::{json, line};
 use super::super::publish::Refusal;
 use super::gate::{Gate, percentages};
 use super::trial::{self, Trial};
-use super::{PRODUCTION, Place, Signature};
+use super::{PRODUCTION, Place, Signature, samples};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Promote {
@@ -63,6 +63,7 @@ impl Promote {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let registry = self.place.registry()?;
         let version = registry.resolve(&self.model, &self.version)?;
+        samples::check(&self.gate.computing, &registry, &self.model, version)?;
         if let Some(how) = self.trial.how()? {
             let author = self.signature.author();
             let change = registry.try_out(&self.model, &self.alias, version, how, &author)?;

@@ -22,7 +22,7 @@ pub(super) struct Gate {
     #[arg(long, env = "MLAAS_MAX_DROP", default_value_t = 0.0, value_name = "POINTS", value_parser = points)]
     max_drop: f64,
     #[command(flatten)]
-    computing: Computing,
+    pub(super) computing: Computing,
 }
 
 /// How two versions did.

@@ -1,5 +1,5 @@
 //! `model list`, `show`, `diff`, `history`, `publish`, `pull`, `promote`, `rollback`, `sign`, `delete` and `gc`: which versions there are, and which one is in
-//! service. Of them only `promote --data` computes.
+//! service. Of them only `promote` computes: with `--data`, and what a version carries as samples.
 
 mod change;
 mod clean;
@@ -7,6 +7,7 @@ mod copy;
 mod diff;
 mod gate;
 mod look;
+mod samples;
 mod sign;
 mod trial;
 
