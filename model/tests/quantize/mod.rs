@@ -135,7 +135,7 @@ fn samples_are_carried_over_that_integers_call_the_same_and_of_the_others_it_is_
     let sample = |file: &str, class| registry::Sample { file: file.into(), label: label(class) };
     let samples = vec![sample("sample-1.png", 7), sample("sample-2.png", 4)];
     let manifest = registry::Manifest { version: 2, samples, ..first.clone() };
-    let bytes = |file: &str| fs::read(weights.join("tiny/1").join(file)).unwrap();
+    let bytes = |file: &str| fs::read(trained().join("weights/tiny/1").join(file)).unwrap();
     let mut files: Vec<_> = first.files.keys().map(|file| (file.as_str(), bytes(file))).collect();
     let image = fs::read(trained().join("images/class7.png")).unwrap();
     files.extend([("sample-1.png", image.clone()), ("sample-2.png", image.clone())]);
