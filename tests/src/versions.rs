@@ -131,8 +131,8 @@ impl Versions {
         let file = self.root.join(MODEL).join("1/model.safetensors");
         let weights = done("read", &file, fs::read(&file));
         let sample = Sample { file: "sample-1.png".into(), label: label.into() };
-        let manifest =
-            Manifest { samples: vec![sample], ..self.made_of(MODEL, version, self.first().artifacts) };
+        let artifacts = vec![self.first().artifacts.remove(0)];
+        let manifest = Manifest { samples: vec![sample], ..self.made_of(MODEL, version, artifacts) };
         let files: [(&str, &[u8]); 2] = [("model.safetensors", &weights), ("sample-1.png", image)];
         done("publish in", &self.root, self.registry.publish(manifest, &files));
     }

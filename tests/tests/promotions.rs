@@ -160,17 +160,20 @@ fn a_version_that_can_t_be_served_leaves_the_one_before_and_everybody_is_told_wh
 fn a_version_that_calls_its_sample_something_else_does_not_come_into_service() {
     let scene = Scene::on(Kind::Embedded);
     let versions = Versions::new(&scene);
-    let sandal = &clothes()[0];
-    versions.publish_with_sample(2, &sandal.bytes, "Shirt");
-    versions.publish_with_sample(3, &sandal.bytes, &sandal.label);
+    let image = &clothes()[0];
+    versions.publish_with_sample(2, &image.bytes, "Shirt");
+    versions.publish_with_sample(3, &image.bytes, &image.label);
     let worker = versions.worker(&scene, "w1", &[]);
     versions.promote(2);
-    let why = "fashion-mnist 2 is not served, and fashion-mnist 1 still is: fashion-mnist 2 can't be loaded: its sample sample-1.png is \
-               called Sandal, and should be called Shirt: ";
-    wait_for_note(&worker, "a note on the sample", |said| said.contains(why));
+    let why = format!(
+        "fashion-mnist 2 is not served, and fashion-mnist 1 still is: fashion-mnist 2 can't be loaded: its sample sample-1.png is \
+         called {}, and should be called Shirt: ",
+        image.label
+    );
+    wait_for_note(&worker, "a note on the sample", |said| said.contains(&why));
     ask(&scene, "while it is called something else", 1);
     wait_until("why it is not served is announced", PATIENCE, || match announced(&scene) {
-        (_, reasons) if reasons.iter().any(|reason| reason.starts_with(why)) => Ok(()),
+        (_, reasons) if reasons.iter().any(|reason| reason.starts_with(&why)) => Ok(()),
         other => Err(format!("{other:?}")),
     });
     let (_, metrics) = get(worker.http(), "/metrics");
