@@ -281,6 +281,22 @@ pub enum RegistryError {
         /// The version's place.
         path: PathBuf,
     },
+    /// Somebody took the claim of a version away while it was published.
+    #[error(
+        "{path} was taken away while it was published (`model delete`), or somebody else publishes it by now: no more was written there; publish it again, under another number"
+    )]
+    ClaimLost {
+        /// The version's place.
+        path: PathBuf,
+    },
+    /// A file that is no part of the version that is published there.
+    #[error(
+        "{path} was written by somebody else while this version was published, and it is not there now: take what is there away (`model delete`), and publish it again"
+    )]
+    OtherFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file is larger than all copies may be together.
     #[error(
         "{path} holds {needed} bytes, and the copies in {folder} may take {limit} together: allow them more"

@@ -176,6 +176,8 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
                     RegistryError::NoRoot { .. }
                         | RegistryError::NoStore { .. }
                         | RegistryError::BeingPublished { .. }
+                        | RegistryError::ClaimLost { .. }
+                        | RegistryError::OtherFile { .. }
                         | RegistryError::BadName { .. }
                         | RegistryError::UnknownModel { .. }
                         | RegistryError::NoKey { .. }

@@ -1,8 +1,4 @@
 //! Model versions in an object store: Amazon S3 and what speaks like it, Google Cloud Storage, Azure Blob Storage.
-//!
-//! A version's folder is claimed before anything is written to it (`.publishing`, put where nothing is, names the digest of the
-//! manifest that will come), and its manifest comes last, where none is. So nobody writes over another's files, whoever broke off
-//! goes on with the same manifest, and readers, who know a version by its manifest, see all of it or nothing.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -21,18 +17,13 @@ use tokio::runtime::{Builder, Runtime};
 use super::address;
 use super::download::{self, Failed};
 use super::fault::StoreFault;
-use super::upload::{self, PART};
 use super::{Entry, EntryKind, Parcel, Patience, Store};
 use crate::cache::Cache;
-use crate::content::sha256;
 use crate::digest::FileEntry;
 use crate::error::RegistryError;
 use crate::manifest::MANIFEST_FILE;
 use crate::select::Select;
-use crate::version::MANIFEST_LIMIT;
 
-/// Who publishes a version says so here first.
-const CLAIM: &str = ".publishing";
 /// So often a copy that broke off is gone on with, where nothing came meanwhile.
 const RESUMES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(200);
@@ -44,7 +35,8 @@ pub(crate) struct Cloud {
     prefix: Key,
     store: Arc<dyn Both>,
     runtime: &'static Runtime,
-    uploads: PathBuf,
+    /// Where is noted how far uploads are.
+    pub(super) uploads: PathBuf,
 }
 
 /// What is asked of a store.
@@ -74,12 +66,16 @@ impl Cloud {
         })
     }
 
-    fn key(&self, key: &str) -> Key {
+    pub(super) fn store(&self) -> Arc<dyn Both> {
+        Arc::clone(&self.store)
+    }
+
+    pub(super) fn key(&self, key: &str) -> Key {
         key.split('/').filter(|part| !part.is_empty()).fold(self.prefix.clone(), |path, part| path.join(part))
     }
 
     /// Has `work` done, and waits for it; also where the caller must not wait on a runtime of its own.
-    fn wait<T: Send + 'static>(
+    pub(super) fn wait<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
@@ -88,12 +84,16 @@ impl Cloud {
         answer.recv().unwrap_or_else(|gone| Err(Error::Generic { store: "store", source: gone.into() }))
     }
 
-    fn fails(&self, action: &'static str, key: &str) -> impl FnOnce(Error) -> RegistryError {
+    pub(super) fn fails(&self, action: &'static str, key: &str) -> impl FnOnce(Error) -> RegistryError {
         let path = self.place(key);
         move |error| RegistryError::Store { action, path, source: StoreFault::new(error) }
     }
 
-    fn get_with(&self, key: &str, options: GetOptions) -> Result<Option<GetResult>, RegistryError> {
+    pub(super) fn get_with(
+        &self,
+        key: &str,
+        options: GetOptions,
+    ) -> Result<Option<GetResult>, RegistryError> {
         let (store, path) = (Arc::clone(&self.store), self.key(key));
         match self.wait(async move { store.get_opts(&path, options).await }) {
             Ok(found) => Ok(Some(found)),
@@ -103,7 +103,7 @@ impl Cloud {
     }
 
     /// All files of a model, by what stands behind its name.
-    fn all(&self, folder: &str) -> Result<Vec<(String, ObjectMeta)>, RegistryError> {
+    pub(super) fn all(&self, folder: &str) -> Result<Vec<(String, ObjectMeta)>, RegistryError> {
         let (store, path) = (Arc::clone(&self.store), self.key(folder));
         let prefix = path.clone();
         let objects = self
@@ -117,59 +117,12 @@ impl Cloud {
         Ok(objects.into_iter().filter_map(behind).collect())
     }
 
-    fn delete(&self, key: &str) -> Result<(), RegistryError> {
+    pub(super) fn delete(&self, key: &str) -> Result<(), RegistryError> {
         let (store, path) = (Arc::clone(&self.store), self.key(key));
         match self.wait(async move { store.delete(&path).await }) {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.fails("remove", key)(error)),
         }
-    }
-
-    /// Says that this version's folder is one's own; whoever breaks off and comes back with the same manifest goes on.
-    fn claim(&self, folder: &str, manifest: &[u8]) -> Result<(), RegistryError> {
-        let (key, claim) = (format!("{folder}/{CLAIM}"), format!("sha256:{}\n", sha256(manifest)));
-        if !self.put_if_absent(&key, claim.as_bytes())? {
-            return Err(RegistryError::BeingPublished { path: self.place(folder) });
-        }
-        Ok(())
-    }
-
-    /// Writes one of a version's files, in parts where it is large, and reads it back.
-    fn upload(&self, key: &str, bytes: &[u8], progress: &dyn Fn(u64)) -> Result<(), RegistryError> {
-        let path = self.key(key);
-        if bytes.len() <= PART {
-            self.put(key, bytes)?;
-            progress(bytes.len() as u64);
-        } else {
-            let state =
-                self.uploads.join(format!("{}.json", sha256(self.place(key).as_os_str().as_encoded_bytes())));
-            let send = |work: upload::Work| {
-                let (store, path) = (Arc::clone(&self.store), path.clone());
-                self.wait(async move { work.run(&*store, &path).await })
-            };
-            upload::in_parts(&state, bytes, &send, progress).map_err(self.fails("write", key))?;
-        }
-        self.is_what_was_sent(key, bytes)
-    }
-
-    fn is_what_was_sent(&self, key: &str, bytes: &[u8]) -> Result<(), RegistryError> {
-        let (store, path) = (Arc::clone(&self.store), self.key(key));
-        let entry = self
-            .wait(async move {
-                let mut chunks = store.get(&path).await?.into_stream();
-                let mut hash = crate::content::Hash::default();
-                while let Some(chunk) = chunks.try_next().await? {
-                    hash.update(&chunk);
-                }
-                Ok(hash.entry())
-            })
-            .map_err(self.fails("read back", key))?;
-        let expected = FileEntry::of_bytes(bytes);
-        if entry == expected {
-            return Ok(());
-        }
-        let path = self.place(key);
-        Err(RegistryError::TamperedFile { path, expected: expected.digest(), found: entry.digest() })
     }
 }
 
@@ -237,36 +190,7 @@ impl Store for Cloud {
     }
 
     fn publish(&self, parcel: &Parcel<'_>) -> Result<(), RegistryError> {
-        let folder = format!("{}/{}", parcel.model, parcel.version);
-        let manifest = format!("{folder}/{MANIFEST_FILE}");
-        let exists = || RegistryError::VersionExists { path: self.place(&folder) };
-        if self.get(&manifest, MANIFEST_LIMIT)?.is_some() {
-            return Err(exists());
-        }
-        self.claim(&folder, parcel.manifest)?;
-        // Whose claim was there before has published meanwhile, and taken it away.
-        if self.get(&manifest, MANIFEST_LIMIT)?.is_some() {
-            self.delete(&format!("{folder}/{CLAIM}"))?;
-            return Err(exists());
-        }
-        // What an earlier attempt has brought there already.
-        let there = self.list(&folder)?;
-        for (name, bytes) in parcel.files {
-            let key = format!("{folder}/{name}");
-            let size = EntryKind::File(bytes.len() as u64);
-            if there.iter().any(|entry| entry.name == *name && entry.kind == size)
-                && self.is_what_was_sent(&key, bytes).is_ok()
-            {
-                parcel.progress.tell(name, bytes.len() as u64, bytes.len() as u64);
-                continue;
-            }
-            let progress = |done| parcel.progress.tell(name, done, bytes.len() as u64);
-            self.upload(&key, bytes, &progress)?;
-        }
-        if !self.put_if_absent(&manifest, parcel.manifest)? {
-            return Err(exists());
-        }
-        self.delete(&format!("{folder}/{CLAIM}"))
+        self.publish_whole(parcel)
     }
 
     fn remove(
@@ -275,24 +199,7 @@ impl Store for Cloud {
         version: u32,
         keep: &dyn Fn() -> Result<(), RegistryError>,
     ) -> Result<(), RegistryError> {
-        let folder = format!("{model}/{version}");
-        let manifest = format!("{folder}/{MANIFEST_FILE}");
-        let held = self.get(&manifest, MANIFEST_LIMIT)?;
-        self.delete(&manifest)?;
-        // Who promoted it meanwhile gets it back; who does so from now on does not find it.
-        if let Err(error) = keep() {
-            held.map_or(Ok(true), |held| self.put_if_absent(&manifest, &held))?;
-            return Err(error);
-        }
-        // Until all is gone nobody publishes under this number.
-        let claim = format!("{folder}/{CLAIM}");
-        self.put(&claim, b"being deleted\n")?;
-        for (name, _) in self.all(&folder)? {
-            if name != CLAIM {
-                self.delete(&format!("{folder}/{name}"))?;
-            }
-        }
-        self.delete(&claim)
+        self.take_away(model, version, keep)
     }
 
     fn local(&self, _: &str) -> Option<PathBuf> {

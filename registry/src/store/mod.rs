@@ -10,6 +10,8 @@ mod download;
 mod fault;
 mod folder;
 #[cfg(feature = "cloud")]
+mod publish;
+#[cfg(feature = "cloud")]
 mod remembered;
 #[cfg(all(test, feature = "cloud"))]
 mod tests;

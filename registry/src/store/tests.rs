@@ -2,178 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::fmt;
+mod faulty;
+mod publishers;
+
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Barrier};
 use std::thread;
 
-use async_trait::async_trait;
-use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
-use object_store::memory::InMemory;
-use object_store::multipart::{MultipartStore, PartId};
+use object_store::ObjectStore as _;
 use object_store::path::Path as Key;
-use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartId, MultipartUpload,
-    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
 use tempfile::TempDir;
 
 use super::cloud::Cloud;
 use crate::{Author, Cache, EngineKind, Manifest, Registry, RegistryError, Select};
+use faulty::Faulty;
 
 const WEIGHTS: &[u8] = b"eight weights that matter";
-
-/// A store in memory that fails after so many answers, and cuts what it sends.
-struct Faulty {
-    store: InMemory,
-    /// Requests that are answered before the next ones fail; all of them, where it is negative.
-    left: AtomicI64,
-    /// Of what it sends, so many bytes come; then the connection ends.
-    cut: Mutex<Option<usize>>,
-    /// This byte of what it sends is another.
-    flipped: Mutex<Option<usize>>,
-    parts: AtomicI64,
-}
-
-impl Faulty {
-    fn new() -> Arc<Self> {
-        let (left, parts) = (AtomicI64::new(-1), AtomicI64::new(0));
-        Arc::new(Self {
-            store: InMemory::new(),
-            left,
-            cut: Mutex::default(),
-            flipped: Mutex::default(),
-            parts,
-        })
-    }
-
-    fn answers(&self, requests: i64) {
-        self.left.store(requests, Ordering::SeqCst);
-    }
-
-    fn asked(&self) -> Result<()> {
-        match self.left.load(Ordering::SeqCst) {
-            0 => Err(away()),
-            left => {
-                if left > 0 {
-                    self.left.fetch_sub(1, Ordering::SeqCst);
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-fn away() -> Error {
-    Error::Generic { store: "faulty", source: "connection refused".into() }
-}
-
-impl fmt::Debug for Faulty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Faulty")
-    }
-}
-
-impl fmt::Display for Faulty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Faulty")
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Faulty {
-    async fn put_opts(&self, location: &Key, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        self.asked()?;
-        self.store.put_opts(location, payload, opts).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        location: &Key,
-        opts: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.store.put_multipart_opts(location, opts).await
-    }
-
-    async fn get_opts(&self, location: &Key, options: GetOptions) -> Result<GetResult> {
-        self.asked()?;
-        let mut found = self.store.get_opts(location, options).await?;
-        let (cut, flipped) = (self.cut.lock().unwrap().take(), *self.flipped.lock().unwrap());
-        if cut.is_some() || flipped.is_some() {
-            let (meta, range, attributes) =
-                (found.meta.clone(), found.range.clone(), found.attributes.clone());
-            let mut bytes = found.bytes().await?.to_vec();
-            if let Some(at) = flipped
-                && let Some(byte) = bytes.get_mut(at)
-            {
-                *byte ^= 1;
-            }
-            bytes.truncate(cut.unwrap_or(usize::MAX));
-            let mut pieces = vec![Ok(bytes.into())];
-            pieces.extend(cut.map(|_| Err(away())));
-            let payload = GetResultPayload::Stream(futures_util::stream::iter(pieces).boxed());
-            found = GetResult { payload, meta, range, attributes, extensions: Default::default() };
-        }
-        Ok(found)
-    }
-
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Key>>) -> BoxStream<'static, Result<Key>> {
-        self.store.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Key>) -> BoxStream<'static, Result<ObjectMeta>> {
-        match self.asked() {
-            Ok(()) => self.store.list(prefix),
-            Err(error) => futures_util::stream::iter([Err(error)]).boxed(),
-        }
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Key>) -> Result<ListResult> {
-        self.asked()?;
-        self.store.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<()> {
-        self.store.copy_opts(from, to, options).await
-    }
-}
-
-#[async_trait]
-impl MultipartStore for Faulty {
-    async fn create_multipart(&self, path: &Key) -> Result<MultipartId> {
-        self.asked()?;
-        self.store.create_multipart(path).await
-    }
-
-    async fn put_part(
-        &self,
-        path: &Key,
-        id: &MultipartId,
-        part_idx: usize,
-        data: PutPayload,
-    ) -> Result<PartId> {
-        self.asked()?;
-        self.parts.fetch_add(1, Ordering::SeqCst);
-        self.store.put_part(path, id, part_idx, data).await
-    }
-
-    async fn complete_multipart(
-        &self,
-        path: &Key,
-        id: &MultipartId,
-        parts: Vec<PartId>,
-    ) -> Result<PutResult> {
-        self.asked()?;
-        self.store.complete_multipart(path, id, parts).await
-    }
-
-    async fn abort_multipart(&self, path: &Key, id: &MultipartId) -> Result<()> {
-        self.store.abort_multipart(path, id).await
-    }
-}
 
 /// A store, and machines that use it.
 struct Scene {
@@ -331,7 +177,11 @@ fn a_publisher_that_breaks_off_anywhere_leaves_what_was_and_goes_on_where_it_was
         let other = scene.registry("other");
         match other.versions("bird").unwrap()[..] {
             // The last answers are about what is published already.
-            [1, 2] => assert_eq!(weights_of(&other, 2).unwrap(), large),
+            [1, 2] => {
+                assert_eq!(weights_of(&other, 2).unwrap(), large);
+                let again = scene.registry("publisher").publish(manifest(2), &files).unwrap_err();
+                assert!(matches!(again, RegistryError::VersionExists { .. }), "{again}");
+            }
             [1] => {
                 let theirs = other.publish(manifest(2), &[("model.safetensors", b"others")]);
                 match theirs {
