@@ -136,6 +136,14 @@ impl Seen {
     }
 }
 
+/// The folder and the name of an entry that lies there; none where that key is no entry's.
+#[cfg(feature = "cloud")]
+pub(crate) fn entry(key: &str) -> Option<(&str, &str)> {
+    let (folder, name) = key.rsplit_once('/')?;
+    let is_history = folder.split('/').nth(1) == Some(FOLDER) && folder.split('/').count() == 3;
+    Some((folder, name)).filter(|_| is_history && name.ends_with(".yaml"))
+}
+
 /// One alias of one model.
 pub(crate) struct History<'a> {
     pub(crate) store: &'a dyn Store,
@@ -146,11 +154,18 @@ pub(crate) struct History<'a> {
 impl History<'_> {
     /// What the alias names: the last entry's version; where there is no history, the file's.
     pub(crate) fn seen(&self) -> Result<Seen, RegistryError> {
+        let seen = self.named()?;
+        // The history stands, whatever the file holds.
+        let file = if seen.number > 0 { self.file().ok().flatten() } else { seen.file };
+        Ok(Seen { file, ..seen })
+    }
+
+    /// As [`seen`](Self::seen), for who changes nothing: where there is a history, the alias file is not looked at.
+    pub(crate) fn named(&self) -> Result<Seen, RegistryError> {
         let numbers = self.numbers()?;
         match numbers.last() {
             Some(&number) => {
-                // The history stands, whatever the file holds.
-                Ok(Seen::after(&self.entry(number)?, number, self.file().ok().flatten()))
+                Ok(Seen::after(&self.entry(number)?, number, None))
             }
             None => {
                 let version = self.file()?;

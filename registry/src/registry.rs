@@ -137,7 +137,7 @@ impl Registry {
                 .last()
                 .ok_or_else(|| RegistryError::NoVersions { name: name.into(), path: self.root.join(name) })?,
             Select::Alias(alias) => {
-                seen = self.history_of(name, alias)?.seen()?;
+                seen = self.history_of(name, alias)?.named()?;
                 seen.version
                     .ok_or_else(|| RegistryError::UnknownAlias { name: name.into(), alias: alias.clone() })?
             }

@@ -1,6 +1,7 @@
 //! An object store as it was last seen: while it can't be reached, whoever only reads goes by that. A worker goes on with what it
 //! serves, and one that starts serves what the others do, from the copies on its machine.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use crate::cache::Cache;
 use crate::content::sha256;
 use crate::digest::FileEntry;
 use crate::error::RegistryError;
+use crate::history;
 use crate::version::write_whole;
 
 /// So long a store that could not be reached is not asked again.
@@ -26,13 +28,20 @@ pub(super) struct Remembered {
     folder: PathBuf,
     /// Why it can't be reached, and when that was found.
     away: Mutex<Option<(String, Instant)>>,
+    /// By the folder of a history the entry that was read last: none ever changes, so that who looks again and again reads each once.
+    entries: Mutex<BTreeMap<String, (String, Vec<u8>)>>,
 }
 
 impl Remembered {
     /// Of the store at `location`.
     pub(super) fn new(store: Arc<dyn Store>, location: &Path, cache: &Cache) -> Self {
         let name = sha256(location.as_os_str().as_encoded_bytes());
-        Self { store, folder: cache.folder().join("seen").join(name), away: Mutex::default() }
+        Self {
+            store,
+            folder: cache.folder().join("seen").join(name),
+            away: Mutex::default(),
+            entries: Mutex::default(),
+        }
     }
 
     /// What the store answers to `question`; what it answered last, where it can't be reached.
@@ -61,6 +70,10 @@ impl Remembered {
         }
     }
 
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, (String, Vec<u8>)>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<(String, Instant)>> {
         self.away.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,7 +100,17 @@ impl Store for Remembered {
     }
 
     fn get(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>, RegistryError> {
-        self.ask(&format!("get {key}"), || self.store.get(key, limit))
+        let ask = || self.ask(&format!("get {key}"), || self.store.get(key, limit));
+        let Some((folder, entry)) = history::entry(key) else { return ask() };
+        let known = self.entries().get(folder).filter(|(known, _)| known == entry).cloned();
+        if let Some((_, bytes)) = known {
+            return Ok(Some(bytes));
+        }
+        let found = ask()?;
+        if let Some(bytes) = &found {
+            self.entries().insert(folder.to_owned(), (entry.to_owned(), bytes.clone()));
+        }
+        Ok(found)
     }
 
     fn put_if_absent(&self, key: &str, bytes: &[u8]) -> Result<bool, RegistryError> {

@@ -317,6 +317,30 @@ fn while_the_store_is_away_a_reader_goes_by_what_it_saw_and_says_so() {
 }
 
 #[test]
+fn who_looks_again_and_nothing_has_changed_lists_and_fetches_nothing() {
+    let scene = Scene::new();
+    scene.publish(1);
+    scene.publish(2);
+    let writer = scene.registry("writer");
+    writer.promote("bird", "production", 1, &by("ada"), None).unwrap();
+    let follower = scene.registry("worker").remembering();
+    // What it names, how often the store was asked for a file, and for a list.
+    let look = || {
+        let before = [&scene.store.gets, &scene.store.lists].map(|asked| asked.load(Ordering::SeqCst));
+        let named = follower.resolve("bird", &Select::default()).unwrap();
+        let after = [&scene.store.gets, &scene.store.lists].map(|asked| asked.load(Ordering::SeqCst));
+        (named, after[0] - before[0], after[1] - before[1])
+    };
+    assert_eq!(look(), (1, 1, 2), "the entry, and the lists of versions and of entries");
+    assert_eq!(look(), (1, 0, 2));
+    writer.promote("bird", "production", 2, &by("ada"), None).unwrap();
+    assert_eq!(look(), (2, 1, 2), "each entry once");
+    assert_eq!(look(), (2, 0, 2));
+    writer.rollback("bird", "production", None, &by("ada")).unwrap();
+    assert_eq!(look(), (1, 1, 2));
+}
+
+#[test]
 fn a_url_that_can_not_be_meant_is_a_sentence() {
     for (url, expected) in [
         ("ftp://bucket/weights", "a store's URL is s3://, gs:// or az:// and a bucket"),

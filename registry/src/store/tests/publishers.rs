@@ -105,3 +105,45 @@ fn of_two_who_publish_the_same_both_are_told_that_it_is_there() {
         assert_eq!(weights_of(&scene.registry("reader"), 1).unwrap(), same, "{request}");
     }
 }
+
+#[test]
+fn who_was_told_to_stop_writes_no_further_file_and_the_number_is_free_when_the_last_one_is_gone() {
+    let scene = Scene::new();
+    let held = scene.store.hold("put model.safetensors");
+    thread::scope(|threads| {
+        let first = threads.spawn(|| publish(&scene, "first", &file(1, false)));
+        held.wait();
+        delete(&scene);
+        held.let_go();
+        let error = first.join().unwrap().unwrap_err();
+        assert!(matches!(error, RegistryError::ClaimLost { .. }), "{error}");
+    });
+    assert_eq!(scene.files(), ["weights/bird/1/model.safetensors"]);
+    let error = publish(&scene, "second", &file(2, false)).unwrap_err();
+    assert!(matches!(error, RegistryError::OtherFile { .. }), "{error}");
+    delete(&scene);
+    publish(&scene, "second", &file(2, false)).unwrap();
+}
+
+#[test]
+fn a_file_that_belongs_to_none_of_the_version_s_keeps_the_manifest_back() {
+    let scene = Scene::new();
+    let held = [scene.store.hold("put model.safetensors"), scene.store.hold("put model.onnx")];
+    let text = manifest(1).to_yaml(Path::new("m")).unwrap().replace("model.safetensors", "model.onnx");
+    let other = Manifest::from_yaml(&text, Path::new("m")).unwrap();
+    let [first_held, second_held] = held;
+    thread::scope(|threads| {
+        let first = threads.spawn(|| publish(&scene, "first", &file(1, false)));
+        first_held.wait();
+        delete(&scene);
+        let second = threads.spawn(|| scene.registry("second").publish(other, &[("model.onnx", b"a net")]));
+        second_held.wait();
+        first_held.let_go();
+        let error = first.join().unwrap().unwrap_err();
+        assert!(matches!(error, RegistryError::ClaimLost { .. }), "{error}");
+        second_held.let_go();
+        let error = second.join().unwrap().unwrap_err();
+        assert!(matches!(error, RegistryError::OtherFile { .. }), "{error}");
+    });
+    assert!(scene.registry("reader").versions("bird").unwrap().is_empty());
+}
