@@ -18,6 +18,7 @@
 
 pub mod account;
 pub mod apache;
+pub mod azure;
 pub mod current_test;
 pub mod halt;
 pub mod images;

@@ -16,6 +16,7 @@ macro_rules! on_both_brokers {
 }
 
 mod anew;
+mod azure;
 mod bad_input;
 mod broker_loss;
 mod brokers;

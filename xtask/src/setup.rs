@@ -31,6 +31,8 @@ pub(crate) enum Part {
     Seaweedfs,
     /// A Python with a Kafka client and what checks ONNX files, in .deps/python (tests).
     Python,
+    /// What speaks as Azure's object store does, in .deps/azurite (`make test-more`).
+    Azurite,
     /// A Python with MLServer, in .deps/mlserver (`make bench-peers`).
     Mlserver,
 }
@@ -48,12 +50,16 @@ const TEST: &[Part] = &[
     Part::Python,
 ];
 
+/// What `make test-more` needs beside that.
+const MORE: &[Part] = &[Part::System, Part::Azurite];
+
 /// Makes what is missing of the parts named, or of all that the purpose needs.
 pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> Result<()> {
     let all = match purpose {
         Purpose::Demo => DEMO,
         Purpose::Data => DATA,
         Purpose::Test => TEST,
+        Purpose::More => MORE,
     };
     let parts = if only.is_empty() { all } else { only };
     let _lock = lock(workspace)?;
@@ -68,6 +74,7 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> 
             Part::Spring => test_tools::ensure_spring(workspace),
             Part::Seaweedfs => test_tools::ensure_seaweedfs(workspace),
             Part::Python => test_tools::ensure_python(workspace),
+            Part::Azurite => test_tools::ensure_azurite(workspace),
             Part::Mlserver => test_tools::ensure_mlserver(workspace),
         }?;
     }

@@ -70,6 +70,7 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
 /// What takes longer than `make test` may, or more downloads: the tests that are marked `ignore`.
 pub(crate) fn test_more(workspace: &Workspace) -> Result<()> {
     setup::ensure(workspace, Purpose::Test, &[])?;
+    setup::ensure(workspace, Purpose::More, &[])?;
     weights::run(workspace, 2)?;
     earlier::ensure(workspace)?;
     step("build", || cargo(workspace, &["build", "--locked", "--workspace", "--bins", "--tests"]))?;

