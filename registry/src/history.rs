@@ -164,9 +164,7 @@ impl History<'_> {
     pub(crate) fn named(&self) -> Result<Seen, RegistryError> {
         let numbers = self.numbers()?;
         match numbers.last() {
-            Some(&number) => {
-                Ok(Seen::after(&self.entry(number)?, number, None))
-            }
+            Some(&number) => Ok(Seen::after(&self.entry(number)?, number, None)),
             None => {
                 let version = self.file()?;
                 Ok(Seen { version, file: version, ..Seen::default() })

@@ -9,10 +9,14 @@ use crate::process::Process;
 use crate::{PATIENCE, paths, wait_until};
 
 const CONTAINER: &str = "models";
+/// Who asks.
+const ACCOUNT: &str = "somebody";
 
 /// One of a test's own.
 pub struct Azure {
     port: u16,
+    /// The account's, in base64: another one for each test.
+    key: String,
     _process: Process,
 }
 
@@ -27,8 +31,11 @@ impl Azure {
         let folder = scratch.join("azurite");
         fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
         let port = free_ports(1)[0];
+        // 32 digits, which are base64 too.
+        let key = uuid::Uuid::new_v4().simple().to_string();
         let mut command = Command::new("node");
         command
+            .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{key}"))
             .arg(program)
             .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string(), "--silent"])
             .args(["--skipApiVersionCheck", "--disableTelemetry", "--location"])
@@ -37,11 +44,11 @@ impl Azure {
         let script = paths::root().join("tests/src/azure_container.js");
         wait_until("the object store has a container", PATIENCE, || {
             let mut make = Command::new("node");
-            make.arg(&script).arg(port.to_string()).arg(CONTAINER);
+            make.arg(&script).arg(port.to_string()).args([CONTAINER, ACCOUNT, &key]);
             let made = Process::run("azure_container.js", make, PATIENCE);
             if made.code == Some(0) { Ok(()) } else { Err(format!("{made:?}")) }
         });
-        Self { port, _process: process }
+        Self { port, key, _process: process }
     }
 
     /// Where model versions are there.
@@ -50,10 +57,12 @@ impl Azure {
         format!("az://{CONTAINER}/some/weights")
     }
 
-    /// Tells a program of ours where the store is, and where to keep copies. Who asks is Azurite's only user, whom everybody knows.
+    /// Tells a program of ours where the store is and who asks, and where to keep copies.
     pub fn tell(&self, command: &mut Command, cache: &Path) {
         command
             .env("AZURE_STORAGE_USE_EMULATOR", "true")
+            .env("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT)
+            .env("AZURE_STORAGE_ACCOUNT_KEY", &self.key)
             .env("AZURITE_BLOB_STORAGE_URL", format!("http://127.0.0.1:{}", self.port))
             .env("MLAAS_CACHE", cache);
     }

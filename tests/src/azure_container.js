@@ -1,14 +1,10 @@
-// Makes a container in Azurite: node azure_container.js PORT CONTAINER. What is asked of Azure has to be signed:
+// Makes a container in Azurite: node azure_container.js PORT CONTAINER ACCOUNT KEY. What is asked of Azure has to be signed:
 // https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
 
 const { createHmac } = require("node:crypto");
 const { request } = require("node:http");
 
-// Azurite's only user and his key, which everybody knows.
-const account = "devstoreaccount1";
-const key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
-
-const [port, container] = process.argv.slice(2);
+const [port, container, account, key] = process.argv.slice(2);
 const path = `/${account}/${container}`;
 const headers = { "x-ms-date": new Date().toUTCString(), "x-ms-version": "2021-08-06", "content-length": 0 };
 const signed = [

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
-use registry::{Artifact, Author, Change, EngineKind, Manifest, Registry, Sample, Select, SigningKey, TryOut};
+use registry::{
+    Artifact, Author, Change, EngineKind, Manifest, Registry, Sample, Select, SigningKey, TryOut,
+};
 
 use crate::paths;
 use crate::scene::{Scene, Worker};
