@@ -20,8 +20,11 @@ impl Follower {
             return self.metrics.trials.forget(&key);
         };
         let beside = wanted.beside(trial.part);
-        // So that there is room; but what is tried out in another way from now on need not be loaded again.
-        self.end_all(wanted, |part, version| part != trial.part && version != Some(trial.version));
+        // So that there is room, and whether the next one can be served or not; but what is tried out in another way from now on need not be
+        // loaded again.
+        self.end_all(wanted, |part, version| {
+            version.map_or(part != trial.part, |version| version != trial.version)
+        });
         match self.ended.get(&key) {
             // Whoever may write the history has not done so yet.
             Some((change, skipped)) if *change == trial.change => return self.tell(skipped.clone()),

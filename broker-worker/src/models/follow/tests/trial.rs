@@ -163,3 +163,20 @@ async fn where_disagreement_is_limited_what_the_canary_answers_is_computed_by_th
     room.follower.step();
     assert!(!room.is_tried_out() && room.skipped()[0].contains("it labels 100.0 % of the last 200"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_the_next_one_can_not_be_served_the_one_before_is_tried_out_no_more() {
+    let mut room = room();
+    room.shelf.lock().broken = vec![3];
+    room.step(1);
+    room.try_it_out(canary(HOUR / 2));
+    assert!(room.is_tried_out());
+    room.try_it_out(Trial { version: 3, change: 8, ..canary(HOUR / 2) });
+    assert!(!room.is_tried_out(), "its trial is over, and nobody watches it");
+    let reason = "bird 3 is not tried out: bird 3 can't be loaded: no weights";
+    for _ in 0..3 {
+        room.follower.step();
+        assert_eq!((room.notes(), room.skipped()), (vec![reason.to_owned()], vec![reason.to_owned()]));
+    }
+    assert_eq!(room.shelf.lock().opened, [2, 3], "it is not loaded again and again");
+}
