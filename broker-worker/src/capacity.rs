@@ -13,7 +13,7 @@ pub const ADMISSIONS: usize = 64;
 pub const BATCHES: usize = 1;
 /// From decode, queue and infer to respond.
 pub const ANSWERS: usize = 256;
-/// From infer to shadow: what does not fit is shed.
+/// From infer to shadow, of each version: what does not fit is shed.
 pub const COMPARED: usize = 64;
 
 #[cfg(test)]

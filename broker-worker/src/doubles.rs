@@ -49,7 +49,8 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    fn pass(&self) {
+    /// Waits until it is open.
+    pub(crate) fn pass(&self) {
         drop(self.changed.wait_while(self.open.lock().unwrap(), |open| !*open).unwrap());
     }
 }
@@ -68,6 +69,14 @@ pub(crate) fn gated(name: &str, version: u32, gate: Arc<Gate>) -> Served {
     served_by(name, version, move || {
         Ok(Box::new(Echo { broken: false, damaged: Arc::default(), gate: Arc::clone(&gate) }))
     })
+}
+
+/// The engine of [`served`].
+#[must_use]
+pub(crate) fn engine() -> Box<dyn Engine> {
+    let gate = Arc::new(Gate::default());
+    gate.open();
+    Box::new(Echo { broken: false, damaged: Arc::default(), gate })
 }
 
 /// As [`served`], by that engine.
@@ -168,6 +177,7 @@ pub(crate) fn asker(id: &str, ticket: Ticket) -> Asker {
         reply_to: ReplyTo::default(),
         trace: TraceContext::default(),
         encoding: Encoding::Json,
+        names_version: false,
         arrived: Instant::now(),
         span: tracing::Span::none(),
         ticket,

@@ -245,9 +245,6 @@ impl Metrics {
     ) {
         let version = model.map(|m| m.version.to_string()).unwrap_or_default();
         let labels = [model.map_or("", |m| m.name.as_str()), version.as_str()];
-        if let Some(model) = model {
-            self.trials.answered(model, outcome, delivered);
-        }
         let respond = delivered.saturating_sub(Duration::from_micros(timings.total));
         let (decode, queue) = (Duration::from_micros(timings.decode), Duration::from_micros(timings.queue));
         for (stage, time) in

@@ -82,6 +82,8 @@ pub struct Asker {
     pub trace: TraceContext,
     /// How the answer is encoded.
     pub encoding: Encoding,
+    /// It names a version, and is no request of those that a version is tried out by.
+    pub names_version: bool,
     /// When the record arrived.
     pub arrived: Instant,
     /// Carries the request's id and trace id into every log line about it.
@@ -197,6 +199,15 @@ impl Answer {
             Ok(labels) => Some(&labels.model),
             Err(failure) => failure.model.as_ref(),
         }
+    }
+}
+
+impl Answer {
+    /// How long the image took: to decode, and its share of the time that its batch took in the net.
+    #[must_use]
+    pub fn computing(&self) -> Duration {
+        let images = self.result.as_ref().map_or(1, |labels| labels.batch_size.max(1));
+        Duration::from_micros(self.timings.decode) + Duration::from_micros(self.timings.inference) / images
     }
 }
 

@@ -20,7 +20,7 @@ use crate::rooms::infer::hang::{self, Waiting};
 use crate::rooms::respond::{Parcel, Respond, Setup};
 use crate::rooms::{batch, decode, infer, queue, respond, shadow};
 use crate::served::NotLoaded;
-use crate::shadow::{Compared, Shadows};
+use crate::shadow::{Inbox, Shadows};
 use crate::supervise::{RoomError, RoomFailed, Rooms};
 
 /// Why a pipeline does not start or goes no further.
@@ -51,7 +51,7 @@ pub struct Warm {
     records: mpsc::Sender<Record>,
     answers: mpsc::Receiver<Answer>,
     lanes: WeakLanes,
-    compared: mpsc::Receiver<Compared>,
+    compared: Inbox,
 }
 
 /// All rooms, at work.
@@ -171,7 +171,7 @@ impl Warm {
         // Nobody waits for what it does, and so not for its end.
         thread::Builder::new()
             .name("shadow".to_owned())
-            .spawn(move || shadow::run(&room, compared, &over))?;
+            .spawn(move || shadow::run(&room, &compared, &over))?;
         let setup = Setup {
             topics: config.topics.names.clone(),
             reply_allow: config.topics.reply_allow.clone(),

@@ -31,7 +31,7 @@ struct Pair {
     agreed: VecDeque<bool>,
 }
 
-/// What became of a version's last requests: how long each took, where it was answered with labels.
+/// What became of a version's last requests: how long each image took to compute, where it was answered with labels.
 #[derive(Debug, Default)]
 struct Answered(VecDeque<Option<Duration>>);
 
@@ -40,7 +40,7 @@ impl Answered {
         self.0.iter().filter(|took| took.is_none()).count()
     }
 
-    /// The 95th percentile of the time to an answer.
+    /// The 95th percentile of the time that an image takes.
     fn p95(&self) -> Option<Duration> {
         let mut took: Vec<_> = self.0.iter().flatten().copied().collect();
         let at = (took.len() * 95 / 100).min(took.len().checked_sub(1)?);
@@ -86,13 +86,14 @@ impl Trials {
         }
     }
 
-    /// A request was answered, that long after it came.
+    /// A request that names no version was answered, whose image took that long to compute: not how long it waited, which says more of how
+    /// many there were than of the version.
     pub fn answered(&self, model: &ModelId, outcome: Result<(), ErrorCode>, took: Duration) {
         let took = match outcome {
             Ok(()) => Some(took),
-            // Whoever sends what can't be read has that from any version.
-            Err(ErrorCode::InvalidArgument | ErrorCode::NotFound | ErrorCode::OutOfRange) => return,
-            Err(_) => None,
+            Err(ErrorCode::Internal | ErrorCode::Unavailable) => None,
+            // That its sender has from any version.
+            Err(_) => return,
         };
         self.of(&model.name, |pair| {
             let answered = [&mut pair.meant, &mut pair.tried].into_iter();
@@ -139,7 +140,10 @@ impl Pair {
         let (failed, requests) = (its.failed(), its.0.len());
         let others = other.failed() as f64 / other.0.len().max(1) as f64;
         let (share, others_share) = (percent(failed, requests), percent(other.failed(), other.0.len()));
-        if requests >= ENOUGH && at_least(failed, requests) > others + limits.errors {
+        if requests >= ENOUGH
+            && other.0.len() >= ENOUGH
+            && at_least(failed, requests) > others + limits.errors
+        {
             return Verdict::Over(format!(
                 "{share} of its last {requests} requests failed, and {others_share} of version {meant}'s last {}",
                 other.0.len()
@@ -149,8 +153,7 @@ impl Pair {
         let many = requests - failed >= MANY && other.0.len() - other.failed() >= MANY;
         if many && p95.as_secs_f64() > limits.latency * others_p95.as_secs_f64() {
             return Verdict::Over(format!(
-                "19 of 20 of its answers take up to {p95:.1?}, and of version {meant}'s up to {others_p95:.1?}, of which it may take {} times \
-                 as long",
+                "19 of 20 images take it up to {p95:.1?}, and version {meant} up to {others_p95:.1?}, of which it may take {} times as long",
                 limits.latency
             ));
         }
@@ -173,7 +176,7 @@ impl Pair {
             format!("; {} of {both} images labelled differently", percent(apart, both))
         });
         Verdict::Kept(format!(
-            "version {tried} was tried out for {}: of its last {requests} requests {share} failed, beside {others_share}; 19 of 20 answers \
+            "version {tried} was tried out for {}: of its last {requests} requests {share} failed, beside {others_share}; 19 of 20 images \
              within {p95:.1?}, beside {others_p95:.1?}{apart}",
             humantime::format_duration(Duration::from_secs(so_far.as_secs()))
         ))
@@ -260,7 +263,9 @@ mod tests {
     #[test]
     fn what_its_sender_did_wrong_and_what_other_versions_did_does_not_count() {
         let trials = trials();
-        for code in [ErrorCode::InvalidArgument, ErrorCode::NotFound, ErrorCode::OutOfRange] {
+        use ErrorCode::{DeadlineExceeded, InvalidArgument, OutOfRange, ResourceExhausted};
+        trials.answer(1, 500, 10);
+        for code in [InvalidArgument, OutOfRange, DeadlineExceeded, ResourceExhausted] {
             (0..500).for_each(|_| trials.answered(&model(2), Err(code), Duration::ZERO));
         }
         trials.fail(3, 500);
@@ -268,6 +273,9 @@ mod tests {
         trials.watch(WANTED, "bird", 7, [1, 2]);
         trials.fail(2, 500);
         assert!(trials.is_over("failed"));
+        let unknown = self::trials();
+        unknown.fail(2, 500);
+        assert_eq!(unknown.verdict(WANTED, &LIMITS, BEFORE), Verdict::GoesOn, "the other may fail too");
         trials.watch(WANTED, "bird", 8, [1, 2]);
         assert_eq!(trials.verdict(WANTED, &LIMITS, BEFORE), Verdict::GoesOn, "it is tried out anew");
         trials.forget(WANTED);
@@ -283,7 +291,7 @@ mod tests {
         trials.answer(2, 4, 900);
         assert_eq!(trials.verdict(WANTED, &LIMITS, BEFORE), Verdict::GoesOn);
         trials.answer(2, 4, 21);
-        assert!(trials.is_over("take up to 21.0ms, and of version 1's up to 10.0ms"));
+        assert!(trials.is_over("take it up to 21.0ms, and version 1 up to 10.0ms"));
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl Registry {
     }
 
     /// Lets `alias` name a version that it named before: `to`, or the one before the present one was promoted. Where another version is
-    /// tried out beside it, that ends, and without `to` nothing else changes.
+    /// tried out beside it, that ends, and without `to` nothing else changes. Right after that it wants `to`.
     ///
     /// # Errors
     /// As [`promote`](Self::promote), and if its history holds no such version.
@@ -160,8 +160,16 @@ impl Registry {
         let nowhere = || RegistryError::NoRollback { name: name.into(), alias: alias.into(), to };
         let known = |version: &u32| {
             changes.iter().any(|change| change.to == *version || change.from == Some(*version))
-                && seen.version != Some(*version)
+                && (seen.version != Some(*version) || seen.trial().is_some())
         };
+        // Whoever ends what is tried out, and is not the first to do so, must not end what is in service.
+        if let (None, None, Some(last)) = (to, seen.trial(), changes.last())
+            && last.kind == Kind::Rollback
+            && last.from == Some(last.to)
+        {
+            let (name, alias, by) = (name.into(), alias.into(), last.by.clone());
+            return Err(RegistryError::TrialOver { name, alias, by, before: history::before(&changes) });
+        }
         let version = match to {
             Some(version) => Some(version).filter(known),
             None if seen.trial().is_some() => seen.version,

@@ -226,6 +226,21 @@ pub enum RegistryError {
         /// Why not.
         message: String,
     },
+    /// What was tried out is over already, and it may be that nothing else was meant.
+    #[error(
+        "what was tried out beside {alias:?} of model {name:?} is over already, ended by {by}, and nothing is changed{}",
+        before.map_or_else(String::new, |version| format!(": to go back to version {version}, name it (--to {version})")),
+    )]
+    TrialOver {
+        /// The model.
+        name: String,
+        /// The alias.
+        alias: String,
+        /// Who ended it.
+        by: String,
+        /// The version before the present one.
+        before: Option<u32>,
+    },
     /// There is nothing to go back to.
     #[error("{alias:?} of model {name:?} can't go back: {}", to.map_or_else(
         || "its history knows no version before the present one".to_owned(),

@@ -91,6 +91,9 @@ pub enum Kind {
     Canary,
     /// The alias stays, and another version computes a share of the requests, whose answers nobody waits for.
     Shadow,
+    /// Something that a newer release does.
+    #[serde(other)]
+    Other,
 }
 
 /// Who changes an alias, and why.
@@ -220,6 +223,9 @@ impl History<'_> {
         if (change.number, change.alias.as_str()) != (number, self.alias) {
             return Err(bad(format!("it is change {} of {:?}", change.number, change.alias)));
         }
+        if change.trial().is_some_and(|trial| !trial.is_possible()) {
+            return Err(bad("what it tries out has a share or a limit that can't be".into()));
+        }
         Ok(change)
     }
 
@@ -262,7 +268,7 @@ pub(crate) fn before(changes: &[Change]) -> Option<u32> {
                     None => way.push(change.to),
                 }
             }
-            Kind::Canary | Kind::Shadow => {}
+            Kind::Canary | Kind::Shadow | Kind::Other => {}
             Kind::Promote if way.last() == Some(&change.to) => {}
             Kind::Promote => way.push(change.to),
         }

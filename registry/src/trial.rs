@@ -40,6 +40,13 @@ pub struct Limits {
     pub for_s: Option<u64>,
 }
 
+impl Trial {
+    /// Whether share and limits can be.
+    pub(crate) fn is_possible(&self) -> bool {
+        (1..=100).contains(&self.percent) && self.limits.is_none_or(|limits| limits.are_possible())
+    }
+}
+
 impl Limits {
     fn are_possible(&self) -> bool {
         let share = |share: f64| (0.0..=1.0).contains(&share);

@@ -158,6 +158,55 @@ fn a_canary_with_limits_is_ended_once_and_only_as_the_change_that_it_is() {
 }
 
 #[test]
+fn whoever_ends_a_trial_that_is_over_does_not_end_what_is_in_service() {
+    let house = House::new(&[1, 2, 3]);
+    let registry = house.registry();
+    promote(&registry, 1);
+    promote(&registry, 2);
+    let canary = || {
+        registry.try_out("bird", ALIAS, 3, TryOut::Canary(50, None), &author()).map(|change| change.number)
+    };
+    let by_worker = Author { by: "worker w1".into(), ..author() };
+    registry.end_canary("bird", ALIAS, canary().unwrap(), false, &by_worker).unwrap();
+    let refused = registry.rollback("bird", ALIAS, None, &author()).unwrap_err().to_string();
+    assert!(
+        refused.contains("is over already, ended by worker w1") && refused.contains("(--to 1)"),
+        "{refused}"
+    );
+    assert_eq!(production(&registry), 2);
+    // Both can be said outright.
+    canary().unwrap();
+    let ended = registry.rollback("bird", ALIAS, Some(2), &author()).unwrap();
+    assert_eq!((ended.to, ended.canary), (2, None));
+    assert_eq!(registry.rollback("bird", ALIAS, Some(1), &author()).unwrap().to, 1);
+}
+
+#[test]
+fn an_entry_that_tries_out_what_can_not_be_is_damaged_and_one_of_a_newer_release_is_read() {
+    let house = House::new(&[1, 2]);
+    let registry = house.registry();
+    promote(&registry, 1);
+    registry.try_out("bird", ALIAS, 2, TryOut::Canary(50, None), &author()).unwrap();
+    let path = house.path("bird/history/production/00000002.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    let with = |old: &str, new: &str| {
+        fs::write(&path, text.replace(old, new)).unwrap();
+        registry.alias("bird", ALIAS)
+    };
+    for (old, new) in [
+        ("percent: 50", "percent: 200"),
+        ("percent: 50", "percent: 50\n  limits: {errors: -5.0, latency: 2.0}"),
+        ("percent: 50", "percent: 50\n  limits: {errors: .nan, latency: 2.0}"),
+    ] {
+        let refused = with(old, new).unwrap_err().to_string();
+        assert!(refused.contains("share or a limit that can't be"), "{refused}");
+    }
+    let seen = with("kind: canary", "kind: something that comes later").unwrap();
+    assert_eq!((seen.version, seen.canary.unwrap().version), (Some(1), 2));
+    assert_eq!(registry.history("bird", ALIAS).unwrap()[1].kind, Kind::Other);
+}
+
+#[test]
 fn a_rollback_goes_to_what_was_served_before_and_further_the_next_time() {
     let house = House::new(&[1, 2, 3, 4]);
     let registry = house.registry();

@@ -87,6 +87,12 @@ impl Line {
         Ok(())
     }
 
+    /// Whether no more will come.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// What waits.
     #[must_use]
     pub fn waiting(&self) -> Waiting {

@@ -171,7 +171,10 @@ impl Versions for Catalog {
         let author =
             Author { by: format!("worker {}", self.worker), reason: Some(reason.clone()), evidence: None };
         let promoted = matches!(verdict, Verdict::Kept(_));
-        self.registry.end_canary(&wanted.name, &alias, trial.change, promoted, &author)?;
-        Ok(())
+        match self.registry.end_canary(&wanted.name, &alias, trial.change, promoted, &author) {
+            // Whoever was faster is followed.
+            Ok(_) | Err(RegistryError::ChangedMeanwhile { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }

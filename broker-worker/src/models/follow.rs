@@ -1,6 +1,7 @@
 //! Another version in the place of the one that is served, while requests come: the versions that are meant are looked up again
 //! and again, and what is new is loaded, tried and warmed up on a thread that serves nobody, before the first request meets it.
 
+mod loading;
 mod on_demand;
 mod trial;
 
@@ -12,12 +13,12 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use on_demand::OnDemand;
+use trial::Ended;
 
 use super::demand::Asked;
 use super::{Meant, Models, ModelsError, Part, Share, Skipped, Trial, Wanted};
-use crate::caught::caught;
 use crate::health::{Health, Problem};
-use crate::lane::{Lane, WeakLanes};
+use crate::lane::WeakLanes;
 use crate::memory::{self, NoRoom};
 use crate::metrics::Metrics;
 use crate::served::{NotLoaded, Served};
@@ -57,7 +58,7 @@ pub trait Versions: fmt::Debug + Send + Sync {
     /// Writes into the history what has become of a version that is tried out beside what is wanted.
     ///
     /// # Errors
-    /// Where that can't be written, or the alias was changed meanwhile.
+    /// Where that can't be written. Where the alias was changed meanwhile, nothing is written, and that is none.
     fn end_canary(&self, wanted: &Wanted, trial: &Trial, verdict: &Verdict) -> Result<(), ModelsError>;
 }
 
@@ -72,8 +73,12 @@ pub struct Follower {
     limit: u64,
     /// What could not be served, what it looked like then, and what was said of it.
     failed: BTreeMap<(String, u32), (String, Skipped)>,
-    /// The trials that did not keep within their limits here, by what is wanted: which change began each, and what was said of it.
-    ended: BTreeMap<String, (u32, Skipped)>,
+    /// The trials that did not keep within their limits here, by what is wanted.
+    ended: BTreeMap<String, Ended>,
+    /// When what became of a trial could not be written into the history, by what is wanted.
+    unwritten: BTreeMap<String, Instant>,
+    /// So long that is not tried again.
+    again: Duration,
     /// What was served and may still be answering.
     replaced: Vec<Weak<Served>>,
 }
@@ -118,6 +123,8 @@ impl Follower {
             limit: 0,
             failed: BTreeMap::new(),
             ended: BTreeMap::new(),
+            unwritten: BTreeMap::new(),
+            again: Self::again(),
             replaced: Vec::new(),
         }
     }
@@ -179,7 +186,7 @@ impl Follower {
             Err(error) => return self.tell(self.short_of(wanted, None, &error)),
         };
         self.come_to(wanted, version, Share::default());
-        self.follow_trial(wanted, version, trial.as_ref());
+        self.follow_trial(wanted, trial.as_ref());
     }
 
     /// From now on that version serves what is wanted; where it is tried out, by that share of the requests.
@@ -242,7 +249,7 @@ impl Follower {
         let served = match models.version(&wanted.name, version) {
             Some(served) => {
                 if let Some(lane) = self.lanes.upgrade().and_then(|lanes| lanes.lane_of(served)) {
-                    load(&lane)?;
+                    self.load_lane(&lane)?;
                 }
                 Arc::clone(served)
             }
@@ -260,22 +267,6 @@ impl Follower {
             .update(|models| models.with_share(wanted, served, share), prepared);
         self.replaced.extend(old);
         Ok(())
-    }
-
-    /// A lane that nobody finds yet, warm.
-    fn prepare(&mut self, wanted: &Wanted, version: u32) -> Result<Lane, NotServed> {
-        // The last that is heard of a file whose code ends the process.
-        let loading = format!("{} {version} is being loaded", wanted.name);
-        tracing::info!("{loading}, beside what is served");
-        self.note(wanted, loading);
-        let open = || Ok(Arc::new(self.versions.open_version(wanted, version)?));
-        let served = caught(open).unwrap_or_else(|words| Err(NotServed::Panicked(words)))?;
-        self.make_room_in_service(&served)?;
-        let lane = self.lanes.upgrade().ok_or(NotServed::Ended)?.prepare(served);
-        caught(|| Ok(lane.load()?)).unwrap_or_else(|words| Err(NotServed::Panicked(words)))?;
-        // What it takes is known now.
-        self.make_room_in_service(&lane.model)?;
-        Ok(lane)
     }
 
     /// Beside what is in service, which goes behind its last request. What only requests asked for gives way.
@@ -358,15 +349,6 @@ impl Follower {
             crate::engines::give_memory_back();
         }
     }
-}
-
-/// Has it loaded where it is not yet, because a request named it.
-fn load(lane: &Lane) -> Result<(), NotServed> {
-    if !lane.model.is_ready() {
-        caught(|| Ok(lane.load()?)).unwrap_or_else(|words| Err(NotServed::Panicked(words)))?;
-        lane.model.loaded(Ok(()));
-    }
-    Ok(())
 }
 
 /// Between three and five quarters of it, so that many workers do not look at the same moment.

@@ -6,7 +6,6 @@ use std::error::Error;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wire::{Comparison, Headers, Labelled, Prediction, header};
 
@@ -14,7 +13,7 @@ use crate::caught::caught;
 use crate::lane::Lane;
 use crate::metrics::Metrics;
 use crate::outbox::{Announcements, Message, Receipt};
-use crate::shadow::Compared;
+use crate::shadow::{Compared, Inbox};
 
 /// As many labels as are published.
 const TOP_K: usize = 5;
@@ -109,9 +108,9 @@ fn label(lane: &Lane, image: &[u8]) -> Result<Vec<Prediction>, Box<dyn Error + S
 }
 
 /// The room's thread, until its input is closed or the worker is asked to end: what waits then is nobody's loss.
-pub fn run(shadow: &Shadow, mut inbox: mpsc::Receiver<Compared>, end: &CancellationToken) {
+pub fn run(shadow: &Shadow, inbox: &Inbox, end: &CancellationToken) {
     only_when_idle();
-    while let Some(compared) = inbox.blocking_recv() {
+    while let Some(compared) = inbox.next() {
         if end.is_cancelled() {
             return;
         }
@@ -157,7 +156,7 @@ mod tests {
         sent: Arc<Sent>,
         metrics: Arc<Metrics>,
         shadows: Shadows,
-        inbox: mpsc::Receiver<Compared>,
+        inbox: Inbox,
         lane: Arc<Lane>,
         room: Shadow,
     }
@@ -182,7 +181,7 @@ mod tests {
                 model: doubles::served("bird", 1).id,
                 predictions: vec![prediction],
             });
-            self.room.step(self.inbox.try_recv().unwrap());
+            self.room.step(self.inbox.try_next().unwrap());
         }
 
         fn counted(&self, outcome: &str) -> u64 {
@@ -246,7 +245,7 @@ mod tests {
         let beside = shadows.keep(&lane, &doubles::image(7)).unwrap();
         let model = doubles::served("bird", 1).id;
         shadows.hand(Compared { beside, id: "r".into(), key: None, model, predictions: Vec::new() });
-        run(&room, inbox, &end);
+        run(&room, &inbox, &end);
         assert!(!metrics.text().contains("shadow_requests_total{"), "it was not computed");
     }
 }

@@ -187,6 +187,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
                         | RegistryError::BadSelect { .. }
                         | RegistryError::NoRollback { .. }
                         | RegistryError::NoTrial { .. }
+                        | RegistryError::TrialOver { .. }
                         | RegistryError::InService { .. }
                         | RegistryError::VersionExists { .. }
                 )

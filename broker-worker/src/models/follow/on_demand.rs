@@ -56,7 +56,7 @@ impl Follower {
     fn load_within_budget(&mut self, lane: &Arc<Lane>) -> Result<(), NotServed> {
         let served = &lane.model;
         self.make_room(served)?;
-        super::load(lane)?;
+        self.load_lane(lane)?;
         if let Some(models) = self.models()
             && let Some(OnDemand { loaded, .. }) = &mut self.on_demand
             && let Some(wanted) = models.wanted_by(served).find(|wanted| !wanted.moves())

@@ -33,6 +33,8 @@ struct State {
     trial: Option<Trial>,
     /// What was written into the history, if that may be.
     written: Vec<Verdict>,
+    /// One that is loaded when the gate is open.
+    slow: Option<(u32, Arc<doubles::Gate>)>,
     read_only: bool,
     /// Versions that can't be loaded, and those that panic.
     broken: Vec<u32>,
@@ -91,6 +93,12 @@ impl Versions for Shelf {
             let broken = || Err(LoadError::new("no weights"));
             return Ok(doubles::served_by(&wanted.name, version, broken));
         }
+        if let Some((_, gate)) = state.slow.clone().filter(|(slow, _)| *slow == version) {
+            return Ok(doubles::served_by(&wanted.name, version, move || {
+                gate.pass();
+                Ok(doubles::engine())
+            }));
+        }
         let samples = state.samples.get(&version).cloned().unwrap_or_default();
         Ok(doubles::served(&wanted.name, version)
             .with_files(state.files)
@@ -141,7 +149,8 @@ fn room_with(demand: impl FnOnce(Arc<dyn Versions>) -> Option<Arc<Demand>>, budg
     health.set_warm();
     health.set_connected(true);
     health.set_joined(true);
-    let follower = Follower::new(versions, lanes.downgrade(), Arc::clone(&health), metrics);
+    let mut follower = Follower::new(versions, lanes.downgrade(), Arc::clone(&health), metrics);
+    follower.again = Duration::ZERO;
     let follower = match demand {
         Some(demand) => follower.with_demand(Arc::downgrade(&demand), budget),
         None => follower,

@@ -1,82 +1,171 @@
 //! A version that is tried out beside the one that is meant: brought in, held to its limits, and ended.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::Follower;
+use super::{Follower, Meant};
 use crate::health::Problem;
-use crate::models::{Part, Share, Skipped, Trial, Wanted};
+use crate::models::{Models, Part, Share, Skipped, Trial, Wanted};
 use crate::trials::Verdict;
+
+/// So long nothing is written into a history that could not be.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// A trial that did not keep within its limits on this worker.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// Which change of the alias began it.
+    change: u32,
+    verdict: Verdict,
+    /// The history does not say so yet.
+    unwritten: bool,
+    said: Skipped,
+}
 
 impl Follower {
     /// Has what is meant to be tried out beside `wanted`, and nothing else.
-    pub(super) fn follow_trial(&mut self, wanted: &Wanted, meant: u32, trial: Option<&Trial>) {
+    pub(super) fn follow_trial(&mut self, wanted: &Wanted, trial: Option<&Trial>) {
+        let Some(trial) = trial.filter(|trial| self.watch_trial(wanted, Some(trial))) else {
+            if trial.is_none() {
+                self.watch_trial(wanted, None);
+            }
+            return;
+        };
+        let beside = wanted.beside(trial.part);
+        let serves = |models: &Models| models.serving(&beside).is_some_and(|s| s.id.version == trial.version);
+        let served = self.models().as_ref().is_some_and(serves);
+        let compared = trial.limits.is_some_and(|limits| limits.disagreement.is_some());
+        self.come_to(&beside, trial.version, Share { percent: trial.percent, compared });
+        self.end_all(wanted, |part, _| part != trial.part);
+        if !served {
+            // What is answered from now on counts.
+            self.watch_trial(wanted, Some(trial));
+        }
+    }
+
+    /// Ends all that is tried out and is over. It loads nothing.
+    pub(super) fn watch_trials(&mut self) {
+        let Ok(wanted) = self.versions.wanted() else { return };
+        for wanted in wanted.iter().filter(|wanted| wanted.moves()) {
+            if let Ok(Some(Meant { trial, .. })) = self.versions.resolve(wanted) {
+                self.watch_trial(wanted, trial.as_ref());
+            }
+        }
+    }
+
+    /// Ends what is tried out beside `wanted` and is not meant to be, or does not keep within its limits; whether it is to be tried out.
+    fn watch_trial(&mut self, wanted: &Wanted, trial: Option<&Trial>) -> bool {
         let key = wanted.key();
         let Some(trial) = trial else {
             self.end_all(wanted, |_, _| true);
             self.ended.remove(&key);
-            return self.metrics.trials.forget(&key);
+            self.unwritten.remove(&key);
+            self.metrics.trials.forget(&key);
+            return false;
         };
-        let beside = wanted.beside(trial.part);
         // So that there is room, and whether the next one can be served or not; but what is tried out in another way from now on need not be
         // loaded again.
         self.end_all(wanted, |part, version| {
             version.map_or(part != trial.part, |version| version != trial.version)
         });
-        match self.ended.get(&key) {
-            // Whoever may write the history has not done so yet.
-            Some((change, skipped)) if *change == trial.change => return self.tell(skipped.clone()),
-            _ => {}
+        if self.ended.get(&key).is_some_and(|ended| ended.change == trial.change) {
+            self.stay_ended(wanted, trial);
+            return false;
         }
-        let compared = trial.limits.is_some_and(|limits| limits.disagreement.is_some());
-        self.come_to(&beside, trial.version, Share { percent: trial.percent, compared });
-        self.end_all(wanted, |part, _| part != trial.part);
         if trial.part == Part::Canary {
-            self.metrics.trials.watch(&key, &wanted.name, trial.change, [meant, trial.version]);
-            self.judge(wanted, trial);
+            // What really answers: the one that is meant may not be served here.
+            let models = self.models();
+            let version = |wanted: &Wanted| Some(models.as_ref()?.serving(wanted)?.id.version);
+            if let (Some(first), Some(tried)) = (version(wanted), version(&wanted.beside(trial.part)))
+                && tried == trial.version
+            {
+                self.metrics.trials.watch(&key, &wanted.name, trial.change, [first, tried]);
+                return self.judge(wanted, trial);
+            }
         } else {
             self.metrics.trials.forget(&key);
         }
+        true
     }
 
-    /// Holds a canary to its limits.
-    fn judge(&mut self, wanted: &Wanted, trial: &Trial) {
+    /// Holds a canary to its limits; whether it goes on.
+    fn judge(&mut self, wanted: &Wanted, trial: &Trial) -> bool {
         let (key, beside) = (wanted.key(), wanted.beside(trial.part));
-        let Some(limits) = trial.limits else { return };
+        let Some(limits) = trial.limits else { return true };
         // Where the clock was set back, it has just begun.
         let so_far = Duration::try_from(Timestamp::now().duration_since(trial.since)).unwrap_or_default();
         let verdict = self.metrics.trials.verdict(&key, &limits, so_far);
         let (name, version) = (&wanted.name, trial.version);
         match &verdict {
-            Verdict::GoesOn => {}
+            Verdict::GoesOn => true,
             Verdict::Over(why) => {
                 // The next request is the other version's, whoever may write that down.
                 self.end(&beside);
                 self.metrics.trials.forget(&key);
-                let written = self.versions.end_canary(wanted, trial, &verdict);
-                let more = written.err().map_or_else(String::new, |error| {
-                    format!("; this worker can't write that into the history: {}", cli::sentence(&error))
-                });
-                let reason = format!("{name} {version} is tried out no more: {why}{more}");
-                let skipped = Skipped { wanted: beside, version: Some(version), reason };
-                self.ended.insert(key, (trial.change, skipped.clone()));
-                self.tell(skipped);
+                let reason = format!("{name} {version} is tried out no more: {why}");
+                let said = Skipped { wanted: beside, version: Some(version), reason };
+                let ended = Ended { change: trial.change, verdict, unwritten: true, said };
+                self.ended.insert(key, ended);
+                self.stay_ended(wanted, trial);
+                false
             }
-            Verdict::Kept(why) => match self.versions.end_canary(wanted, trial, &verdict) {
-                Ok(()) => tracing::info!("{name} {version} is promoted: {why}"),
-                Err(error) => {
-                    let error = cli::sentence(&error);
-                    let sentence = format!(
-                        "{name} {version} kept within its limits, and this worker can't promote it: {error}"
-                    );
-                    if self.health.note(Problem::new(format!("{}-kept", beside.key()), sentence.clone())) {
-                        tracing::warn!("{sentence}");
+            Verdict::Kept(why) => {
+                match self.write(wanted, trial, &verdict) {
+                    Some(Ok(())) => tracing::info!("{name} {version} is promoted: {why}"),
+                    Some(Err(error)) => {
+                        let sentence = format!(
+                            "{name} {version} kept within its limits, and this worker can't promote it: {error}"
+                        );
+                        let key = format!("{}-kept", beside.key());
+                        if self.health.note(Problem::new(key, sentence.clone())) {
+                            tracing::warn!("{sentence}");
+                        }
                     }
+                    None => {}
                 }
-            },
+                true
+            }
         }
+    }
+
+    /// Says that it is over, also in the history, until that says so.
+    fn stay_ended(&mut self, wanted: &Wanted, trial: &Trial) {
+        let key = wanted.key();
+        let Some(mut ended) = self.ended.remove(&key) else { return };
+        if ended.unwritten {
+            match self.write(wanted, trial, &ended.verdict) {
+                Some(Ok(())) => ended.unwritten = false,
+                Some(Err(error)) => {
+                    let so_far = ended.said.reason.split("; this worker can't").next().unwrap_or_default();
+                    ended.said.reason =
+                        format!("{so_far}; this worker can't write that into the history: {error}");
+                }
+                None => {}
+            }
+        }
+        self.tell(ended.said.clone());
+        self.ended.insert(key, ended);
+    }
+
+    /// Writes what became of it into the history; nothing where that could not be done a moment ago.
+    fn write(&mut self, wanted: &Wanted, trial: &Trial, verdict: &Verdict) -> Option<Result<(), String>> {
+        let key = wanted.key();
+        if self.unwritten.get(&key).is_some_and(|failed| failed.elapsed() < self.again) {
+            return None;
+        }
+        let written = self.versions.end_canary(wanted, trial, verdict).map_err(|error| cli::sentence(&error));
+        match &written {
+            Ok(()) => drop(self.unwritten.remove(&key)),
+            Err(_) => drop(self.unwritten.insert(key, Instant::now())),
+        }
+        Some(written)
+    }
+
+    /// So soon it is tried again to write into a history that could not be written.
+    pub(super) const fn again() -> Duration {
+        AGAIN
     }
 
     /// Those parts of what is tried out are no more, which serve that version.

@@ -126,7 +126,9 @@ impl Decode {
             offset = original.offset,
         );
         let Envelope { reply_to, trace, .. } = envelope;
-        let mut asker = Asker { id, key: None, reply_to, trace, encoding, arrived, span, ticket };
+        let names_version = request.as_ref().is_ok_and(|request| request.model_version.is_some());
+        let mut asker =
+            Asker { id, key: None, reply_to, trace, encoding, names_version, arrived, span, ticket };
         match self.job_parts(request, original.key.as_deref(), arrived, original.timestamp) {
             Ok(parts) => {
                 // From here on only the pixels are kept, and what the reply needs: nothing that comes later sends a record

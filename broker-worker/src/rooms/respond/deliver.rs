@@ -99,6 +99,9 @@ impl Respond {
         };
         let model = answer.model().map(|model| &model.id);
         self.metrics.answered(model, outcome, &answer.timings, now - answer.asker.arrived);
+        if let (Some(model), false) = (model, answer.asker.names_version) {
+            self.metrics.trials.answered(model, outcome, answer.computing());
+        }
         if parcel.elsewhere || parcel.form != Form::Reply {
             self.metrics.rerouted.inc();
         }

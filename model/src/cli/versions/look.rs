@@ -226,6 +226,7 @@ impl History {
                     Kind::Canary | Kind::Shadow => trial::told(change),
                     Kind::Rollback => "rolled back".into(),
                     Kind::Promote => "promoted".into(),
+                    Kind::Other => "by a newer release".into(),
                 },
                 one_line(&change.by),
                 change.evidence.as_ref().map_or_else(

@@ -76,6 +76,7 @@ async fn where_the_history_can_not_be_written_a_worker_ends_it_for_itself_and_sa
     room.shelf.lock().read_only = true;
     room.step(1);
     room.try_it_out(canary(HOUR / 2));
+    room.answer(1, Ok(()));
     room.answer(2, Err(ErrorCode::Internal));
     for _ in 0..3 {
         room.follower.step();
@@ -83,6 +84,11 @@ async fn where_the_history_can_not_be_written_a_worker_ends_it_for_itself_and_sa
         let said = room.skipped();
         assert!(said[0].contains("failed") && said[0].contains("this worker can't write that"), "{said:?}");
     }
+    // When it may again, it does.
+    room.shelf.lock().read_only = false;
+    room.follower.step();
+    let written = room.shelf.lock().written.clone();
+    assert!(matches!(&written[..], [Verdict::Over(_)]) && !room.is_tried_out(), "{written:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,4 +185,46 @@ async fn where_the_next_one_can_not_be_served_the_one_before_is_tried_out_no_mor
         assert_eq!((room.notes(), room.skipped()), (vec![reason.to_owned()], vec![reason.to_owned()]));
     }
     assert_eq!(room.shelf.lock().opened, [2, 3], "it is not loaded again and again");
+}
+
+/// What was promoted may take minutes to load.
+#[test]
+fn a_canary_that_fails_is_ended_while_another_version_is_loaded() {
+    let gate = Arc::new(doubles::Gate::default());
+    let mut room = room();
+    room.step(1);
+    room.try_it_out(canary(HOUR / 2));
+    room.answer(1, Ok(()));
+    room.answer(2, Err(ErrorCode::Internal));
+    room.shelf.lock().slow = Some((3, Arc::clone(&gate)));
+    let key = doubles::wanted("bird").key();
+    room.shelf.lock().meant.insert(key, 3);
+    let (shelf, mut models) = (Arc::clone(&room.shelf), room.models.clone());
+    let loading = std::thread::spawn(move || {
+        room.follower.step();
+        room
+    });
+    let end = Instant::now() + Duration::from_secs(60);
+    let is_tried_out = |models: &mut watch::Receiver<Models>| models.borrow().version("bird", 2).is_some();
+    while is_tried_out(&mut models) {
+        assert!(Instant::now() < end, "it goes on while version 3 is loaded");
+        std::thread::yield_now();
+    }
+    assert!(!loading.is_finished() && shelf.lock().written.len() == 1);
+    gate.open();
+    assert_eq!(loading.join().unwrap().found(), "bird 3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_is_held_against_what_really_answers_where_that_is_not_what_is_meant() {
+    let mut room = room();
+    room.shelf.lock().broken = vec![4];
+    room.step(1);
+    room.step(4);
+    assert_eq!(room.found(), "bird 1");
+    room.try_it_out(canary(HOUR / 2));
+    room.answer(1, Ok(()));
+    room.answer(2, Err(ErrorCode::Internal));
+    room.follower.step();
+    assert!(!room.is_tried_out(), "{:?}", room.skipped());
 }
