@@ -7,6 +7,9 @@ use clap::{ArgMatches, Command};
 
 use crate::layers::{RAW_MAPS, Setting, Sources};
 
+/// What the variables of each program begin with that has some of its own; the worker's begin with `MLAAS_` alone.
+const PROGRAMS: [&str; 2] = ["MLAAS_CLIENT_", "MLAAS_GATEWAY_"];
+
 /// The environment's variables. One whose name is not text is none of ours; a value that is not text shows where it is
 /// read, as U+FFFD.
 pub fn variables() -> impl Iterator<Item = (String, String)> {
@@ -20,14 +23,15 @@ pub fn variables() -> impl Iterator<Item = (String, String)> {
 
 /// The settings among the variables: those that begin with `prefix` and hold `__`, as
 /// `MLAAS_BATCHING__MAX_BATCH_SIZE`, which is `batching.max_batch_size` where the prefix is `MLAAS_`. Those that begin
-/// with one of `others` are another program's. An empty one counts as unset.
+/// with one of `others`, or as another program's do, are not meant. An empty one counts as unset.
 pub fn environment(
     prefix: &str,
     others: &[&str],
     variables: impl Iterator<Item = (String, String)>,
 ) -> Vec<Setting> {
+    let others: Vec<_> = others.iter().chain(PROGRAMS.iter().filter(|program| **program != prefix)).collect();
     let mut settings: Vec<_> = variables
-        .filter(|(name, value)| !value.is_empty() && !others.iter().any(|other| name.starts_with(other)))
+        .filter(|(name, value)| !value.is_empty() && !others.iter().any(|other| name.starts_with(**other)))
         .filter_map(|(name, value)| {
             let rest = name.strip_prefix(prefix).filter(|rest| rest.contains("__"))?;
             let key = rest.to_lowercase().replace("__", ".");
@@ -122,6 +126,7 @@ mod tests {
             ("MLAAS_KAFKA__CONSUMER__FETCH_WAIT_MAX_MS", "7"),
             ("MLAAS_MAX_BATCH_SIZE", "5"),
             ("MLAAS_CLIENT_KAFKA__SASL_PASSWORD", "of another program"),
+            ("MLAAS_GATEWAY_KAFKA__SASL_PASSWORD", "of a third"),
             ("MLAAS_GROUP__ID", ""),
             ("PATH", "/bin"),
         ]);

@@ -7,6 +7,16 @@ use kafka::{Role, Settings, Topics};
 use crate::cluster::Cluster;
 use crate::error::ClientError;
 
+/// Which partition of the results topic a client's answers come on. Several may share one: an answer is told by its id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ReplyPartition {
+    /// Any, so that clients spread over them.
+    #[default]
+    Any,
+    /// One that goes with that name: the same at each start, as long as a broker leads it.
+    OfName(String),
+}
+
 /// How to connect. Begin with [`ClientConfig::new`] or the default and change what is to differ.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -17,6 +27,8 @@ pub struct ClientConfig {
     pub topics: Topics,
     /// The `ce_source` of requests, a URI reference.
     pub source: String,
+    /// Which partition of the results topic its answers come on.
+    pub reply_partition: ReplyPartition,
     /// For how long to try to reach the broker and to find the topics there. Not zero; a very large one is no limit.
     pub connect_timeout: Duration,
     /// The time-out of a request whose options have none. Not zero; a very large one is no limit.
@@ -34,6 +46,7 @@ impl Default for ClientConfig {
             kafka: Settings::default(),
             topics: Topics::default(),
             source: "/mlaas/client".to_owned(),
+            reply_partition: ReplyPartition::Any,
             connect_timeout: Duration::from_secs(6),
             timeout: Duration::from_secs(30),
             max_in_flight: 1024,
@@ -69,6 +82,12 @@ impl ClientConfig {
         Self { source: source.into(), ..self }
     }
 
+    /// With its answers on that partition.
+    #[must_use]
+    pub fn reply_partition(self, reply_partition: ReplyPartition) -> Self {
+        Self { reply_partition, ..self }
+    }
+
     /// With that limit on connecting.
     #[must_use]
     pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
@@ -85,6 +104,20 @@ impl ClientConfig {
     #[must_use]
     pub fn max_in_flight(self, requests: usize, bytes: usize) -> Self {
         Self { max_in_flight: requests, max_in_flight_bytes: bytes, ..self }
+    }
+
+    /// Sees that librdkafka takes the settings and Kafka the topics' names, with no connection made.
+    ///
+    /// # Errors
+    /// One sentence, the first that is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        self.topics.check().map_err(|error| error.to_string())?;
+        for role in [Role::Consumer, Role::Producer, Role::Admin] {
+            // The address is of no matter here.
+            let settings = self.kafka.client_config(&kafka::Broker::kafka("localhost:9092"), role);
+            settings.map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     /// When connecting has taken too long.

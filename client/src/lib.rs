@@ -22,16 +22,21 @@
 //! - [`config`]: how to connect; [`options`]: what is asked about an image.
 //! - [`batch`]: many images at once, answers as they come.
 //! - [`listen`]: every result on the topic, whoever asked.
-//! - [`models`]: what workers say that they serve; [`mod@control`]: what they are asked to do beside answering.
+//! - [`models`]: what workers say that they serve, once; [`watch`]: the same, kept up to date.
+//! - [`mod@control`]: what workers are asked to do beside answering.
+//! - [`claim`] and [`results`]: an answer that somebody else asks for later.
 //!
 //! No group is joined and no offset is committed anywhere here.
 
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod claim;
 mod cluster;
 pub mod config;
 pub mod control;
+#[cfg(feature = "double")]
+pub mod double;
 pub mod error;
 pub mod listen;
 pub mod models;
@@ -41,21 +46,27 @@ mod pending;
 mod reading;
 mod replies;
 pub mod request;
+pub mod results;
 mod sending;
 mod thread;
 pub mod ticket;
+pub mod watch;
 mod window;
 
 pub use batch::{Answers, each};
-pub use config::ClientConfig;
+pub use claim::Claim;
+pub use config::{ClientConfig, ReplyPartition};
 pub use control::control;
 pub use error::ClientError;
+pub use kafka::log::TARGET as KAFKA_LOG;
 pub use kafka::{Broker, Secret, SecurityProtocol, Settings, Topics};
 pub use listen::{Incoming, Listener, Start};
 pub use models::served_models;
 pub use options::Options;
 pub use request::Client;
+pub use results::{Looked, Results};
 pub use ticket::Ticket;
+pub use watch::{Watch, World};
 pub use wire::{
     Action, Announcement, Control, Encoding, ErrorCode, ErrorReply, ModelId, Outcome, Prediction, Response,
     SkippedModel, Success, Timings, TraceContext,

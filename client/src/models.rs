@@ -105,7 +105,7 @@ fn last_words(
 }
 
 /// Where the young announcements begin. The embedded broker knows no times, and holds little.
-fn young(
+pub(crate) fn young(
     reader: &Reader,
     topic: &str,
     partitions: &[i32],

@@ -1,6 +1,7 @@
 //! The thread that reads the reply partition and hands each answer to whoever waits for it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use rdkafka::message::{BorrowedMessage, Message};
 use wire::{Headers, Response, header};
@@ -10,14 +11,21 @@ use crate::pending::Table;
 use crate::reading::{self, Reader};
 use crate::thread::Thread;
 
-/// Starts reading with a consumer whose partition of that topic is assigned.
-pub(crate) fn start(reader: Reader, topic: String, table: Arc<Table>) -> Result<Thread, ClientError> {
+/// Starts reading with a consumer whose partition of that topic is assigned. `unread` says from which offset on answers have
+/// not been read yet.
+pub(crate) fn start(
+    reader: Reader,
+    topic: String,
+    table: Arc<Table>,
+    unread: Arc<AtomicI64>,
+) -> Result<Thread, ClientError> {
     Thread::start("client-replies", move |running| {
         while running.go_on() {
             match reader.poll() {
                 Some(Ok(message)) => {
                     table.readable();
                     deliver(&table, &message);
+                    unread.store(message.offset() + 1, Ordering::Release);
                 }
                 Some(Err(error)) => {
                     let error = reader.fault(&topic, error);

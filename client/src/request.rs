@@ -1,5 +1,6 @@
 //! The client itself: one connection, many callers.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use kafka::Broker;
 use tokio::time::Instant;
 use wire::{ReplyTo, Request, Response};
 
+use crate::claim::Claim;
 use crate::cluster::Cluster;
-use crate::config::{ClientConfig, not_zero};
+use crate::config::{ClientConfig, ReplyPartition, not_zero};
 use crate::error::ClientError;
 use crate::options::Options;
 use crate::pending::Table;
@@ -30,6 +32,8 @@ struct Inner {
     broker: Broker,
     limit: usize,
     reply_partition: i32,
+    /// The offset there from which on answers have not been read yet.
+    unread: Arc<AtomicI64>,
     table: Arc<Table>,
     window: Window,
     /// Taken out when it is dropped or closed.
@@ -115,6 +119,28 @@ impl Client {
             tokio::spawn(ticket.answer_while_others_come(self.0.config.timeout));
         }
         Ok(id)
+    }
+
+    /// As [`Self::send`]. What it returns finds the answer on the results topic, also for another process and after this one
+    /// has ended: [`crate::Results`].
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn send_for_later(&self, image: Vec<u8>, options: Options) -> Result<Claim, ClientError> {
+        // Looked at before it is sent: its answer can't lie before that.
+        let (partition, offset) = (self.0.reply_partition, self.0.unread.load(Ordering::Acquire));
+        let request_id = self.send(image, options).await?;
+        Ok(Claim { request_id, partition, offset })
+    }
+
+    /// Whether a new connection would go to the same broker. It always would where one is named; a worker's embedded one goes with
+    /// its worker, and another's may have come.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        if self.0.config.kafka.bootstrap_servers.is_some() {
+            return true;
+        }
+        matches!(kafka::locate(None), Ok(Some(found)) if found.bootstrap_servers == self.0.broker.bootstrap_servers)
     }
 
     /// As [`Self::send`], without waiting for the acknowledgement, which the ticket tells.
@@ -247,7 +273,7 @@ impl Inner {
         }
         let partitions = reader.partitions(&topics.results, deadline, some_led)?;
         let led: Vec<_> = partitions.iter().filter(|p| p.led).map(|p| p.id).collect();
-        let reply_partition = pick(&led).ok_or(ClientError::Closed)?;
+        let reply_partition = pick(&led, &config.reply_partition).ok_or(ClientError::Closed)?;
         let (_, end) = reader.bounds(&topics.results, reply_partition, deadline)?;
         reader.assign(&topics.results, &[(reply_partition, end)])?;
         let broker = cluster.broker.clone();
@@ -258,7 +284,9 @@ impl Inner {
         };
         let table = Arc::new(Table::default());
         let sending = Sending::start(&config.kafka, &broker, &topics.requests, Arc::clone(&table))?;
-        let replies = replies::start(reader, topics.results.clone(), Arc::clone(&table))?;
+        let unread = Arc::new(AtomicI64::new(end));
+        let replies =
+            replies::start(reader, topics.results.clone(), Arc::clone(&table), Arc::clone(&unread))?;
         Ok(Self {
             limit: config.kafka.max_record_bytes(&broker),
             window: Window::new(config.max_in_flight, bytes),
@@ -266,6 +294,7 @@ impl Inner {
             replies: Mutex::new(Some(replies)),
             table,
             reply_partition,
+            unread,
             broker,
             config,
         })
@@ -303,14 +332,25 @@ impl Drop for Inner {
     }
 }
 
-/// One of them, so that clients spread over the partitions.
-fn pick(partitions: &[i32]) -> Option<i32> {
-    let random = wire::new_request_id()
-        .bytes()
-        .rev()
-        .take(8)
-        .fold(0, |n: usize, b| n.wrapping_mul(31).wrapping_add(usize::from(b)));
-    partitions.get(random.checked_rem(partitions.len())?).copied()
+/// One of them. Which one goes with a name changes only where that one is not among them: each partition has a number for
+/// the name, and the one with the largest is taken.
+fn pick(partitions: &[i32], which: &ReplyPartition) -> Option<i32> {
+    let name = match which {
+        ReplyPartition::Any => wire::new_request_id(),
+        ReplyPartition::OfName(name) => name.clone(),
+    };
+    partitions.iter().copied().max_by_key(|partition| (spread(&name, *partition), *partition))
+}
+
+/// FNV-1a, and a last mix so that partitions beside each other get numbers far apart. Restarts must agree, so it can't be
+/// the standard library's.
+fn spread(name: &str, partition: i32) -> u64 {
+    let bytes = name.bytes().chain(partition.to_be_bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed ^ (mixed >> 33)
 }
 
 #[cfg(test)]

@@ -1,0 +1,126 @@
+//! What all requests share, whichever way they came in, and what each of them does in the end: an image goes to a worker, and
+//! its answer, or a problem, comes back in time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{ClientError, Options, Outcome, Response};
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::{Admission, Places};
+use crate::asked::Asked;
+use crate::backend::Backend;
+use crate::caller::Caller;
+use crate::config::Config;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::problem::Problem;
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct Gateway {
+    /// As it was read.
+    pub config: Config,
+    /// Whether it is ready.
+    pub health: Arc<Health>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// How much is taken.
+    pub admission: Admission,
+    /// The workers.
+    pub backend: Backend,
+    /// Cancelled when the gateway is to end: what would go on for long ends then.
+    pub draining: CancellationToken,
+}
+
+impl Gateway {
+    /// Not connected yet.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let health = Arc::<Health>::default();
+        Self {
+            metrics: Metrics::default(),
+            admission: Admission::new(&config.limits),
+            backend: Backend::new(config.connection(), config.results.max_looks, Arc::clone(&health)),
+            draining: CancellationToken::new(),
+            health,
+            config,
+        }
+    }
+
+    /// Sends one image and waits for its answer. A worker's error is an answer: [`Problem`] is where there is none.
+    ///
+    /// # Errors
+    /// [`Problem`] where there is no answer in time.
+    pub async fn ask(
+        &self,
+        image: Vec<u8>,
+        asked: &Asked,
+        caller: &Caller,
+        _places: &Places,
+    ) -> Result<Response, Problem> {
+        let time = asked.timeout(&self.config)?;
+        let answer = match self.backend.client() {
+            Ok(client) => client.predict(image, options(asked, caller).timeout(time)).await,
+            Err(problem) => {
+                self.metrics.image("UNAVAILABLE");
+                return Err(problem);
+            }
+        };
+        self.told(&answer);
+        Ok(answer?)
+    }
+
+    /// Sends one image whose answer is asked for later, and that workers drop when its time is over.
+    ///
+    /// # Errors
+    /// [`Problem`] where the broker does not take it in time.
+    pub async fn leave(
+        &self,
+        image: Vec<u8>,
+        asked: &Asked,
+        caller: &Caller,
+    ) -> Result<(client::Claim, Duration), Problem> {
+        let time = asked.later(&self.config)?;
+        let limit = self.config.requests.timeout.min(time);
+        let options = options(asked, caller).timeout(limit).deadline(time);
+        let client = self.backend.client()?;
+        // Before it is sent it may wait for a place among those that an embedded broker holds.
+        let Ok(sent) = tokio::time::timeout(limit, client.send_for_later(image, options)).await else {
+            self.metrics.image("UNAVAILABLE");
+            return Err(Problem::unavailable(
+                "the broker has no room for more requests: those before wait for a worker",
+            ));
+        };
+        if let Err(error) = &sent {
+            self.metrics.image(code(error));
+        }
+        Ok((sent?, time))
+    }
+
+    fn told(&self, answer: &Result<Response, ClientError>) {
+        let code = match answer {
+            Ok(Response { outcome: Outcome::Success(_), .. }) => "OK",
+            Ok(Response { outcome: Outcome::Error(error), .. }) => error.code.name(),
+            Err(error) => code(error),
+        };
+        self.metrics.image(code);
+    }
+}
+
+fn code(error: &ClientError) -> &'static str {
+    match Problem::from(error.clone()).status().as_u16() {
+        413 => "OUT_OF_RANGE",
+        504 => "DEADLINE_EXCEEDED",
+        500 => "INTERNAL",
+        _ => "UNAVAILABLE",
+    }
+}
+
+fn options(asked: &Asked, caller: &Caller) -> Options {
+    let mut options = Options::default().trace(caller.trace.clone());
+    options.model.clone_from(&asked.model);
+    options.version = asked.version;
+    options.top_k = asked.top_k;
+    options
+}

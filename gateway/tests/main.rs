@@ -1,0 +1,8 @@
+//! A gateway with an embedded broker and a worker's double behind it, asked over real sockets.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on says so")]
+
+mod limits;
+mod predict;
+mod program;
+mod support;
