@@ -62,7 +62,8 @@ pub type Replies = Vec<(Received, Outcome)>;
 pub struct Double(#[expect(dead_code, reason = "held, not read")] Thread);
 
 impl Double {
-    /// `behaviour` is called with each request, and with none whenever there is none for a moment.
+    /// `behaviour` is called with each request that lies on the topic or comes, and with none whenever there is none for a
+    /// moment.
     ///
     /// # Errors
     /// [`ClientError`] where the broker does not answer.
@@ -81,9 +82,9 @@ impl Double {
         let ids = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|p| p.id());
         let mut positions = Vec::new();
         for id in ids {
-            let (_, end) =
+            let (start, _) =
                 consumer.fetch_watermarks(&topics.requests, id, PATIENCE).map_err(ClientError::Kafka)?;
-            positions.push((id, end));
+            positions.push((id, start));
         }
         let list = kafka::positions(&topics.requests, &positions).map_err(ClientError::Kafka)?;
         consumer.assign(&list).map_err(ClientError::Kafka)?;

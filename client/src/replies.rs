@@ -24,8 +24,9 @@ pub(crate) fn start(
             match reader.poll() {
                 Some(Ok(message)) => {
                     table.readable();
-                    deliver(&table, &message);
+                    // Before somebody is handed it, who may send the next and ask.
                     unread.store(message.offset() + 1, Ordering::Release);
+                    deliver(&table, &message);
                 }
                 Some(Err(error)) => {
                     let error = reader.fault(&topic, error);

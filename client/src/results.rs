@@ -32,6 +32,9 @@ pub enum Looked {
     },
 }
 
+/// How long the broker may take to say where the partition begins and ends.
+const ASK: Duration = Duration::from_secs(5);
+
 /// Looks answers up. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Results(Arc<Inner>);
@@ -80,7 +83,7 @@ impl Results {
                     &[("enable.partition.eof", "true"), ("fetch.wait.max.ms", "10")],
                 )?,
             };
-            let looked = look(&reader, &inner.config.topics.results, &claim, Instant::now() + limit);
+            let looked = look(&reader, &inner.config.topics.results, &claim, limit);
             // One that failed is not used again.
             if looked.is_ok() {
                 reader.unassign()?;
@@ -92,7 +95,8 @@ impl Results {
     }
 }
 
-fn look(reader: &Reader, topic: &str, claim: &Claim, deadline: Instant) -> Result<Looked, ClientError> {
+fn look(reader: &Reader, topic: &str, claim: &Claim, limit: Duration) -> Result<Looked, ClientError> {
+    let deadline = Instant::now() + ASK;
     let partitions = reader.partitions_now(topic, deadline)?.unwrap_or_default();
     if partitions.iter().all(|partition| partition.id != claim.partition) {
         return Ok(Looked::NotThere { next: claim.offset });
@@ -104,8 +108,9 @@ fn look(reader: &Reader, topic: &str, claim: &Claim, deadline: Instant) -> Resul
         return Ok(Looked::NotThere { next: claim.offset });
     }
     reader.assign(topic, &[(claim.partition, next)])?;
+    let ends = Instant::now() + limit;
     while next < high {
-        if Instant::now() >= deadline {
+        if Instant::now() >= ends {
             return Ok(Looked::NotReadToItsEnd { next });
         }
         match reader.poll() {

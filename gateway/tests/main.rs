@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says so")]
 
+mod batch;
+mod later;
 mod limits;
 mod predict;
 mod program;

@@ -47,8 +47,26 @@ fn the_size_counted_is_not_less_than_the_record() {
 
 #[test]
 fn a_partition_is_picked_among_those_there_are() {
-    assert_eq!(pick(&[]), None);
-    assert_eq!(pick(&[7]), Some(7));
-    let picked: std::collections::HashSet<_> = (0..200).map(|_| pick(&[3, 4, 5])).collect();
+    let any = ReplyPartition::Any;
+    assert_eq!(pick(&[], &any), None);
+    assert_eq!(pick(&[7], &any), Some(7));
+    let picked: std::collections::HashSet<_> = (0..200).map(|_| pick(&[3, 4, 5], &any)).collect();
     assert_eq!(picked, [Some(3), Some(4), Some(5)].into());
+}
+
+#[test]
+fn a_name_keeps_its_partition_while_that_one_is_there() {
+    let names: Vec<_> = (0..200).map(|n| ReplyPartition::OfName(format!("gateway-{n}"))).collect();
+    let of = |name, partitions: &[i32]| pick(partitions, name).unwrap();
+    let mut used = std::collections::BTreeMap::<_, usize>::new();
+    for name in &names {
+        let all = of(name, &[0, 1, 2, 3]);
+        assert_eq!(of(name, &[3, 1, 0, 2]), all);
+        *used.entry(all).or_default() += 1;
+        let fewer = of(name, &[0, 1, 2]);
+        assert!(all == fewer || all == 3, "only those on the partition that is away move: {name:?}");
+    }
+    assert!(used.len() == 4 && used.values().all(|&n| n > 25), "{used:?}");
+    // By other processes, and after the next release too.
+    assert_eq!(of(&ReplyPartition::OfName("gateway-1".into()), &[0, 1, 2, 3]), 1);
 }

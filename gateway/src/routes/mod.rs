@@ -3,6 +3,7 @@
 mod batch;
 mod predict;
 mod probes;
+mod results;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub fn router(gateway: &Shared, more: Router<Shared>) -> Router {
         .merge(probes::routes())
         .merge(predict::routes())
         .merge(batch::routes())
+        .merge(results::routes())
         .merge(more)
         .fallback(nothing_there)
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
