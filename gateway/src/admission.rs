@@ -68,6 +68,13 @@ impl Admission {
     pub fn in_flight(&self) -> usize {
         self.limits.max_in_flight.saturating_sub(self.images.available_permits())
     }
+
+    /// How many bytes of requests are in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let pages = self.limits.max_in_flight_bytes.div_ceil(PAGE);
+        pages.saturating_sub(self.pages.available_permits()) * PAGE
+    }
 }
 
 impl Room {

@@ -49,6 +49,9 @@ pub enum RunError {
         /// The system's words.
         source: io::Error,
     },
+    /// What the build wrote of the gRPC service can't be read.
+    #[error("the description of the gRPC service can't be read: {0}")]
+    Descriptors(#[from] tonic_reflection::server::Error),
     /// The grace time was not enough.
     #[error("{0} images were not answered within shutdown.grace: whoever sent them was not told")]
     Unanswered(usize),
@@ -118,7 +121,10 @@ pub async fn run_with(
     };
     let mut servers = JoinSet::new();
     let http = Server { name: "http", listener: http, router: routes::router(&gateway, more) };
-    let grpc = grpc.map(|listener| Server { name: "grpc", listener, router: crate::grpc::router(&gateway) });
+    let grpc = match grpc {
+        Some(listener) => Some(Server { name: "grpc", listener, router: crate::grpc::router(&gateway)? }),
+        None => None,
+    };
     for server in [Some(http), grpc].into_iter().flatten() {
         let (name, gateway, closing) = (server.name, Arc::clone(&gateway), closing.clone());
         servers.spawn(async move { (name, server.serve(gateway, closing).await) });

@@ -57,9 +57,27 @@ impl Gateway {
         image: Vec<u8>,
         asked: &Asked,
         caller: &Caller,
+        places: &Places,
+    ) -> Result<Response, Problem> {
+        self.ask_within(asked.timeout(&self.config)?, image, asked, caller, places).await
+    }
+
+    /// The same within that time.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn ask_within(
+        &self,
+        time: Duration,
+        image: Vec<u8>,
+        asked: &Asked,
+        caller: &Caller,
         _places: &Places,
     ) -> Result<Response, Problem> {
-        let time = asked.timeout(&self.config)?;
+        if time.is_zero() {
+            self.metrics.image("DEADLINE_EXCEEDED");
+            return Err(Problem::deadline("the time for this request is over"));
+        }
         let answer = match self.backend.client() {
             Ok(client) => client.predict(image, options(asked, caller).timeout(time)).await,
             Err(problem) => {

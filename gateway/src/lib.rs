@@ -6,6 +6,7 @@
 //! - `app`: all of it, built and run; `server` and `activity`: connections; [`routes`]: what there is to ask by HTTP; `grpc`: the same by gRPC.
 //! - `gateway`: what all requests share; `backend`: the connection to the workers; `admission`: how much is taken at once.
 //! - `caller`: what belongs to each request; `asked` and `images`: what is asked about which images; `body`: reading one.
+//! - `infer`: the Open Inference Protocol, apart from how it travels.
 //! - `answer` and `problem`: what comes back; `later`: the id of a result that is asked for later.
 //! - [`args`] and [`config`]: what there is to set; `health`, `metrics` and [`telemetry`]: what it says about itself.
 
@@ -24,9 +25,10 @@ mod body;
 mod caller;
 pub mod config;
 mod gateway;
-mod grpc;
+pub mod grpc;
 mod health;
 mod images;
+mod infer;
 mod later;
 mod metrics;
 mod problem;

@@ -7,6 +7,8 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::admission::Admission;
+
 /// Seconds, from an answer that needs no worker to one that waited as long as anybody does.
 const BUCKETS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -20,6 +22,7 @@ pub struct Metrics {
     connections: IntGaugeVec,
     refused: IntCounterVec,
     in_flight: IntGauge,
+    bytes: IntGauge,
     streams: IntGauge,
 }
 
@@ -65,6 +68,8 @@ impl Metrics {
                 &["server"],
             ),
             in_flight: families.gauge("mlaas_gateway_in_flight", "Images on their way to a worker and back"),
+            bytes: families
+                .gauge("mlaas_gateway_body_bytes", "Bytes of requests' bodies in memory, in whole pages"),
             streams: families.gauge("mlaas_gateway_event_streams", "Open streams of events"),
             registry,
         }
@@ -106,8 +111,9 @@ impl Metrics {
 
     /// All of them in Prometheus's text format.
     #[must_use]
-    pub fn text(&self, in_flight: usize) -> Vec<u8> {
-        self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+    pub fn text(&self, admission: &Admission) -> Vec<u8> {
+        self.in_flight.set(i64::try_from(admission.in_flight()).unwrap_or(i64::MAX));
+        self.bytes.set(i64::try_from(admission.bytes()).unwrap_or(i64::MAX));
         let mut text = Vec::new();
         // Nothing is written but to memory.
         drop(TextEncoder::new().encode(&self.registry.gather(), &mut text));
@@ -184,7 +190,10 @@ mod tests {
         let connection = metrics.connection("http");
         let stream = metrics.stream();
         assert_eq!(metrics.streams(), 1);
-        let text = String::from_utf8(metrics.text(3)).unwrap();
+        let admission = Admission::new(&crate::config::Limits::default());
+        let (places, mut room) = (admission.places(3).unwrap(), admission.room());
+        room.grow(5000).unwrap();
+        let text = String::from_utf8(metrics.text(&admission)).unwrap();
         for line in [
             r#"mlaas_gateway_requests_total{route="/predict",server="http",status="200"} 1"#,
             r#"mlaas_gateway_request_duration_seconds_count{route="/predict",server="http"} 1"#,
@@ -192,13 +201,14 @@ mod tests {
             r#"mlaas_gateway_connections{server="http"} 1"#,
             r#"mlaas_gateway_connections_refused_total{server="grpc"} 1"#,
             "mlaas_gateway_in_flight 3",
+            "mlaas_gateway_body_bytes 8192",
             "mlaas_gateway_event_streams 1",
             "process_resident_memory_bytes",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
-        drop((connection, stream));
-        let text = String::from_utf8(metrics.text(0)).unwrap();
+        drop((connection, stream, places, room));
+        let text = String::from_utf8(metrics.text(&admission)).unwrap();
         assert!(text.contains(r#"mlaas_gateway_connections{server="http"} 0"#), "{text}");
     }
 }

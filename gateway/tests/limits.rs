@@ -123,7 +123,9 @@ async fn bodies_together_take_no_more_memory_than_there_is_room_for() {
         connection.send(&vec![b'x'; 99_000]).await;
         slow.push(connection);
     }
-    eventually("there is no room", async || gateway.predict("", &[b'x'; 20_000]).await.status == 429).await;
+    eventually("both are there", async || gateway.metric("mlaas_gateway_body_bytes", "").await >= 198_000.0)
+        .await;
+    assert_eq!(gateway.predict("", &[b'x'; 20_000]).await.problem().0, 429);
     slow.pop();
     eventually("there is room", async || gateway.predict("", &[b'x'; 20_000]).await.status == 200).await;
     drop(slow);

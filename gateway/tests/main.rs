@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says so")]
 
 mod batch;
+mod grpc;
 mod later;
 mod limits;
 mod predict;
 mod program;
 mod support;
+mod v2;

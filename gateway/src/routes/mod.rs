@@ -4,6 +4,8 @@ mod batch;
 mod predict;
 mod probes;
 mod results;
+pub(crate) mod v2;
+mod v2_infer;
 
 use std::sync::Arc;
 
@@ -31,6 +33,7 @@ pub fn router(gateway: &Shared, more: Router<Shared>) -> Router {
         .merge(predict::routes())
         .merge(batch::routes())
         .merge(results::routes())
+        .merge(v2::routes())
         .merge(more)
         .fallback(nothing_there)
         .method_not_allowed_fallback(async || Problem::method_not_allowed())

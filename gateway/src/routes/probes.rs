@@ -42,6 +42,6 @@ pub(crate) async fn ready(State(gateway): State<Shared>) -> impl IntoResponse {
 /// Metrics for Prometheus
 #[utoipa::path(get, path = "/metrics", tag = "probes", responses((status = 200, description = "Prometheus's text format", body = String, content_type = "text/plain")))]
 pub(crate) async fn metrics(State(gateway): State<Shared>) -> impl IntoResponse {
-    let text = gateway.metrics.text(gateway.admission.in_flight());
+    let text = gateway.metrics.text(&gateway.admission);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
