@@ -18,6 +18,12 @@ use crate::problem::Problem;
 /// What stands beside the images in JSON and in forms, in bytes.
 const BESIDE: usize = 1 << 16;
 
+/// The bytes of an image file.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[allow(dead_code, reason = "read as it is; this describes it")]
+pub struct ImageFile(Vec<u8>);
+
 /// One image in JSON.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -42,6 +42,6 @@ pub use gateway::Gateway;
 
 /// The OpenAPI document of the HTTP interface, JSON.
 #[must_use]
-pub fn openapi() -> String {
-    String::new()
+pub fn openapi() -> &'static str {
+    routes::openapi::text()
 }

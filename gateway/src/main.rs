@@ -24,7 +24,7 @@ fn main() -> ExitCode {
             Args::complete(shell);
             return ExitCode::SUCCESS;
         }
-        Some(Command::Openapi) => return print(&gateway::openapi()),
+        Some(Command::Openapi) => return print(gateway::openapi()),
         None => {}
     }
     let config = match Config::load(&sources) {

@@ -14,12 +14,14 @@
 //! - [`account`]: "nothing lost", as a measurement.
 //! - [`versions`]: a folder of model versions, to publish into and to promote in.
 //! - [`images`]: image files made on the spot.
-//! - [`page`]: the examples of `docs/protocol.md`, the commands of `README.md`.
+//! - [`gateway`]: a gateway on a scene.
+//! - [`page`]: the examples of `docs/protocol.md` and `docs/http.md`, the commands of `README.md`.
 
 pub mod account;
 pub mod apache;
 pub mod azure;
 pub mod current_test;
+pub mod gateway;
 pub mod halt;
 pub mod images;
 pub mod layout;

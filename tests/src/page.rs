@@ -1,4 +1,4 @@
-//! The examples of `docs/protocol.md` and the commands of `README.md`, so that the pages are what is tested. An example is the
+//! The examples of `docs/protocol.md` and `docs/http.md`, and the commands of `README.md`, so that the pages are what is tested. An example is the
 //! fenced block behind a comment `<!-- example: NAME -->`.
 
 use crate::paths;
@@ -13,15 +13,25 @@ pub fn text() -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// The example of that name, without its fence.
+/// The example of that name in `docs/protocol.md`, without its fence.
 ///
 /// # Panics
 /// Where the page has none.
 #[must_use]
 pub fn example(name: &str) -> String {
-    let page = text();
+    example_of("docs/protocol.md", name)
+}
+
+/// The same of another page.
+///
+/// # Panics
+/// Where the page can't be read or has none.
+#[must_use]
+pub fn example_of(page: &str, name: &str) -> String {
+    let path = paths::root().join(page);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mark = format!("<!-- example: {name} -->");
-    let (_, behind) = page.split_once(&mark).unwrap_or_else(|| panic!("docs/protocol.md has no {mark}"));
+    let (_, behind) = text.split_once(&mark).unwrap_or_else(|| panic!("{page} has no {mark}"));
     let mut lines = behind.lines().skip_while(|line| line.trim().is_empty());
     let fence = lines.next().unwrap_or_default();
     assert!(fence.starts_with("```"), "{mark} stands before '{fence}', not before a fenced block");

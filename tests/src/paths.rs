@@ -59,11 +59,12 @@ pub fn executable(name: &str) -> PathBuf {
         if std::env::var_os("MLAAS_E2E_BUILT").is_some() {
             return;
         }
-        let newest = ["wire", "cli", "kafka", "registry", "model", "client", "broker-worker"]
+        let newest = ["wire", "cli", "kafka", "registry", "model", "client", "gateway", "broker-worker"]
             .iter()
             .filter_map(|krate| newest_source(&root().join(krate)))
             .max();
-        let stale = ["worker", "client"].iter().any(|exe| modified(&profile_dir().join(exe)) < newest);
+        let stale =
+            ["worker", "client", "gateway"].iter().any(|exe| modified(&profile_dir().join(exe)) < newest);
         if stale {
             build();
         }
@@ -166,6 +167,17 @@ fn jars(of: &str, below: &str) -> PathBuf {
     let missing = format!("no jars of {of} in {}: run `make test` or `cargo xtask setup`", folder.display());
     assert!(folder.is_dir(), "{missing}");
     folder
+}
+
+/// The Python with clients of HTTP and gRPC interfaces.
+///
+/// # Panics
+/// Where it was not made.
+#[must_use]
+pub fn http_clients() -> PathBuf {
+    let python = root().join(".deps/http-clients/bin/python3");
+    assert!(python.exists(), "{} is missing: run `make test` or `cargo xtask setup` first", python.display());
+    python
 }
 
 /// The Python with `confluent-kafka`.

@@ -24,6 +24,7 @@ mod client;
 mod deadlines;
 mod engines;
 mod first_try;
+mod gateway;
 mod group;
 mod hangs;
 mod harness;

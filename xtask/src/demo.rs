@@ -19,9 +19,9 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     step("build in release (some minutes the first time)", || {
         let mut cargo = process::cargo(workspace.root());
-        // `model` too: the README's next steps call it.
-        let programs =
-            ["broker-worker", "client", "model", "e2e"].into_iter().flat_map(|name| ["--package", name]);
+        // `gateway` and `model` too: the README's next steps call them.
+        let programs = ["broker-worker", "client", "gateway", "model", "e2e"];
+        let programs = programs.into_iter().flat_map(|name| ["--package", name]);
         let what = ["build", "--locked", "--release", "--bins"];
         process::run(cargo.args(what).args(programs))
     })

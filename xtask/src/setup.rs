@@ -33,6 +33,8 @@ pub(crate) enum Part {
     Python,
     /// What speaks as Azure's object store does, in .deps/azurite (`make test-more`).
     Azurite,
+    /// A Python with clients of the gateway, Triton's and schemathesis, in .deps/http-clients (tests).
+    HttpClients,
     /// A Python with MLServer, in .deps/mlserver (`make bench-peers`).
     Mlserver,
 }
@@ -48,6 +50,7 @@ const TEST: &[Part] = &[
     Part::Spring,
     Part::Seaweedfs,
     Part::Python,
+    Part::HttpClients,
 ];
 
 /// What `make test-more` needs beside that.
@@ -75,6 +78,7 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> 
             Part::Seaweedfs => test_tools::ensure_seaweedfs(workspace),
             Part::Python => test_tools::ensure_python(workspace),
             Part::Azurite => test_tools::ensure_azurite(workspace),
+            Part::HttpClients => test_tools::ensure_http_clients(workspace),
             Part::Mlserver => test_tools::ensure_mlserver(workspace),
         }?;
     }

@@ -95,6 +95,13 @@ const NEEDS: &[Need] = &[
     },
     Need { what: "Maven (mvn)", purpose: Purpose::Test, debian: &["maven"], present: || program("mvn") },
     Need { what: "kcat", purpose: Purpose::Test, debian: &["kcat", "kafkacat"], present: || program("kcat") },
+    Need { what: "curl", purpose: Purpose::Test, debian: &["curl"], present: || program("curl") },
+    Need {
+        what: "Node.js (node), version 18 or later",
+        purpose: Purpose::Test,
+        debian: &["nodejs"],
+        present: || program("node"),
+    },
     Need {
         what: "npm, which fetches Azurite",
         purpose: Purpose::More,

@@ -1,5 +1,7 @@
 //! What only the tests need: the jars of Apache Kafka and of Spring (`.deps/kafka/libs`, `.deps/spring/libs`), a Python with a
-//! Kafka client and what checks ONNX files (`.deps/python`), and an object store (`.deps/seaweedfs/weed`). What `make test-more` needs beside that: another one (`.deps/azurite`). And MLServer, which `make bench-peers` measures against (`.deps/mlserver`).
+//! Kafka client and what checks ONNX files (`.deps/python`), one with clients of the gateway (`.deps/http-clients`), and an object
+//! store (`.deps/seaweedfs/weed`). What `make test-more` needs beside that: another one (`.deps/azurite`). And MLServer, which
+//! `make bench-peers` measures against (`.deps/mlserver`).
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
@@ -35,6 +37,13 @@ const PYTHON: Environment = Environment {
     requirements: "xtask/python-requirements.txt",
     imports: "confluent_kafka, onnx, onnxruntime, openvino, PIL",
     title: "Python for the tests: a download of 110 MB, once",
+};
+
+const HTTP_CLIENTS: Environment = Environment {
+    name: "http-clients",
+    requirements: "xtask/http-clients-requirements.txt",
+    imports: "tritonclient.http, tritonclient.grpc, schemathesis",
+    title: "Python clients of the gateway for the tests: a download of 35 MB, once",
 };
 
 const MLSERVER: Environment = Environment {
@@ -139,6 +148,11 @@ pub(crate) fn ensure_azurite(workspace: &Workspace) -> Result<()> {
 /// Makes the virtual environment of the tests unless it is there.
 pub(crate) fn ensure_python(workspace: &Workspace) -> Result<()> {
     ensure_environment(workspace, &PYTHON)
+}
+
+/// The same for the one with clients of the gateway. Apart from the other, whose protobuf is too new for Triton's.
+pub(crate) fn ensure_http_clients(workspace: &Workspace) -> Result<()> {
+    ensure_environment(workspace, &HTTP_CLIENTS)
 }
 
 /// The same for the one that MLServer is in.

@@ -1,6 +1,7 @@
 //! What there is to ask by HTTP. [`router`] is all of it; whoever has more to serve merges routes of their own into it.
 
 mod batch;
+pub(crate) mod openapi;
 mod predict;
 mod probes;
 mod results;
@@ -34,6 +35,7 @@ pub fn router(gateway: &Shared, more: Router<Shared>) -> Router {
         .merge(batch::routes())
         .merge(results::routes())
         .merge(v2::routes())
+        .merge(openapi::routes())
         .merge(more)
         .fallback(nothing_there)
         .method_not_allowed_fallback(async || Problem::method_not_allowed())

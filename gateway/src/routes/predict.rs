@@ -10,7 +10,7 @@ use super::Shared;
 use crate::answer::{Answer, Pending, or_problem};
 use crate::asked::Asked;
 use crate::caller::Caller;
-use crate::images::{self, Came, ImageForm, OneImage};
+use crate::images::{self, Came, ImageFile, ImageForm, OneImage};
 use crate::problem::{Problem, ProblemDetails};
 
 pub(super) fn routes() -> Router<Shared> {
@@ -24,7 +24,8 @@ pub(super) fn routes() -> Router<Shared> {
     request_body(content(
         (OneImage = "application/json"),
         (ImageForm = "multipart/form-data"),
-        (Vec<u8> = "image/*"),
+        (ImageFile = "image/png"),
+        (ImageFile = "application/octet-stream"),
     )),
     responses(
         (status = 200, description = "The labels", body = Answer),

@@ -189,10 +189,11 @@ pub(crate) async fn index(
     let held = crate::body::read(&gateway, &parts.headers, body, "the body", 1 << 16).await?;
     // An empty body asks for all, whatever its content-type.
     let asked = match held.bytes.trim_ascii() {
-        [] => IndexRequest::default(),
-        text => serde_json::from_slice(text)
+        [] => None,
+        text => serde_json::from_slice::<Option<IndexRequest>>(text)
             .map_err(|error| Problem::bad_request(format!("the JSON is not understood: {error}")))?,
     };
+    let asked = asked.unwrap_or_default();
     let entry = |entry: models::Indexed| IndexEntry {
         name: entry.model,
         version: entry.version.map(|version| version.to_string()).unwrap_or_default(),
