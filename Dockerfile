@@ -1,4 +1,4 @@
-# One image for the worker and the client. Weights are not in it: mount them at /app/weights.
+# One image for the worker, the client and the gateway. Weights are not in it: mount them at /app/weights.
 #   docker build -t mlaas .
 #   docker run -v ./weights:/app/weights:ro -e KAFKA_BOOTSTRAP_SERVERS=host:9092 mlaas
 
@@ -16,9 +16,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM libtorch AS build
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --locked --release --package broker-worker --package client --bins \
+    cargo build --locked --release --package broker-worker --package client --package gateway --bins \
  && mkdir -p /out/bin /out/lib \
- && cp target/release/worker target/release/client xtask/container/healthcheck /out/bin/ \
+ && cp target/release/worker target/release/client target/release/gateway xtask/container/healthcheck /out/bin/ \
  && cp .deps/libtorch/lib/* .deps/openvino/lib/* /out/lib/ \
  && cp -r .deps/libtorch/licenses .deps/openvino/licenses LICENSE-MIT LICENSE-APACHE /out/
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use tokio::sync::watch;
 use wire::Announcement;
@@ -58,9 +57,9 @@ impl Watch {
         let cluster = config.cluster(deadline).await?;
         let config = config.clone();
         reading::blocking(move || {
-            // Short: what is asked of the broker beside must not wait for a fetch that waits for records.
-            let more = [("enable.partition.eof", "true"), ("fetch.wait.max.ms", "100")];
-            let reader = Reader::open(&config.kafka, &cluster, &more)?;
+            let reader = Reader::open(&config.kafka, &cluster, &[])?;
+            // A connection of its own to ask with: what is heard of that one while it fails is polled for and dropped.
+            let asker = Reader::open(&config.kafka, &cluster, &[])?;
             let topic = config.topics.models.clone();
             let all_led = |partitions: &[Partition]| partitions.iter().all(|p| p.led);
             let partitions: Vec<_> =
@@ -74,7 +73,8 @@ impl Watch {
             reader.assign(&topic, &unread)?;
             let (sender, world) = watch::channel(Arc::default());
             let thread = Thread::start("client-watch", move |running| {
-                Follower { reader, topic, requests: config.topics.requests.clone(), sender }.follow(running);
+                Follower { reader, asker, topic, requests: config.topics.requests.clone(), sender }
+                    .follow(running);
             })?;
             Ok(Self { world, _thread: thread })
         })
@@ -96,6 +96,7 @@ impl Watch {
 
 struct Follower {
     reader: Reader,
+    asker: Reader,
     topic: String,
     requests: String,
     sender: watch::Sender<Arc<World>>,
@@ -121,7 +122,7 @@ impl Follower {
                         }
                     }
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) | None => {}
+                None => {}
                 Some(Err(error)) => {
                     let error = self.reader.fault(&self.topic, error);
                     if reading::is_final(&error) {
@@ -144,7 +145,7 @@ impl Follower {
 
     /// Whether requests could be sent.
     fn ask(&self) -> Option<ClientError> {
-        match self.reader.partitions_now(&self.requests, Instant::now() + ANSWER) {
+        match self.asker.partitions_now(&self.requests, Instant::now() + ANSWER) {
             Ok(Some(partitions)) if partitions.iter().any(|partition| partition.led) => None,
             Ok(Some(_)) => {
                 Some(ClientError::NoLeader { topic: self.requests.clone(), partitions: Vec::new() })

@@ -26,8 +26,8 @@ pub struct Asked {
     #[param(max_length = 100, pattern = "^[a-z0-9][a-z0-9._-]*$")]
     pub model: Option<String>,
     /// Its version. Without it the one in service answers.
-    #[schema(minimum = 1)]
-    #[param(minimum = 1)]
+    #[schema(minimum = 1, maximum = 4_294_967_295_u32, format = Int64)]
+    #[param(minimum = 1, maximum = 4_294_967_295_u32, format = Int64)]
     pub version: Option<u32>,
     /// How many labels to return, the most probable first.
     #[schema(minimum = 1, maximum = 1_000_000)]
@@ -81,30 +81,35 @@ impl Asked {
         Ok(())
     }
 
-    /// With what the body says where the query says nothing, and checked.
+    /// With what the body says where the query says nothing. Both are checked, also where the query goes before.
     ///
     /// # Errors
     /// Where it makes no sense.
     pub fn or(self, body: Self) -> Result<Self, Problem> {
-        let asked = Self {
+        self.check()?;
+        body.check()?;
+        Ok(Self {
             model: self.model.or(body.model),
             version: self.version.or(body.version),
             top_k: self.top_k.or(body.top_k),
             timeout: self.timeout.or(body.timeout),
             is_async: self.is_async,
-        };
-        if let Some(model) = &asked.model {
+        })
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        if let Some(model) = &self.model {
             check_name(model)?;
         }
-        if asked.version == Some(0) {
+        if self.version == Some(0) {
             return Err(Problem::bad_request("version is 0, and versions begin with 1"));
         }
-        match asked.top_k {
+        match self.top_k {
             Some(0) => Err(Problem::bad_request("top_k is 0: ask for one label or more")),
             Some(more) if more > ALL_LABELS => Err(Problem::bad_request(format!(
                 "top_k is over {ALL_LABELS}, more labels than any model has"
             ))),
-            _ => Ok(asked),
+            _ => Ok(()),
         }
     }
 
@@ -175,7 +180,9 @@ mod tests {
             body.set(name, value).unwrap();
         }
         let asked = Asked { model: Some("cat".into()), ..Asked::default() }.or(body.clone()).unwrap();
-        assert_eq!(asked, Asked { model: Some("cat".into()), ..body });
+        assert_eq!(asked, Asked { model: Some("cat".into()), ..body.clone() });
+        let problem = Asked { top_k: Some(1), ..Asked::default() }.or(Asked { top_k: Some(0), ..body });
+        assert_eq!(problem.unwrap_err().status(), 400, "what the body says is checked all the same");
         assert!(query("async=true").unwrap().is_async.unwrap());
     }
 

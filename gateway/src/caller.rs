@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use client::TraceContext;
@@ -19,6 +19,8 @@ use crate::problem::Problem;
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
+/// How much of a path is logged.
+const MAX_PATH: usize = 300;
 /// W3C Trace Context, section 3.3: vendors take at least that much.
 const MAX_TRACESTATE: usize = 512;
 /// W3C Baggage, section 3.3.2.
@@ -87,13 +89,15 @@ pub async fn around(State(server): State<Server>, mut request: Request, next: Ne
     let started = Instant::now();
     let caller = Caller::read(request.headers());
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    // As much of it as tells anybody anything.
+    let path: String = request.uri().path().chars().take(MAX_PATH).collect();
     let route = match (server.name, request.extensions().get::<MatchedPath>()) {
         // gRPC's routes are patterns of a service's; a method's own name is told where there is such a one.
         ("grpc", Some(_)) => crate::grpc::known_method(&path).unwrap_or("other").to_owned(),
         (_, Some(matched)) => matched.as_str().to_owned(),
         (_, None) => "other".to_owned(),
     };
+    let http1 = request.version() < Version::HTTP_2;
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
     let parent = caller.trace.parent.clone();
     request.extensions_mut().insert(caller.clone());
@@ -107,6 +111,10 @@ pub async fn around(State(server): State<Server>, mut request: Request, next: Ne
     line.status = Some(status(&server, &response));
     drop(line);
     let headers = response.headers_mut();
+    // Whoever keeps the connection would next find it closed, perhaps with a request on its way.
+    if http1 && server.gateway.health.is_draining() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     for (name, value) in [(REQUEST_ID, Some(&caller.request_id)), (TRACEPARENT, parent.as_ref())] {
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
             headers.insert(name, value);

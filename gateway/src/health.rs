@@ -26,6 +26,12 @@ impl Health {
         self.state().draining = true;
     }
 
+    /// Whether the gateway ends.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.state().draining
+    }
+
     /// Requests can be sent, or why they can't. Logged when that is new.
     pub fn set_broker(&self, fault: Option<String>) {
         let mut state = self.state();

@@ -18,6 +18,9 @@ use crate::problem::Problem;
 /// What stands beside the images in JSON and in forms, in bytes.
 const BESIDE: usize = 1 << 16;
 
+/// The most fields of a form that are no images.
+const MAX_FIELDS: usize = 16;
+
 /// The bytes of an image file.
 #[derive(ToSchema)]
 #[schema(value_type = String, format = Binary)]
@@ -34,8 +37,10 @@ pub struct OneImage {
     #[serde(default)]
     model: Option<String>,
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 4_294_967_295_u32, format = Int64)]
     version: Option<u32>,
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     top_k: Option<u32>,
     #[serde(default)]
     timeout: Option<String>,
@@ -50,8 +55,10 @@ pub struct SeveralImages {
     #[serde(default)]
     model: Option<String>,
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 4_294_967_295_u32, format = Int64)]
     version: Option<u32>,
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     top_k: Option<u32>,
     #[serde(default)]
     timeout: Option<String>,
@@ -65,7 +72,9 @@ pub struct ImageForm {
     #[schema(value_type = String, format = Binary)]
     image: Vec<u8>,
     model: Option<String>,
+    #[schema(minimum = 1, maximum = 4_294_967_295_u32, format = Int64)]
     version: Option<u32>,
+    #[schema(minimum = 1, maximum = 1_000_000)]
     top_k: Option<u32>,
     timeout: Option<String>,
 }
@@ -78,7 +87,9 @@ pub struct ImagesForm {
     #[schema(value_type = Vec<String>, format = Binary)]
     image: Vec<Vec<u8>>,
     model: Option<String>,
+    #[schema(minimum = 1, maximum = 4_294_967_295_u32, format = Int64)]
     version: Option<u32>,
+    #[schema(minimum = 1, maximum = 1_000_000)]
     top_k: Option<u32>,
     timeout: Option<String>,
 }
@@ -246,12 +257,20 @@ async fn form(
         .await
         .map_err(|e| broken(&e.body_text()))?;
     let (mut images, mut asked) = (Vec::new(), Asked::default());
+    let mut fields = 0;
     while let Some(field) = form.next_field().await.map_err(|e| broken(&e.body_text()))? {
         let name = field.name().unwrap_or_default().to_owned();
         if field.file_name().is_some() || matches!(&*name, "image" | "images" | "file" | "files") {
             too_many(images.len() + 1, most)?;
             images.push(Ok(field.bytes().await.map_err(|e| broken(&e.body_text()))?.into()));
         } else {
+            // Each costs time, however little it says.
+            fields += 1;
+            if fields > MAX_FIELDS {
+                return Err(Problem::bad_request(format!(
+                    "the form has more than {MAX_FIELDS} fields beside its images"
+                )));
+            }
             let value = field.text().await.map_err(|e| broken(&e.body_text()))?;
             asked.set(&name, &value)?;
         }

@@ -3,35 +3,35 @@
 //!
 //! From outside it is [`Config`], [`build`] and [`run`]; whoever has more to serve by HTTP gives its routes to [`run_with`].
 //!
-//! - `app`: all of it, built and run; `server` and `activity`: connections; [`routes`]: what there is to ask by HTTP; `grpc`: the same by gRPC.
-//! - `gateway`: what all requests share; `backend`: the connection to the workers; `admission`: how much is taken at once.
-//! - `caller`: what belongs to each request; `asked` and `images`: what is asked about which images; `body`: reading one.
-//! - `infer`: the Open Inference Protocol, apart from how it travels.
-//! - `answer` and `problem`: what comes back; `later`: the id of a result that is asked for later.
-//! - [`args`] and [`config`]: what there is to set; `health`, `metrics` and [`telemetry`]: what it says about itself.
+//! - `app`: all of it, built and run; `server` and `activity`: connections; [`routes`]: what there is to ask by HTTP; [`grpc`]: the same by gRPC.
+//! - `gateway`: what all requests share; [`backend`]: the connection to the workers; [`admission`]: how much is taken at once.
+//! - [`caller`]: what belongs to each request; [`asked`] and [`images`]: what is asked about which images; [`body`]: reading one.
+//! - [`infer`]: the Open Inference Protocol, apart from how it travels.
+//! - [`answer`] and [`problem`]: what comes back; [`later`]: the id of a result that is asked for later.
+//! - [`args`] and [`config`]: what there is to set; [`health`], [`metrics`] and [`telemetry`]: what it says about itself.
 
 #![forbid(unsafe_code)]
 // What is public in a private module is so for the modules beside it.
 #![allow(unreachable_pub)]
 
 mod activity;
-mod admission;
-mod answer;
+pub mod admission;
+pub mod answer;
 mod app;
 pub mod args;
-mod asked;
-mod backend;
-mod body;
-mod caller;
+pub mod asked;
+pub mod backend;
+pub mod body;
+pub mod caller;
 pub mod config;
 mod gateway;
 pub mod grpc;
-mod health;
-mod images;
-mod infer;
-mod later;
-mod metrics;
-mod problem;
+pub mod health;
+pub mod images;
+pub mod infer;
+pub mod later;
+pub mod metrics;
+pub mod problem;
 pub mod routes;
 mod server;
 pub mod telemetry;

@@ -1,6 +1,7 @@
 //! How much is taken, for how long, and what becomes of those who are too slow, too many, too large, or gone.
 
 use client::double::{Received, Replies};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 
 use crate::support::http::Connection;
@@ -84,8 +85,12 @@ async fn what_is_too_large_is_refused_as_soon_as_that_is_known_and_its_rest_is_t
     connection.send(&head("/predict", "content-length: 3000000\r\nexpect: 100-continue\r\n")).await;
     assert_eq!(connection.answer().await.problem().0, 413);
     // A plain client sends all before it reads.
-    let answer = gateway.predict("", &vec![0; 5_000_000]).await;
-    assert_eq!(answer.problem().0, 413);
+    let mut plain = Connection::open(&gateway.ready.http).await;
+    plain.send(&head("/predict", "content-length: 20000000\r\n")).await;
+    let body = vec![0; 20_000_000];
+    let sent = plain.stream.write_all(&body);
+    support::limited("the rest to be taken", sent).await.unwrap();
+    assert_eq!(plain.answer().await.problem().0, 413);
     // With no length it is known while it comes.
     let mut connection = Connection::open(&gateway.ready.http).await;
     connection.send(&head("/predict", "transfer-encoding: chunked\r\n")).await;
@@ -232,6 +237,9 @@ async fn at_the_end_what_was_taken_is_answered_first() {
         answer.status == 503 && answer.text() == "the gateway is shutting down\n"
     })
     .await;
+    let mut other = Connection::open(&gateway.ready.http).await;
+    other.send(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!(other.answer().await.header("connection"), Some("close"), "the next goes elsewhere");
     // It takes requests until those who send them have heard of it; then one that is kept open and idle is closed.
     assert!(idle.closed().await);
     worker.go.send_replace(true);

@@ -59,6 +59,7 @@ async fn what_is_wrong_with_a_request_is_said_and_no_worker_hears_of_it() {
     let broker = broker(1);
     let gateway = Running::of(config(&broker)).await;
     let image = [("content-type", "image/png")];
+    let many = form(&[("model", None, "bird"); 17]);
     let truncated = &form(&[("image", Some("a.png"), "raw")])[..70];
     for (path, headers, body, status, said) in [
         ("/predict", &[][..], &b"raw"[..], 415, "none is given"),
@@ -78,6 +79,7 @@ async fn what_is_wrong_with_a_request_is_said_and_no_worker_hears_of_it() {
         ("/predict", &[JSON], br#"{"image": ""}"#, 400, "empty"),
         ("/predict", &[FORM], b"", 400, "form"),
         ("/predict", &[FORM], truncated, 400, "form"),
+        ("/predict", &[FORM], &many, 400, "more than 16 fields"),
         ("/predict", &[("content-type", "multipart/form-data")], b"raw", 400, "form"),
         ("/predict", &[FORM], &form(&[("model", None, "bird")]), 400, "no image"),
         ("/predict", &[FORM], &form(&[("image", None, "a"), ("image", None, "b")]), 400, "more images"),

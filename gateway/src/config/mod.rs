@@ -1,6 +1,6 @@
 //! The gateway's configuration: what there is to set, and the built-in defaults, which `configs/gateway.yaml` repeats.
 //!
-//! - [`check`]: what must hold of the keys and between them.
+//! - `check`: what must hold of the keys and between them.
 
 mod check;
 #[cfg(test)]

@@ -20,8 +20,22 @@ use crate::problem::{Problem, ProblemDetails};
 
 /// Between two looks of a stream of events.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How long a look may wait for its turn and for the broker's answers.
+const WAIT: Duration = Duration::from_secs(15);
 /// Between two signs of life on one.
 const SIGN: Duration = Duration::from_secs(15);
+
+/// What comes when the result does.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code, reason = "written field by field; this describes it")]
+pub(crate) struct ResultEvent {
+    /// `result` or `problem`.
+    #[schema(pattern = "^(result|problem)$")]
+    event: String,
+    /// The answer, or problem details, as JSON.
+    data: String,
+    id: String,
+}
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new().route("/v1/results/{id}", get(result)).route("/v1/results/{id}/events", get(events))
@@ -66,7 +80,7 @@ pub(crate) async fn result(
     get, path = "/v1/results/{id}/events", tag = "results",
     params(("id" = String, Path, description = "What the 202 gave")),
     responses(
-        (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events", body = ResultEvent, content_type = "text/event-stream"),
         (status = "default", description = "Problem details", body = ProblemDetails, content_type = "application/problem+json"),
     ),
 )]
@@ -130,7 +144,11 @@ enum Seen {
 async fn look(results: &Results, later: &mut Later, limit: Duration) -> Result<Seen, Problem> {
     // Before the look: what is answered at the last moment is seen by it.
     let may_come = later.may_come();
-    match results.look(&later.claim, limit).await? {
+    // A look has an end of its own; the wait for a place among those that go on has none.
+    let Ok(looked) = tokio::time::timeout(limit + WAIT, results.look(&later.claim, limit)).await else {
+        return Err(Problem::unavailable("too many results are looked for at once (results.max_looks)"));
+    };
+    match looked? {
         Looked::Found(answer) => Ok(Seen::Answer(answer)),
         Looked::NotThere { next } => {
             later.claim.offset = next;
