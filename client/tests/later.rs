@@ -90,6 +90,7 @@ async fn the_view_of_the_workers_follows_what_they_say_and_whether_the_broker_an
         loading: false,
         memory_bytes: None,
         traffic_percent: None,
+        shadow_percent: None,
         announced_at: Timestamp::now(),
         ttl_s,
         skipped: Vec::new(),

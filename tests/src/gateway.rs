@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use kafka::Topics;
 use serde_json::Value;
 
 use crate::PATIENCE;
@@ -30,12 +31,11 @@ impl Gateway {
             .args(["--bootstrap-servers", &scene.access.bootstrap_servers])
             .args(["--name", name, "--log-format", "json"])
             .args(["--http-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"])
-            .args(["--set", &format!("topics.requests={}", scene.topics.requests)])
-            .args(["--set", &format!("topics.results={}", scene.topics.results)])
-            .args(["--set", &format!("topics.dead_letter={}", scene.topics.dead_letter)])
-            .args(["--set", &format!("topics.models={}", scene.topics.models)])
             .args(["--set", "shutdown.delay=0s"])
             .args(flags);
+        for (key, topic) in Topics::KEYS.into_iter().zip(scene.topics.names()) {
+            command.args(["--set", &format!("topics.{key}={topic}")]);
+        }
         for (key, value) in &scene.access.settings {
             command.env(format!("MLAAS_GATEWAY_KAFKA__{}", key.to_uppercase()), value);
         }

@@ -136,6 +136,7 @@ pub(crate) fn announcement(worker: &str, model: &str, version: u32) -> Announcem
         loading: false,
         memory_bytes: None,
         traffic_percent: None,
+        shadow_percent: None,
         announced_at: Timestamp::now(),
         ttl_s: 3600,
         skipped: Vec::new(),
