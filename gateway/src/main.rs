@@ -11,6 +11,10 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// Bodies of requests go back to the system when they are answered: the C library's allocator would keep what a flood took.
+#[global_allocator]
+static ALLOCATOR: model_core::LargePiecesMapped = model_core::LargePiecesMapped;
+
 fn main() -> ExitCode {
     let (args, sources) = match Args::read(std::env::args_os(), cli::flags::variables()) {
         Ok(read) => read,
