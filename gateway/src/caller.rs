@@ -178,13 +178,22 @@ impl Drop for Line<'_> {
         let took: Duration = self.started.elapsed();
         let status = self.status.as_deref().unwrap_or("hung up");
         self.server.gateway.metrics.answered(self.server.name, &self.route, status, took);
+        self.server.gateway.history.request(self.server.name, &self.route, status, took);
         let peer = self.peer.map(tracing::field::display);
         let duration_ms = took.as_secs_f64() * 1000.0;
         let trace_id = self.caller.trace.trace_id().unwrap_or_default();
         let (server, method, path) = (self.server.name, &self.method, &self.path);
-        // Probes come every few seconds, and tell nobody anything.
-        if matches!(&*self.route, "/livez" | "/readyz" | "/metrics" | "/v2/health/live" | "/v2/health/ready")
-        {
+        // Probes and the page's questions come every few seconds, and tell nobody anything.
+        if matches!(
+            &*self.route,
+            "/livez"
+                | "/readyz"
+                | "/metrics"
+                | "/v2/health/live"
+                | "/v2/health/ready"
+                | "/v1/workers"
+                | "/v1/activity"
+        ) {
             tracing::debug!(server, %method, path, status, duration_ms, peer, request_id = self.caller.request_id, trace_id, "request");
         } else {
             tracing::info!(server, %method, path, status, duration_ms, peer, request_id = self.caller.request_id, trace_id, "request");

@@ -2,7 +2,7 @@
 //! its answer, or a problem, comes back in time.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use client::{ClientError, Options, Outcome, Response};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use crate::backend::Backend;
 use crate::caller::Caller;
 use crate::config::Config;
 use crate::health::Health;
+use crate::history::History;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 
@@ -25,6 +26,8 @@ pub struct Gateway {
     pub health: Arc<Health>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What became of the requests of the last hour.
+    pub history: History,
     /// How much is taken.
     pub admission: Admission,
     /// The workers.
@@ -40,6 +43,7 @@ impl Gateway {
         let health = Arc::<Health>::default();
         Self {
             metrics: Metrics::default(),
+            history: History::new(config.http.page),
             admission: Admission::new(&config.limits),
             backend: Backend::new(config.connection(), config.results.max_looks, Arc::clone(&health)),
             draining: CancellationToken::new(),
@@ -48,10 +52,10 @@ impl Gateway {
         }
     }
 
-    /// Sends one image and waits for its answer. A worker's error is an answer: [`Problem`] is where there is none.
+    /// Sends one image and waits for its answer. A worker's error is an answer: `Problem` is where there is none.
     ///
     /// # Errors
-    /// [`Problem`] where there is no answer in time.
+    /// `Problem` where there is no answer in time.
     pub async fn ask(
         &self,
         image: Vec<u8>,
@@ -78,21 +82,23 @@ impl Gateway {
             self.metrics.image("DEADLINE_EXCEEDED");
             return Err(Problem::deadline("the time for this request is over"));
         }
+        let began = Instant::now();
         let answer = match self.backend.client() {
             Ok(client) => client.predict(image, options(asked, caller).timeout(time)).await,
             Err(problem) => {
                 self.metrics.image("UNAVAILABLE");
+                self.history.failed("UNAVAILABLE", problem.detail(), began.elapsed());
                 return Err(problem);
             }
         };
-        self.told(&answer);
+        self.told(&answer, began.elapsed());
         Ok(answer?)
     }
 
     /// Sends one image whose answer is asked for later, and that workers drop when its time is over.
     ///
     /// # Errors
-    /// [`Problem`] where the broker does not take it in time.
+    /// `Problem` where the broker does not take it in time.
     pub async fn leave(
         &self,
         image: Vec<u8>,
@@ -116,13 +122,17 @@ impl Gateway {
         Ok((sent?, time))
     }
 
-    fn told(&self, answer: &Result<Response, ClientError>) {
+    fn told(&self, answer: &Result<Response, ClientError>, took: Duration) {
         let code = match answer {
             Ok(Response { outcome: Outcome::Success(_), .. }) => "OK",
             Ok(Response { outcome: Outcome::Error(error), .. }) => error.code.name(),
             Err(error) => code(error),
         };
         self.metrics.image(code);
+        match answer {
+            Ok(response) => self.history.image(response, took),
+            Err(error) => self.history.failed(code, &cli::sentence(error), took),
+        }
     }
 }
 

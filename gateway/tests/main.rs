@@ -6,6 +6,7 @@ mod batch;
 mod grpc;
 mod later;
 mod limits;
+mod page;
 mod predict;
 mod program;
 mod support;

@@ -63,6 +63,8 @@ pub struct Http {
     pub compression: bool,
     /// From which origins pages in browsers may ask; `*` is any.
     pub cors_origins: Vec<String>,
+    /// Whether there is a page at `/`, and what it shows of the last hour.
+    pub page: bool,
 }
 
 /// The gRPC server.
@@ -148,6 +150,7 @@ impl Default for Http {
             max_connections: 1024,
             compression: true,
             cors_origins: Vec::new(),
+            page: true,
         }
     }
 }

@@ -1,12 +1,15 @@
 //! What there is to ask by HTTP. [`router`] is all of it; whoever has more to serve merges routes of their own into it.
 
+mod activity;
 mod batch;
 pub(crate) mod openapi;
+mod page;
 mod predict;
 mod probes;
 mod results;
 pub(crate) mod v2;
 mod v2_infer;
+mod workers;
 
 use std::sync::Arc;
 
@@ -35,7 +38,10 @@ pub fn router(gateway: &Shared, more: Router<Shared>) -> Router {
         .merge(batch::routes())
         .merge(results::routes())
         .merge(v2::routes())
+        .merge(workers::routes())
+        .merge(activity::routes())
         .merge(openapi::routes())
+        .merge(page::routes(http.page))
         .merge(more)
         .fallback(nothing_there)
         .method_not_allowed_fallback(async || Problem::method_not_allowed())

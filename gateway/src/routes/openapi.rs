@@ -8,7 +8,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use utoipa::OpenApi;
 
-use super::{Shared, batch, predict, probes, results, v2, v2_infer};
+use super::{Shared, activity, batch, predict, probes, results, v2, v2_infer, workers};
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new().route("/openapi.json", get(openapi))
@@ -39,6 +39,8 @@ pub(super) fn routes() -> Router<Shared> {
         v2::index,
         v2::load,
         v2::unload,
+        workers::workers,
+        activity::activity,
         probes::live,
         probes::ready,
         probes::metrics,
@@ -48,6 +50,7 @@ pub(super) fn routes() -> Router<Shared> {
         (name = "predict", description = "Images in, labels out"),
         (name = "results", description = "Results that are asked for later"),
         (name = "open inference protocol", description = "Version 2, as KServe, Triton and MLServer speak it"),
+        (name = "service", description = "Who serves what, and how that goes: what the page shows"),
         (name = "probes", description = "For whoever runs the gateway"),
     )
 )]
@@ -75,12 +78,15 @@ mod tests {
 
     use super::*;
 
-    const SOURCES: [&str; 6] = [
+    // All but the page's own files.
+    const SOURCES: [&str; 8] = [
         include_str!("openapi.rs"),
         include_str!("predict.rs"),
         include_str!("batch.rs"),
         include_str!("results.rs"),
         include_str!("v2.rs"),
+        include_str!("workers.rs"),
+        include_str!("activity.rs"),
         include_str!("probes.rs"),
     ];
 

@@ -1,0 +1,73 @@
+// What the page asks the gateway: nothing that others could not ask too (docs/http.md).
+
+/** Why there is no answer: a title, a sentence, and whether it may go better later. */
+export class Trouble extends Error {
+  constructor(title, detail, { code = "", retryable = false } = {}) {
+    super(detail);
+    Object.assign(this, { title, detail, code, retryable });
+  }
+}
+
+const gone = () =>
+  new Trouble("The gateway does not answer", `Nothing answers at ${location.host}: it may have ended, or the network is down.`, {
+    retryable: true,
+  });
+
+// By the status: what it means to whoever sent an image. The sentence beneath is the gateway's own.
+const TITLES = {
+  400: "Not understood",
+  404: "Not served",
+  408: "Sent too slowly",
+  413: "Too large",
+  422: "Not a picture that can be read",
+  429: "Too much under way",
+  500: "A fault of the gateway's",
+  503: "Not possible now",
+  504: "No answer in time",
+};
+
+async function answered(request) {
+  let response;
+  try {
+    response = await fetch(...request);
+  } catch (error) {
+    if (error.name === "AbortError") throw new Trouble("Stopped", "It was not waited for.", { retryable: true });
+    throw gone();
+  }
+  let body;
+  try {
+    body = await response.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw new Trouble("Stopped", "It was not waited for.", { retryable: true });
+    if (error.name !== "SyntaxError") throw gone();
+  }
+  if (response.ok && body) return body;
+  const detail = body?.detail ?? `The answer was ${response.status} ${response.statusText}, and no more.`;
+  const title = TITLES[response.status] ?? `Error ${response.status}`;
+  const code = body?.code ? `${response.status} ${body.code}` : String(response.status);
+  throw new Trouble(title, detail, { code, retryable: body?.retryable ?? response.status >= 500 });
+}
+
+/** Who serves what. */
+export const workers = () => answered(["/v1/workers", { cache: "no-store" }]);
+
+/** What went on in the last minutes. */
+export const activity = (minutes) => answered([`/v1/activity?minutes=${minutes}`, { cache: "no-store" }]);
+
+/** What an image shows; beside the answer, how long it took from here. */
+export async function predict(file, { model, version }, signal) {
+  let image;
+  try {
+    image = await file.arrayBuffer();
+  } catch {
+    throw new Trouble("Not a file that can be read", "It is a folder, or it has changed or gone since.");
+  }
+  const query = new URLSearchParams({ top_k: "5" });
+  if (model) query.set("model", model);
+  if (version) query.set("version", version);
+  const began = performance.now();
+  // The bytes say what it is; what the name ends in does not matter.
+  const headers = { "content-type": "application/octet-stream" };
+  const answer = await answered([`/predict?${query}`, { method: "POST", headers, body: image, signal }]);
+  return { answer, roundTrip: performance.now() - began };
+}

@@ -1,0 +1,28 @@
+// The page as a whole: which view is shown, by what stands behind # in the address.
+
+import { byId } from "./dom.js";
+import * as live from "./live.js";
+import * as models from "./models.js";
+import * as service from "./service.js";
+import * as attempt from "./try.js";
+
+const VIEWS = ["try", "models", "live"];
+
+function show() {
+  const wanted = location.hash.slice(1);
+  const view = VIEWS.includes(wanted) ? wanted : (VIEWS.find((name) => !byId(`view-${name}`).hidden) ?? VIEWS[0]);
+  for (const name of VIEWS) byId(`view-${name}`).hidden = name !== view;
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.hash === `#${view}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  document.title = `${byId(`title-${view}`).textContent} · mlaas`;
+  live.shown(view === "live");
+}
+
+attempt.start();
+models.start();
+live.start();
+window.addEventListener("hashchange", show);
+show();
+service.start();
