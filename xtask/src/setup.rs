@@ -35,6 +35,8 @@ pub(crate) enum Part {
     Azurite,
     /// A Python with clients of the gateway, Triton's and schemathesis, in .deps/http-clients (tests).
     HttpClients,
+    /// What drives a browser, in .deps/browser (`make test-more`).
+    Browser,
     /// A Python with MLServer, in .deps/mlserver (`make bench-peers`).
     Mlserver,
 }
@@ -54,7 +56,7 @@ const TEST: &[Part] = &[
 ];
 
 /// What `make test-more` needs beside that.
-const MORE: &[Part] = &[Part::System, Part::Azurite];
+const MORE: &[Part] = &[Part::System, Part::Azurite, Part::Browser];
 
 /// Makes what is missing of the parts named, or of all that the purpose needs.
 pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> Result<()> {
@@ -79,6 +81,7 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> 
             Part::Python => test_tools::ensure_python(workspace),
             Part::Azurite => test_tools::ensure_azurite(workspace),
             Part::HttpClients => test_tools::ensure_http_clients(workspace),
+            Part::Browser => test_tools::ensure_browser(workspace),
             Part::Mlserver => test_tools::ensure_mlserver(workspace),
         }?;
     }

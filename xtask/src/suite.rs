@@ -78,7 +78,7 @@ pub(crate) fn test_more(workspace: &Workspace) -> Result<()> {
     let photographs = std::env::var_os("MLAAS_BIRDS").is_some();
     step("long tests", || {
         let test = ["test", "--config", &watched, "--locked", "--workspace", "--no-fail-fast"];
-        let which = ["--test", "e2e", "--test", "parity", "--", "--ignored"];
+        let which = ["--test", "e2e", "--test", "parity", "--test", "browser", "--", "--ignored"];
         // These only another test starts.
         let mut but = vec!["--skip", "brokers::sleeper", "--skip", "harness::hangs"];
         if !photographs {

@@ -103,10 +103,16 @@ const NEEDS: &[Need] = &[
         present: || program("node"),
     },
     Need {
-        what: "npm, which fetches Azurite",
+        what: "npm, which fetches Azurite and what drives a browser",
         purpose: Purpose::More,
         debian: &["npm"],
         present: || program("npm") && program("node"),
+    },
+    Need {
+        what: "Chromium (chromium)",
+        purpose: Purpose::More,
+        debian: &["chromium"],
+        present: || program("chromium"),
     },
     Need {
         what: "the Fashion-MNIST images in /usr/share/datasets/fashion-mnist",

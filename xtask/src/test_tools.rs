@@ -1,7 +1,7 @@
 //! What only the tests need: the jars of Apache Kafka and of Spring (`.deps/kafka/libs`, `.deps/spring/libs`), a Python with a
 //! Kafka client and what checks ONNX files (`.deps/python`), one with clients of the gateway (`.deps/http-clients`), and an object
-//! store (`.deps/seaweedfs/weed`). What `make test-more` needs beside that: another one (`.deps/azurite`). And MLServer, which
-//! `make bench-peers` measures against (`.deps/mlserver`).
+//! store (`.deps/seaweedfs/weed`). What `make test-more` needs beside that: another one (`.deps/azurite`), and what drives a browser
+//! (`.deps/browser`). And MLServer, which `make bench-peers` measures against (`.deps/mlserver`).
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
@@ -118,15 +118,25 @@ pub(crate) fn ensure_seaweedfs(workspace: &Workspace) -> Result<()> {
     })
 }
 
-/// Has npm fetch Azurite, which speaks as Azure's object store does, unless it is there. npm holds each package to the lock file's digest.
+/// Has npm fetch Azurite, which speaks as Azure's object store does, unless it is there.
 pub(crate) fn ensure_azurite(workspace: &Workspace) -> Result<()> {
+    ensure_npm(workspace, "azurite", "Azurite for the long tests: a download of 80 MB, once")
+}
+
+/// The same for what drives a browser on the gateway's page and looks whether everybody can use that.
+pub(crate) fn ensure_browser(workspace: &Workspace) -> Result<()> {
+    ensure_npm(workspace, "browser", "what drives a browser in the long tests: a download of 5 MB, once")
+}
+
+/// Fetches what `xtask/NAME/package.json` names into `.deps/NAME`. npm holds each package to the lock file's digest.
+fn ensure_npm(workspace: &Workspace, name: &str, title: &str) -> Result<()> {
     const FILES: [&str; 2] = ["package.json", "package-lock.json"];
-    let (folder, source) = (workspace.deps().join("azurite"), workspace.root().join("xtask/azurite"));
+    let (folder, source) = (workspace.deps().join(name), workspace.root().join("xtask").join(name));
     if same(&folder.join("package-lock.json"), &source.join("package-lock.json"))? {
         return Ok(());
     }
-    step("Azurite for the long tests: a download of 80 MB, once", || {
-        let scratch = workspace.scratch("azurite")?;
+    step(title, || {
+        let scratch = workspace.scratch(name)?;
         for file in FILES {
             let from = source.join(file);
             std::fs::copy(&from, scratch.join(file))

@@ -1,0 +1,252 @@
+// What people do on the page, in a real Chromium: `node flows.mjs FOLDER CHROMIUM FLOW ADDRESS SAMPLES`. FOLDER has what drives the
+// browser. Where a flow wants something of the service it writes `host WORD` and waits for a line; main.rs does it.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+
+const [folder, executablePath, name, address, samples] = process.argv.slice(2);
+const require = createRequire(`${folder}/`);
+const { chromium } = require("playwright-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+
+async function host(word) {
+  console.log(`host ${word}`);
+  await lines.next();
+}
+
+const sample = (file) => `${samples}/${file}`;
+const file = (name, bytes, mimeType = "image/png") => ({ name, mimeType, buffer: Buffer.from(bytes) });
+const cards = (page) => page.locator(".card");
+const card = (page, name) => cards(page).filter({ has: page.getByRole("heading", { name, exact: true }) });
+const sees = (locator, words) => locator.filter({ hasText: words }).first().waitFor();
+const option = (page, label, name) => page.getByLabel(label, { exact: true }).locator("option", { hasText: name }).waitFor({ state: "attached" });
+const isFocused = (locator) => locator.evaluate((element) => element === document.activeElement);
+
+/** Gives files to the document as a person does who drops or pastes them. */
+async function give(page, kind, files) {
+  await page.evaluate(([kind, files]) => {
+    const data = new DataTransfer();
+    for (const [name, type, text] of files) data.items.add(new File([text], name, { type }));
+    const event = kind === "paste"
+      ? new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true })
+      : new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true });
+    document.querySelector("main").dispatchEvent(event);
+  }, [kind, files]);
+}
+
+/** No fault that axe-core calls serious, and nothing wider than the page. */
+async function accessible(page, where) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => axe.run(document));
+  const bad = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+  const told = bad.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.failureSummary}`).join("\n")}`);
+  assert.deepEqual(told, [], where);
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${where} is too wide`);
+}
+
+const flows = {
+  async files({ page }) {
+    await page.getByLabel("Choose images").setInputFiles([sample("sandal5.png"), sample("scarlet_macaw.webp")]);
+    await sees(card(page, "sandal5.png"), "Sandal");
+    await sees(card(page, "scarlet_macaw.webp"), "Sandal");
+    const text = await card(page, "sandal5.png").innerText();
+    for (const words of ["Sandal", "90.0 %", "Sneaker", "< 0.1 %", "default 1, by double", "decode", "inference", "round trip"]) {
+      assert.ok(text.includes(words), `${words} is not in ${text}`);
+    }
+    assert.equal(await card(page, "sandal5.png").locator(".labels li").count(), 5);
+    assert.match(await page.locator("#said").innerText(), /Sandal, 90\.0 %/);
+    await page.getByRole("button", { name: "Ask again about sandal5.png" }).click();
+    await sees(card(page, "sandal5.png"), "Sandal");
+    // The same once more, by an example and by hand.
+    await page.getByRole("button", { name: "Example: A sandal" }).click();
+    await page.getByLabel("Choose images").setInputFiles(sample("sandal5.png"));
+    await card(page, "sandal5.png").nth(2).locator(".labels").getByText("Sandal").waitFor();
+    await page.getByRole("button", { name: "Remove scarlet_macaw.webp" }).click();
+    assert.equal(await cards(page).count(), 3);
+    await page.getByRole("button", { name: "Clear" }).click();
+    assert.equal(await cards(page).count(), 0);
+  },
+
+  async bad({ page }) {
+    await page.getByText("up to 20 kB each").waitFor();
+    await give(page, "drop", [["notes.txt", "text/plain", "no image"], ["empty.png", "image/png", ""]]);
+    await sees(card(page, "notes.txt"), "Not a picture that can be read");
+    await sees(card(page, "notes.txt"), "send a PNG");
+    await sees(card(page, "notes.txt"), "no preview");
+    await sees(card(page, "empty.png"), "empty");
+    let asked = 0;
+    page.on("request", (request) => { asked += request.url().includes("/predict"); });
+    await page.getByLabel("Choose images").setInputFiles(file("large.png", "x".repeat(20_001)));
+    await sees(card(page, "large.png"), "It has 20 kB, and an image may have up to 20 kB.");
+    assert.equal(asked, 0, "it was sent");
+    // What a worker says is shown as it stands.
+    await page.getByLabel("Choose images").setInputFiles(file("<b>x</b>.png", "markup"));
+    await sees(card(page, "<b>x</b>.png"), "<img src=x onerror=alert(1)>");
+    assert.equal(await page.locator(".labels img, h3 b").count(), 0);
+  },
+
+  async paste({ page }) {
+    await give(page, "paste", [["image.png", "image/png", "image"]]);
+    await sees(card(page, "image.png"), "Sandal");
+    await give(page, "paste", []);
+    assert.equal(await cards(page).count(), 1);
+  },
+
+  async keyboard({ page }) {
+    const press = (key) => page.keyboard.press(key);
+    const until = async (locator) => {
+      for (let tabs = 0; tabs < 30; tabs += 1) {
+        if (await isFocused(locator)) return;
+        await press("Tab");
+      }
+      assert.fail(`${locator} is not reached`);
+    };
+    await press("Tab");
+    assert.ok(await isFocused(page.getByRole("link", { name: "Skip to the content" })));
+    await press("Enter");
+    const chosen = page.waitForEvent("filechooser");
+    await until(page.getByLabel("Choose images"));
+    await press("Enter");
+    await (await chosen).setFiles(sample("coat4.png"));
+    await sees(card(page, "coat4.png"), "Sandal");
+    await until(page.getByLabel("Model", { exact: true }));
+    await page.keyboard.type("bird");
+    await until(page.getByRole("button", { name: "Example: An ankle boot" }));
+    await press("Space");
+    await sees(card(page, "ankle_boot9.png"), "not a bird");
+    await until(page.getByRole("button", { name: "Ask again about ankle_boot9.png" }));
+    await press("Enter");
+    await sees(card(page, "ankle_boot9.png"), "not a bird");
+    assert.ok(await isFocused(page.getByRole("button", { name: "Ask again about ankle_boot9.png" })), "the focus is lost");
+    await press("Tab");
+    await press("Enter");
+    assert.equal(await cards(page).count(), 1);
+    assert.ok(await isFocused(page.getByRole("button", { name: "Ask again about coat4.png" })), "the focus is lost");
+    for (let back = 0; back < 30 && !(await isFocused(page.getByRole("link", { name: "Live" }))); back += 1) await press("Shift+Tab");
+    await press("Enter");
+    await page.getByRole("heading", { name: "Live" }).waitFor();
+    assert.equal(await page.title(), "Live · mlaas");
+  },
+
+  async models({ page }) {
+    await option(page, "Model", "default (default)");
+    await option(page, "Model", "bird");
+    assert.equal(await page.getByLabel("Version", { exact: true }).locator("option").count(), 1);
+    await page.getByLabel("Model", { exact: true }).selectOption("bird");
+    await option(page, "Version", "4, loading");
+    await page.getByLabel("Version", { exact: true }).selectOption("3");
+    await page.getByLabel("Choose images").setInputFiles(sample("coat4.png"));
+    await sees(card(page, "coat4.png"), "not a bird (none of the classes)");
+    await sees(card(page, "coat4.png"), "bird 3, by double");
+    await page.getByRole("link", { name: "Models" }).click();
+    const bird = page.getByRole("table", { name: "bird" });
+    await sees(bird, "ready 1 of 2");
+    await sees(bird, "workers differ");
+    await sees(bird, "10 %");
+    await sees(bird.getByRole("columnheader"), "Shadow");
+    await sees(bird, "25 %");
+    await sees(page.getByRole("table", { name: "Found and not served" }), "its manifest is broken");
+    await sees(page.getByRole("table", { name: "default" }), "for requests that name no model");
+    await host("more");
+    await sees(bird, "w9");
+  },
+
+  async nobody({ page }) {
+    const banner = page.locator("#banner");
+    await sees(banner, "No worker serves a model now");
+    await page.getByLabel("Choose images").setInputFiles(sample("coat4.png"));
+    await sees(card(page, "coat4.png"), /Asked \d+ s ago. No worker/);
+    await host("worker");
+    await sees(card(page, "coat4.png"), "Sandal");
+    await banner.waitFor({ state: "hidden" });
+    await option(page, "Model", "bird");
+  },
+
+  async late({ page }) {
+    const pick = page.getByLabel("Choose images");
+    await pick.setInputFiles([1, 2, 3, 4, 5].map((at) => file(`late${at}.png`, "late")));
+    await sees(card(page, "late5.png"), "Waits for its turn");
+    assert.equal(await page.getByText("Asked").count(), 4);
+    await page.getByRole("button", { name: "Stop asking about late5.png" }).click();
+    await sees(card(page, "late5.png"), "It was not sent");
+    await page.getByRole("button", { name: "Stop asking about late1.png" }).click();
+    await sees(card(page, "late1.png"), "It was not waited for");
+    await sees(card(page, "late2.png"), "No answer in time");
+    await page.getByRole("link", { name: "Live" }).click();
+    await sees(page.locator("#kinds"), "504, no answer in time");
+    await sees(page.locator("#kinds"), "hung up");
+    await sees(page.getByRole("table", { name: "Recent images" }), "DEADLINE_EXCEEDED");
+  },
+
+  async gone({ page }) {
+    const banner = page.locator("#banner");
+    await host("gateway down");
+    await sees(banner, "Nothing answers at");
+    await page.getByLabel("Choose images").setInputFiles(sample("coat4.png"));
+    await sees(card(page, "coat4.png"), "The gateway does not answer");
+    await host("gateway up");
+    await banner.waitFor({ state: "hidden" });
+    await page.getByRole("button", { name: "Ask again about coat4.png" }).click();
+    await sees(card(page, "coat4.png"), "Sandal");
+    await host("broker down");
+    await sees(banner, "Kafka: ");
+    await host("broker up");
+    await banner.waitFor({ state: "hidden" });
+  },
+
+  async looks({ browser }) {
+    for (const colorScheme of ["light", "dark"]) {
+      for (const viewport of [{ width: 1200, height: 800 }, { width: 360, height: 740 }]) {
+        const phone = viewport.width < 500;
+        const page = await open(browser, { colorScheme, viewport, isMobile: phone, hasTouch: phone });
+        await option(page, "Model", "bird");
+        assert.equal(await page.getByText("Take a photograph").isVisible(), phone);
+        assert.equal(await page.locator("#shoot").getAttribute("capture"), "environment");
+        await page.getByLabel("Choose images").setInputFiles(sample("coat4.png"));
+        await page.getByLabel("Choose images").setInputFiles(file("notes.txt", "no image"));
+        await sees(card(page, "coat4.png"), "Sandal");
+        await sees(card(page, "notes.txt"), "Not a picture");
+        for (const view of ["Try it", "Models", "Live"]) {
+          await page.getByRole("link", { name: view, exact: true }).click();
+          if (view === "Live") await page.getByRole("img", { name: /^Time to the answer, the last 5 minutes/ }).waitFor();
+          await accessible(page, `${view}, ${colorScheme}, ${viewport.width}`);
+        }
+        const dark = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+        assert.equal(dark === "rgb(255, 255, 255)", colorScheme === "light");
+        await page.context().close();
+      }
+    }
+  },
+};
+
+const faults = [];
+
+/** The page, watched: nothing fails in it, and it asks nobody but the gateway. */
+async function open(browser, options) {
+  const page = await (await browser.newContext(options)).newPage();
+  page.setDefaultTimeout(60_000);
+  page.on("pageerror", (error) => faults.push(String(error)));
+  page.on("console", (message) => {
+    // The browser itself says that an answer was an error, or that there was none.
+    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) faults.push(message.text());
+  });
+  page.on("request", (request) => {
+    if (!request.url().startsWith(`${address}/`) && !request.url().startsWith("blob:")) faults.push(`it asked ${request.url()}`);
+  });
+  await page.goto(`${address}/`);
+  await page.getByRole("heading", { name: "Try it" }).waitFor();
+  return page;
+}
+
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+try {
+  const page = name === "looks" ? undefined : await open(browser, { viewport: { width: 1000, height: 800 } });
+  await flows[name]({ browser, page });
+  assert.deepEqual(faults, []);
+} finally {
+  await browser.close();
+}
+process.exit(0);
