@@ -29,7 +29,7 @@ pub struct Trial {
 pub struct Limits {
     /// The share of its requests that may go wrong beyond the other version's, from 0 to 1.
     pub errors: f64,
-    /// How many times the other version's its 95th percentile of the time to an answer may be, at least 1.
+    /// How many times as long as the other version it may take to compute an image, by the medians, at least 1.
     pub latency: f64,
     /// The share of the requests which the two versions may label differently, from 0 to 1. Only where it is there, does the other version
     /// compute the canary's requests too.

@@ -24,7 +24,7 @@ pub(super) struct Trial {
     /// With --canary: roll it back where that many points of a hundred more of its requests fail than of the other version's [default: 1]
     #[arg(long, env = "MLAAS_MAX_ERRORS", value_name = "POINTS", value_parser = points, requires = "canary")]
     max_errors: Option<f64>,
-    /// With --canary: roll it back where its 95th percentile of the time to an answer is that many times the other version's [default: 2]
+    /// With --canary: roll it back where an image takes it that many times as long to compute as the other version, by the medians [default: 2]
     #[arg(long, env = "MLAAS_MAX_LATENCY", value_name = "TIMES", value_parser = times, requires = "canary")]
     max_latency: Option<f64>,
     /// With --canary: roll it back where the two versions label that many of a hundred images differently. Workers then have the version in service
