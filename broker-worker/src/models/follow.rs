@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use on_demand::OnDemand;
-use trial::Ended;
+use trial::{AGAIN, Ended};
 
 use super::demand::Asked;
 use super::{Meant, Models, ModelsError, Part, Share, Skipped, Trial, Wanted};
@@ -124,7 +124,7 @@ impl Follower {
             failed: BTreeMap::new(),
             ended: BTreeMap::new(),
             unwritten: BTreeMap::new(),
-            again: Self::again(),
+            again: AGAIN,
             replaced: Vec::new(),
         }
     }

@@ -11,7 +11,7 @@ use crate::models::{Models, Part, Share, Skipped, Trial, Wanted};
 use crate::trials::Verdict;
 
 /// So long nothing is written into a history that could not be.
-const AGAIN: Duration = Duration::from_secs(10);
+pub(super) const AGAIN: Duration = Duration::from_secs(10);
 
 /// A trial that did not keep within its limits on this worker.
 #[derive(Debug)]
@@ -19,20 +19,18 @@ pub(super) struct Ended {
     /// Which change of the alias began it.
     change: u32,
     verdict: Verdict,
-    /// The history does not say so yet.
-    unwritten: bool,
-    said: Skipped,
+    why: String,
+    /// The history says so too.
+    written: bool,
+    /// Why it could not be written there, the last time.
+    fault: Option<String>,
 }
 
 impl Follower {
     /// Has what is meant to be tried out beside `wanted`, and nothing else.
     pub(super) fn follow_trial(&mut self, wanted: &Wanted, trial: Option<&Trial>) {
-        let Some(trial) = trial.filter(|trial| self.watch_trial(wanted, Some(trial))) else {
-            if trial.is_none() {
-                self.watch_trial(wanted, None);
-            }
-            return;
-        };
+        let goes_on = self.watch_trial(wanted, trial);
+        let Some(trial) = trial.filter(|_| goes_on) else { return };
         let beside = wanted.beside(trial.part);
         let serves = |models: &Models| models.serving(&beside).is_some_and(|s| s.id.version == trial.version);
         let served = self.models().as_ref().is_some_and(serves);
@@ -104,10 +102,8 @@ impl Follower {
                 // The next request is the other version's, whoever may write that down.
                 self.end(&beside);
                 self.metrics.trials.forget(&key);
-                let reason = format!("{name} {version} is tried out no more: {why}");
-                let said = Skipped { wanted: beside, version: Some(version), reason };
-                let ended = Ended { change: trial.change, verdict, unwritten: true, said };
-                self.ended.insert(key, ended);
+                let (change, why) = (trial.change, why.clone());
+                self.ended.insert(key, Ended { change, verdict, why, written: false, fault: None });
                 self.stay_ended(wanted, trial);
                 false
             }
@@ -134,18 +130,18 @@ impl Follower {
     fn stay_ended(&mut self, wanted: &Wanted, trial: &Trial) {
         let key = wanted.key();
         let Some(mut ended) = self.ended.remove(&key) else { return };
-        if ended.unwritten {
-            match self.write(wanted, trial, &ended.verdict) {
-                Some(Ok(())) => ended.unwritten = false,
-                Some(Err(error)) => {
-                    let so_far = ended.said.reason.split("; this worker can't").next().unwrap_or_default();
-                    ended.said.reason =
-                        format!("{so_far}; this worker can't write that into the history: {error}");
-                }
-                None => {}
-            }
+        if !ended.written
+            && let Some(written) = self.write(wanted, trial, &ended.verdict)
+        {
+            ended.written = written.is_ok();
+            ended.fault = written.err();
         }
-        self.tell(ended.said.clone());
+        let (name, version, why) = (&wanted.name, trial.version, &ended.why);
+        let fault = ended.fault.as_ref().map_or_else(String::new, |fault| {
+            format!("; this worker can't write that into the history: {fault}")
+        });
+        let reason = format!("{name} {version} is tried out no more: {why}{fault}");
+        self.tell(Skipped { wanted: wanted.beside(trial.part), version: Some(version), reason });
         self.ended.insert(key, ended);
     }
 
@@ -161,11 +157,6 @@ impl Follower {
             Err(_) => drop(self.unwritten.insert(key, Instant::now())),
         }
         Some(written)
-    }
-
-    /// So soon it is tried again to write into a history that could not be written.
-    pub(super) const fn again() -> Duration {
-        AGAIN
     }
 
     /// Those parts of what is tried out are no more, which serve that version.
