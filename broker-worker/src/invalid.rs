@@ -3,8 +3,8 @@
 
 use std::num::ParseIntError;
 
+use cli::log::ParseError;
 use kafka::{SettingsError, TopicNameError};
-use tracing_subscriber::filter::ParseError;
 
 /// What is wrong, and what to change. One sentence.
 #[derive(Debug, thiserror::Error)]

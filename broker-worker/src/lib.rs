@@ -16,8 +16,8 @@
 //! - `shadow`: what a version computes beside the one that answers; `trials`: how versions do that are tried out.
 //! - `control`: what workers are asked to do beside answering.
 //! - `outbox`: the producers; `clients`: what librdkafka is given; `broker`: which broker, and waiting for it.
-//! - `app`: all of it, built and run; [`args`] and [`config`]: what there is to set; `http`, `health`, `metrics`,
-//!   [`telemetry`] and `announce`: what it says about itself.
+//! - `app`: all of it, built and run; [`args`] and [`config`]: what there is to set; `http`, `health`, `metrics`
+//!   and `announce`: what it says about itself.
 
 // What is public in a private module is so for the modules beside it.
 #![allow(unreachable_pub)]
@@ -54,7 +54,6 @@ mod rooms;
 mod served;
 mod shadow;
 mod supervise;
-pub mod telemetry;
 mod topics;
 mod trials;
 

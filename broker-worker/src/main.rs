@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use worker::args::{Args, Command, ready_line};
 use worker::config::{self, Config};
-use worker::{RunError, leave, telemetry};
+use worker::{RunError, leave};
 
 use crate::signals::Signals;
 
@@ -73,7 +73,7 @@ enum Ended {
 
 fn work(config: Config, signals: &Signals) -> anyhow::Result<Ended> {
     let heard = signals.subscribe();
-    telemetry::init(&config.log).context("log.level")?;
+    config.log.init(kafka::log::TARGET).context("log.level")?;
     // The nets have threads of their own; these move parcels.
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(run(config, heard));

@@ -8,7 +8,7 @@
 //! - [`caller`]: what belongs to each request; [`asked`] and [`images`]: what is asked about which images; [`body`]: reading one.
 //! - [`infer`]: the Open Inference Protocol, apart from how it travels.
 //! - [`answer`] and [`problem`]: what comes back; [`later`]: the id of a result that is asked for later.
-//! - [`args`] and [`config`]: what there is to set; [`health`], [`metrics`], [`history`] and [`telemetry`]: what it says about itself.
+//! - [`args`] and [`config`]: what there is to set; [`health`], [`metrics`] and [`history`]: what it says about itself.
 
 #![forbid(unsafe_code)]
 // What is public in a private module is so for the modules beside it.
@@ -35,7 +35,6 @@ pub mod metrics;
 pub mod problem;
 pub mod routes;
 mod server;
-pub mod telemetry;
 
 pub use app::{App, BuildError, Ready, RunError, build, run, run_with};
 pub use config::Config;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use cli::exit::{FAILURE, USAGE};
+use gateway::Config;
 use gateway::args::{Args, Command, ready_line};
-use gateway::{Config, telemetry};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -57,7 +57,7 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn work(config: Config) -> anyhow::Result<u8> {
-    telemetry::init(&config.log).context("log.level")?;
+    config.log.init(client::KAFKA_LOG).context("log.level")?;
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(run(config));
     // A look at the results topic may still go on: nobody waits for it.

@@ -12,6 +12,7 @@ mod shipped;
 
 use std::time::Duration;
 
+pub use cli::log::{Log, LogFormat};
 use kafka::Settings;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +24,6 @@ pub use crate::lane::Queue;
 use crate::models::config::Models;
 pub use crate::rooms::batch::Batching;
 use crate::rooms::decode::Limits;
-pub use crate::telemetry::{Log, LogFormat};
 pub use crate::topics::{Pattern, Topics};
 pub use load::{LoadError, Sources, load};
 
@@ -116,12 +116,7 @@ impl Config {
     /// The worker's name.
     #[must_use]
     pub fn worker_name(&self) -> String {
-        self.name.clone().unwrap_or_else(|| {
-            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-            let host = host.trim();
-            let host = if host.is_empty() { "worker" } else { host };
-            format!("{host}-{}", std::process::id())
-        })
+        self.name.clone().unwrap_or_else(|| cli::process_name("worker"))
     }
 
     /// It as YAML, with secrets left out.

@@ -37,7 +37,8 @@ impl Config {
                 ));
             }
         }
-        crate::telemetry::filter(&self.log.level)
+        self.log
+            .filter(client::KAFKA_LOG)
             .map(drop)
             .map_err(|error| Invalid(format!("log.level '{}' is not understood: {error}", self.log.level)))
     }

@@ -10,11 +10,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use cli::log::{Log, LogFormat};
 use cli::{LayerError, Sources};
 use client::{ClientConfig, ReplyPartition, Settings, Topics};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use crate::telemetry::{Log, LogFormat};
 pub use check::Invalid;
 
 /// All of it. docs/http.md tells what each key does.
@@ -259,12 +259,7 @@ impl Config {
     /// The gateway's name.
     #[must_use]
     pub fn gateway_name(&self) -> String {
-        self.name.clone().unwrap_or_else(|| {
-            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-            let host = host.trim();
-            let host = if host.is_empty() { "gateway" } else { host };
-            format!("{host}-{}", std::process::id())
-        })
+        self.name.clone().unwrap_or_else(|| cli::process_name("gateway"))
     }
 
     /// How to connect.
