@@ -28,6 +28,14 @@ pub struct Topics {
     pub shadow: String,
     /// What workers are asked to do beside answering; compacted.
     pub control: String,
+    /// What workers measure of themselves, each second.
+    pub snapshots: String,
+    /// Images that a person should look at.
+    pub review: String,
+    /// What people say that these are; compacted.
+    pub labels: String,
+    /// Who may ask gateways for what; compacted.
+    pub keys: String,
 }
 
 impl Default for Topics {
@@ -39,28 +47,56 @@ impl Default for Topics {
             models: "predict.models".to_owned(),
             shadow: "predict.shadow".to_owned(),
             control: "predict.control".to_owned(),
+            snapshots: "predict.snapshots".to_owned(),
+            review: "predict.review".to_owned(),
+            labels: "predict.labels".to_owned(),
+            keys: "predict.keys".to_owned(),
         }
     }
 }
 
 impl Topics {
     /// The keys that set the names in a configuration, in the order of [`Self::names`].
-    pub const KEYS: [&'static str; 6] = ["requests", "results", "dead_letter", "models", "shadow", "control"];
+    pub const KEYS: [&'static str; 10] = [
+        "requests",
+        "results",
+        "dead_letter",
+        "models",
+        "shadow",
+        "control",
+        "snapshots",
+        "review",
+        "labels",
+        "keys",
+    ];
 
     /// How many of them have to be there, the first ones.
     pub const NEEDED: usize = 4;
 
     /// The name that such a key sets.
     pub fn name_mut(&mut self, key: &str) -> Option<&mut String> {
-        let Self { requests, results, dead_letter, models, shadow, control } = self;
-        let names = [requests, results, dead_letter, models, shadow, control];
+        let Self { requests, results, dead_letter, models, shadow, control, snapshots, review, labels, keys } =
+            self;
+        let names =
+            [requests, results, dead_letter, models, shadow, control, snapshots, review, labels, keys];
         Self::KEYS.into_iter().zip(names).find_map(|(known, name)| (known == key).then_some(name))
     }
 
     /// All of them.
     #[must_use]
-    pub fn names(&self) -> [&str; 6] {
-        [&self.requests, &self.results, &self.dead_letter, &self.models, &self.shadow, &self.control]
+    pub fn names(&self) -> [&str; 10] {
+        [
+            &self.requests,
+            &self.results,
+            &self.dead_letter,
+            &self.models,
+            &self.shadow,
+            &self.control,
+            &self.snapshots,
+            &self.review,
+            &self.labels,
+            &self.keys,
+        ]
     }
 
     /// Sees that Kafka could have topics of these names, and that each is another.
@@ -85,7 +121,7 @@ impl Topics {
     /// How each of them is made: requests and dead letters take images, announcements are compacted and few. Those behind the first
     /// [`NEEDED`](Self::NEEDED) nobody needs who asks.
     #[must_use]
-    pub fn specs(&self, partitions: i32, replication_factor: i32) -> [TopicSpec; 6] {
+    pub fn specs(&self, partitions: i32, replication_factor: i32) -> [TopicSpec; 10] {
         let spec = |name: &str| TopicSpec {
             name: name.to_owned(),
             partitions,
@@ -97,6 +133,8 @@ impl Topics {
             config: [("max.message.bytes".to_owned(), crate::TOPIC_MAX_MESSAGE_BYTES.to_string())].into(),
             ..spec(name)
         };
+        let table =
+            |name: &str| TopicSpec { partitions: 1, compacted: true, config: keep_for_ever(), ..spec(name) };
         let mut requests = images(&self.requests);
         // So that the time that a request allows is counted by the broker's clock, whatever its sender's says.
         requests.config.insert("message.timestamp.type".to_owned(), "LogAppendTime".to_owned());
@@ -104,20 +142,24 @@ impl Topics {
             requests,
             spec(&self.results),
             images(&self.dead_letter),
-            TopicSpec {
-                partitions: 1,
-                compacted: true,
-                // What is older than a few minutes tells nothing. Only segments that are not written to any more are
-                // compacted and deleted, so that they are short; both is done within minutes of `retention.ms`.
-                config: [("segment.ms", "300000"), ("retention.ms", "1800000")]
-                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                    .into(),
-                ..spec(&self.models)
-            },
+            // What is older than a few minutes tells nothing.
+            TopicSpec { partitions: 1, compacted: true, config: soon_gone("1800000"), ..spec(&self.models) },
             spec(&self.shadow),
-            TopicSpec { partitions: 1, compacted: true, config: keep_for_ever(), ..spec(&self.control) },
+            table(&self.control),
+            TopicSpec { partitions: 1, config: soon_gone("3600000"), ..spec(&self.snapshots) },
+            TopicSpec { partitions: 1, ..images(&self.review) },
+            table(&self.labels),
+            table(&self.keys),
         ]
     }
+}
+
+/// Gone when it is so many milliseconds old, and some minutes. Only segments that are not written to any more are compacted and
+/// deleted, so that they are short.
+fn soon_gone(milliseconds: &str) -> BTreeMap<String, String> {
+    [("segment.ms", "300000"), ("retention.ms", milliseconds)]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
 }
 
 /// The last word about each key stays, however old.

@@ -52,7 +52,7 @@ impl Topics {
 
     /// How each of them is made.
     #[must_use]
-    pub fn specs(&self) -> [kafka::TopicSpec; 6] {
+    pub fn specs(&self) -> [kafka::TopicSpec; 10] {
         self.names.specs(self.partitions, self.replication_factor)
     }
 }

@@ -9,9 +9,9 @@ fn refused(text: &str) -> String {
 
 #[test]
 fn each_key_sets_its_own_and_what_is_written_is_read_again() {
-    let text = "requests: a\nresults: b\ndead_letter: c\nmodels: d\nshadow: s\ncontrol: t\nreply_allow: e.*\npartitions: 3\nreplication_factor: 2\n";
+    let text = "requests: a\nresults: b\ndead_letter: c\nmodels: d\nshadow: s\ncontrol: t\nsnapshots: u\nreview: v\nlabels: w\nkeys: x\nreply_allow: e.*\npartitions: 3\nreplication_factor: 2\n";
     let topics: Topics = serde_yaml::from_str(text).unwrap();
-    assert_eq!(topics.names.names(), ["a", "b", "c", "d", "s", "t"]);
+    assert_eq!(topics.names.names(), ["a", "b", "c", "d", "s", "t", "u", "v", "w", "x"]);
     assert_eq!(topics.reply_allow, Some("e.*".parse().unwrap()));
     assert_eq!((topics.partitions, topics.replication_factor), (3, 2));
     assert_eq!(serde_yaml::to_string(&topics).unwrap(), text);
