@@ -64,6 +64,14 @@ impl Backend {
         Ok(self.connected()?.watch.world())
     }
 
+    /// Tells whenever more is known of them.
+    ///
+    /// # Errors
+    /// Where there is no connection, why.
+    pub fn subscribe(&self) -> Result<tokio::sync::watch::Receiver<Arc<World>>, Problem> {
+        Ok(self.connected()?.watch.subscribe())
+    }
+
     fn connected(&self) -> Result<Arc<Connected>, Problem> {
         let connected = self.connected.read().unwrap_or_else(PoisonError::into_inner).clone();
         connected.ok_or_else(|| {

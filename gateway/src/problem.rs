@@ -73,6 +73,18 @@ impl Problem {
         Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::DeadlineExceeded, detail)
     }
 
+    /// It may not be done here.
+    #[must_use]
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, ErrorCode::InvalidArgument, detail)
+    }
+
+    /// It can't be done as things are.
+    #[must_use]
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, ErrorCode::InvalidArgument, detail)
+    }
+
     /// More than is taken.
     #[must_use]
     pub fn too_large(what: &str, limit: usize) -> Self {

@@ -9,10 +9,11 @@ use gateway::Gateway;
 use gateway::grpc::pb::grpc_inference_service_client::GrpcInferenceServiceClient;
 use gateway::grpc::pb::infer_parameter::ParameterChoice;
 use gateway::grpc::pb::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
+use gateway::grpc::pb::model_repository_parameter::ParameterChoice as Choice;
 use gateway::grpc::pb::{
     InferParameter, InferTensorContents, ModelInferRequest, ModelMetadataRequest, ModelReadyRequest,
-    RepositoryIndexRequest, RepositoryModelLoadRequest, RepositoryModelUnloadRequest, ServerLiveRequest,
-    ServerMetadataRequest, ServerReadyRequest,
+    ModelRepositoryParameter, RepositoryIndexRequest, RepositoryModelLoadRequest,
+    RepositoryModelUnloadRequest, ServerLiveRequest, ServerMetadataRequest, ServerReadyRequest,
 };
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
@@ -100,11 +101,15 @@ async fn the_server_and_its_models_are_described() {
     let index = client.repository_index(RepositoryIndexRequest::default()).await.unwrap().into_inner();
     assert_eq!((index.models[0].name.as_str(), index.models[0].state.as_str()), ("bird", "READY"));
     let load = RepositoryModelLoadRequest { model_name: "bird".into(), ..Default::default() };
-    let status = client.repository_model_load(load).await.unwrap_err();
+    client.repository_model_load(load.clone()).await.unwrap();
+    let file = ModelRepositoryParameter { parameter_choice: Some(Choice::BytesParam(vec![0])) };
+    let with_a_file =
+        RepositoryModelLoadRequest { parameters: [("file:1/model.onnx".to_owned(), file)].into(), ..load };
+    let status = client.repository_model_load(with_a_file).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert!(status.message().contains("`model promote bird`"), "{status}");
-    let unload = RepositoryModelUnloadRequest { model_name: "bird".into(), ..Default::default() };
-    assert_eq!(client.repository_model_unload(unload).await.unwrap_err().code(), Code::InvalidArgument);
+    assert!(status.message().contains("'file:1/model.onnx'"), "{status}");
+    let unload = RepositoryModelUnloadRequest { model_name: "cat".into(), ..Default::default() };
+    assert_eq!(client.repository_model_unload(unload).await.unwrap_err().code(), Code::NotFound);
     let counted =
         gateway.metric("mlaas_gateway_requests_total", "/inference.GRPCInferenceService/ModelMetadata").await;
     assert_eq!(counted, 2.0);

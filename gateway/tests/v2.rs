@@ -95,12 +95,90 @@ async fn the_server_and_its_models_are_described() {
     assert_eq!(index, all);
     let index = gateway.post("/v2/repository/index", &[JSON], br#"{"ready": true}"#).await.json();
     assert_eq!(index, json!([entry("bird", "1", "READY", "")]));
-    for action in ["load", "unload"] {
-        let (status, detail) =
-            gateway.post(&format!("/v2/repository/models/bird/{action}"), &[JSON], b"{}").await.problem();
-        assert_eq!(status, 400);
-        assert!(detail.contains("`model promote bird`"), "{detail}");
+    gateway.finish().await.unwrap();
+}
+
+/// How often workers were asked for something.
+fn asked(broker: &kafka::EmbeddedBroker) -> i64 {
+    client::double::records(&broker.broker(), &kafka::Topics::default().control).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_are_loaded_and_let_go_when_each_worker_has_said_so() {
+    let broker = broker(2);
+    for worker in ["w1", "w2"] {
+        announce(&broker, &announcement(worker, "bird", 1));
     }
+    let gateway = Running::of(config(&broker)).await;
+    eventually("the workers are known", async || gateway.get("/v2/models/bird").await.status == 200).await;
+    let ask = async |action: &str, body: &str| {
+        let path = format!("/v2/repository/models/bird/{action}");
+        gateway.post(&path, &[JSON], body.as_bytes()).await
+    };
+    let second = r#"{"parameters": {"version": "2"}}"#;
+
+    // Of two workers one loads it, and one can't.
+    let refusing = |reason: &str| {
+        let mut word = announcement("w2", "bird", 1);
+        let reason = reason.to_owned();
+        word.skipped = vec![SkippedModel { model: "bird".into(), version: Some(2), reason }];
+        word
+    };
+    announce(&broker, &refusing("of before"));
+    let workers = async || {
+        eventually("they are asked", async || asked(&broker) == 1).await;
+        announce(&broker, &announcement("w1", "bird", 2));
+        announce(&broker, &refusing("no room for it"));
+    };
+    let (answer, ()) = tokio::join!(ask("load", second), workers());
+    let (status, detail) = answer.problem();
+    assert_eq!((status, &*detail), (422, "worker w2: no room for it"));
+
+    // Now that one too; the version stands in a configuration as Triton's clients send it.
+    let config = json!({"version_policy": {"specific": {"versions": [2]}}}).to_string();
+    let workers = async || {
+        eventually("they are asked", async || asked(&broker) == 2).await;
+        announce(&broker, &announcement("w2", "bird", 2));
+    };
+    let body = json!({"parameters": {"config": config}}).to_string();
+    let (answer, ()) = tokio::join!(ask("load", &body), workers());
+    assert_eq!((answer.status, answer.text()), (200, String::new()));
+
+    // Let go by both, and by the second later.
+    let workers = async || {
+        eventually("they are asked", async || asked(&broker) == 3).await;
+        for worker in ["w1", "w2"] {
+            let word = announcement(worker, "bird", 2);
+            client::double::announce(&broker.broker(), &kafka::Topics::default(), &word.key(), None).unwrap();
+        }
+    };
+    let (answer, ()) = tokio::join!(ask("unload", second), workers());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let (status, detail) = ask("unload", "").await.problem();
+    assert_eq!(status, 409);
+    assert!(detail.contains("version 1 of model 'bird' is still served"), "{detail}");
+    for (body, status, said) in [
+        (r#"{"parameters": {"config": "{\"max_batch_size\": 8}"}}"#, 400, "version_policy"),
+        (r#"{"parameters": {"file:1/model.onnx": "AA=="}}"#, 400, "unknown field"),
+        (r#"{"parameters": {"version": "9"}}"#, 404, "9"),
+    ] {
+        let (found, detail) = ask("unload", body).await.problem();
+        assert_eq!(found, status, "{body}: {detail}");
+        assert!(detail.contains(said), "{body}: {detail}");
+    }
+    gateway.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_anybody_may_come_in_nobody_loads() {
+    let broker = broker(1);
+    announce(&broker, &announcement("w1", "bird", 1));
+    let gateway = Running::of(config_with(&broker, &[("http.allow_unauthenticated", "true")])).await;
+    eventually("the worker is known", async || gateway.get("/v2/models/bird").await.status == 200).await;
+    let (status, detail) = gateway.post("/v2/repository/models/bird/load", &[JSON], b"").await.problem();
+    assert_eq!(status, 403);
+    assert!(detail.contains("`client load`"), "{detail}");
+    assert_eq!(asked(&broker), 0);
     gateway.finish().await.unwrap();
 }
 

@@ -72,8 +72,12 @@ def check(triton, client, is_http):
         if is_http:
             for request in [client.async_infer(model, [image]) for _ in range(8)]:
                 assert list(request.get_result().as_numpy("label")) == list(images.values())
-        fails(lambda: client.load_model(model), "model promote")
-        fails(lambda: client.unload_model(model), "model promote")
+        # What is in service is the registry's to say: loading looks at it, and it is not let go.
+        client.load_model(model)
+        client.load_model(model, config='{"version_policy": {"specific": {"versions": [1]}}}')
+        fails(lambda: client.load_model(model, config='{"max_batch_size": 8}'), "version_policy")
+        if is_http and model == "bird":
+            fails(lambda: client.unload_model(model), "still served")
         fails(lambda: client.infer(model, [image], model_version="99"), "99")
 
         bad = triton.InferInput("image", [2], "BYTES")

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::pb::infer_parameter::ParameterChoice;
 use super::pb::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use super::pb::model_infer_response::InferOutputTensor;
-use super::pb::{InferParameter, ModelInferRequest, ModelInferResponse};
-use crate::infer::{self, Inference, Inferred, Output, Wanted, tensor};
+use super::pb::{InferParameter, ModelInferRequest, ModelInferResponse, ModelRepositoryParameter};
+use crate::infer::{self, Inference, Inferred, Output, Wanted, repository, tensor};
 use crate::problem::Problem;
 
 /// What a message asks.
@@ -72,6 +72,33 @@ fn whole(parameters: &HashMap<String, InferParameter>, name: &str) -> Result<Opt
     value
         .map(Some)
         .ok_or_else(|| Problem::bad_request(format!("parameter {name} must be a whole number from 0 on")))
+}
+
+/// Which version a load or an unload names.
+///
+/// # Errors
+/// Where a parameter is not known, or not understood.
+pub fn repository_version(
+    parameters: &HashMap<String, ModelRepositoryParameter>,
+) -> Result<Option<u32>, Problem> {
+    use super::pb::model_repository_parameter::ParameterChoice;
+    let (mut config, mut version) = (None, None);
+    for (name, parameter) in parameters {
+        match (name.as_str(), parameter.parameter_choice.as_ref()) {
+            // Nothing depends on a model here.
+            ("unload_dependents", Some(ParameterChoice::BoolParam(_))) => {}
+            (repository::CONFIG, Some(ParameterChoice::StringParam(text))) => config = Some(text.as_str()),
+            ("version", Some(ParameterChoice::StringParam(text))) => version = Some(text.clone()),
+            ("version", Some(ParameterChoice::Int64Param(number))) => version = Some(number.to_string()),
+            _ => {
+                return Err(Problem::bad_request(format!(
+                    "parameter '{}' is not understood: version and config are",
+                    wire::quoted(name)
+                )));
+            }
+        }
+    }
+    repository::version_of(config, version.as_deref())
 }
 
 /// The message of what came back, its tensors in raw bytes.

@@ -16,8 +16,7 @@ use super::pb::{
     ServerReadyResponse,
 };
 use crate::caller::Caller;
-use crate::infer::{self, models};
-use crate::problem::Problem;
+use crate::infer::{self, models, repository};
 use crate::routes::{Shared, v2};
 
 /// The service.
@@ -107,17 +106,17 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<RepositoryModelLoadRequest>,
     ) -> Answer<RepositoryModelLoadResponse> {
-        Err(refused(&request.into_inner().model_name).into())
+        let RepositoryModelLoadRequest { model_name, parameters, .. } = request.into_inner();
+        repository::load(&self.gateway, &model_name, convert::repository_version(&parameters)?).await?;
+        Ok(Response::new(RepositoryModelLoadResponse {}))
     }
 
     async fn repository_model_unload(
         &self,
         request: Request<RepositoryModelUnloadRequest>,
     ) -> Answer<RepositoryModelUnloadResponse> {
-        Err(refused(&request.into_inner().model_name).into())
+        let RepositoryModelUnloadRequest { model_name, parameters, .. } = request.into_inner();
+        repository::unload(&self.gateway, &model_name, convert::repository_version(&parameters)?).await?;
+        Ok(Response::new(RepositoryModelUnloadResponse {}))
     }
-}
-
-fn refused(model: &str) -> Problem {
-    models::not_loaded_here(model)
 }

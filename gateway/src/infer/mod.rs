@@ -1,5 +1,5 @@
 //! The Open Inference Protocol, version 2, apart from how it travels: an image file an element in, a probability for each class
-//! out. [`tensor`] is what both ways put into bytes; [`models`] what there is to ask.
+//! out. [`tensor`] is what both ways put into bytes; [`models`] what there is to ask; [`repository`] loads and unloads.
 //!
 //! A request has one input, `image`, of datatype BYTES, and up to two outputs:
 //!
@@ -8,6 +8,7 @@
 //! - `label`, BYTES `[images]`: the likeliest answer, which may be that the image shows none of the classes.
 
 pub mod models;
+pub mod repository;
 pub mod tensor;
 
 use std::time::Duration;

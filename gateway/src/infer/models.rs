@@ -114,12 +114,3 @@ pub fn index(gateway: &Gateway, ready_alone: bool) -> Result<Vec<Indexed>, Probl
     }
     Ok(all.into_values().filter(|entry| !ready_alone || entry.state == "READY").collect())
 }
-
-/// Why nothing is loaded or unloaded through here.
-#[must_use]
-pub fn not_loaded_here(model: &str) -> Problem {
-    let model = wire::quoted(model);
-    Problem::bad_request(format!(
-        "models are not loaded or unloaded through a gateway, where anybody could ask for it: workers serve the version that the registry's alias production names, so promote one with `model promote {model}` (docs/registry.md), or ask them with `client load` and `client unload`"
-    ))
-}

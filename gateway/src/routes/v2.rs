@@ -3,11 +3,12 @@
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Shared, v2_infer};
-use crate::infer::{self, models, tensor};
+use crate::infer::{self, models, repository, tensor};
 use crate::problem::{Problem, ProblemDetails};
 
 pub(super) fn routes() -> Router<Shared> {
@@ -185,15 +186,7 @@ pub(crate) async fn index(
     State(gateway): State<Shared>,
     body: axum::extract::Request,
 ) -> Result<Json<Vec<IndexEntry>>, Problem> {
-    let (parts, body) = body.into_parts();
-    let held = crate::body::read(&gateway, &parts.headers, body, "the body", 1 << 16).await?;
-    // An empty body asks for all, whatever its content-type.
-    let asked = match held.bytes.trim_ascii() {
-        [] => None,
-        text => serde_json::from_slice::<Option<IndexRequest>>(text)
-            .map_err(|error| Problem::bad_request(format!("the JSON is not understood: {error}")))?,
-    };
-    let asked = asked.unwrap_or_default();
+    let asked = optional::<IndexRequest>(&gateway, body).await?;
     let entry = |entry: models::Indexed| IndexEntry {
         name: entry.model,
         version: entry.version.map(|version| version.to_string()).unwrap_or_default(),
@@ -203,18 +196,72 @@ pub(crate) async fn index(
     Ok(Json(models::index(&gateway, asked.ready)?.into_iter().map(entry).collect()))
 }
 
-/// Refused: the registry's aliases decide what is served
-#[utoipa::path(post, path = "/v2/repository/models/{model}/load", tag = "open inference protocol", params(("model" = String, Path)), responses(
-    (status = "default", description = "400, and what to do instead", body = ProblemDetails, content_type = "application/problem+json"),
-))]
-pub(crate) async fn load(Path(model): Path<String>) -> Problem {
-    models::not_loaded_here(&model)
+/// How a model is loaded or unloaded.
+#[derive(Default, Deserialize, Serialize, ToSchema)]
+#[serde(default)]
+pub(crate) struct RepositoryRequest {
+    parameters: RepositoryParameters,
 }
 
-/// Refused: the registry's aliases decide what is served
-#[utoipa::path(post, path = "/v2/repository/models/{model}/unload", tag = "open inference protocol", params(("model" = String, Path)), responses(
-    (status = "default", description = "400, and what to do instead", body = ProblemDetails, content_type = "application/problem+json"),
+/// What can be said about it.
+#[derive(Default, Deserialize, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RepositoryParameters {
+    /// The version, a decimal number. Without it workers look at once which version is in service (load), or let all others go (unload).
+    #[schema(pattern = "^[0-9]{1,10}$")]
+    version: Option<String>,
+    /// The same as Triton's clients say it: `{"version_policy": {"specific": {"versions": [3]}}}`. Nothing else can be set.
+    config: Option<String>,
+    /// Nothing depends on a model here.
+    unload_dependents: Option<bool>,
+}
+
+/// Have workers load a version
+#[utoipa::path(post, path = "/v2/repository/models/{model}/load", tag = "open inference protocol", params(("model" = String, Path)), request_body = Option<RepositoryRequest>, responses(
+    (status = 200, description = "Each worker that serves the model has"),
+    (status = "default", description = "Problem details", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(crate) async fn unload(Path(model): Path<String>) -> Problem {
-    models::not_loaded_here(&model)
+pub(crate) async fn load(
+    State(gateway): State<Shared>,
+    Path(model): Path<String>,
+    body: axum::extract::Request,
+) -> Result<(), Problem> {
+    let version = repository_version(&gateway, body).await?;
+    repository::load(&gateway, &model, version).await
+}
+
+/// Have workers let a version go that is not in service
+#[utoipa::path(post, path = "/v2/repository/models/{model}/unload", tag = "open inference protocol", params(("model" = String, Path)), request_body = Option<RepositoryRequest>, responses(
+    (status = 200, description = "No worker serves it any more"),
+    (status = 409, description = "It is in service", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = "default", description = "Problem details", body = ProblemDetails, content_type = "application/problem+json"),
+))]
+pub(crate) async fn unload(
+    State(gateway): State<Shared>,
+    Path(model): Path<String>,
+    body: axum::extract::Request,
+) -> Result<(), Problem> {
+    let version = repository_version(&gateway, body).await?;
+    repository::unload(&gateway, &model, version).await
+}
+
+async fn repository_version(gateway: &Shared, body: axum::extract::Request) -> Result<Option<u32>, Problem> {
+    let RepositoryParameters { version, config, unload_dependents: _ } =
+        optional::<RepositoryRequest>(gateway, body).await?.parameters;
+    repository::version_of(config.as_deref(), version.as_deref())
+}
+
+/// A small JSON body, or none: what there is none of is its default. Its content-type does not matter.
+async fn optional<T: Default + DeserializeOwned>(
+    gateway: &Shared,
+    request: axum::extract::Request,
+) -> Result<T, Problem> {
+    let (parts, body) = request.into_parts();
+    let held = crate::body::read(gateway, &parts.headers, body, "the body", 1 << 16).await?;
+    match held.bytes.trim_ascii() {
+        [] => Ok(T::default()),
+        text => serde_json::from_slice::<Option<T>>(text)
+            .map(Option::unwrap_or_default)
+            .map_err(|error| Problem::bad_request(format!("the JSON is not understood: {error}"))),
+    }
 }
