@@ -180,6 +180,21 @@ pub fn http_clients() -> PathBuf {
     python
 }
 
+/// The Python with KServe's clients.
+///
+/// # Panics
+/// Where it was not made.
+#[must_use]
+pub fn kserve() -> PathBuf {
+    let python = root().join(".deps/kserve/bin/python3");
+    assert!(
+        python.exists(),
+        "{} is missing: run `make test-more` or `cargo xtask setup --for more` first",
+        python.display()
+    );
+    python
+}
+
 /// The Python with `confluent-kafka`.
 ///
 /// # Panics

@@ -20,6 +20,12 @@ mod kafka_only {
     fn others_clients_find_what_they_expect() {
         super::others_clients_find_what_they_expect();
     }
+
+    #[test]
+    #[ignore = "wants KServe, a download: make test-more"]
+    fn kserve_s_clients_find_what_they_expect() {
+        super::kserve_s_clients_find_what_they_expect();
+    }
 }
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -90,7 +96,8 @@ fn the_page_is_what_is_served(kind: Kind) {
 fn others_clients_find_what_they_expect() {
     let scene = Scene::on(Kind::Kafka);
     // Of versions whose files are not fetched it would say, rightly, that it can't serve them: a 503.
-    let _worker = scene.worker("w1", &["--set", "models.on_demand_bytes=0"]);
+    let control = format!("topics.control={}", scene.topics.control);
+    let _worker = scene.worker("w1", &["--set", "models.on_demand_bytes=0", "--set", &control]);
     let gateway = gateway(&scene, "g1", &["bird", "fashion-mnist"]);
     let clients = paths::http_clients();
     let script = scene.folder.join("triton.py");
@@ -126,6 +133,19 @@ fn others_clients_find_what_they_expect() {
     // A handler that panicked would have answered too.
     let log = gateway.process.stderr.text();
     assert!(!log.contains("panicked"), "{log}");
+}
+
+/// KServe's clients by REST and gRPC, on both models.
+fn kserve_s_clients_find_what_they_expect() {
+    let scene = Scene::on(Kind::Kafka);
+    let _worker = scene.worker("w1", &[]);
+    let gateway = gateway(&scene, "g1", &["bird", "fashion-mnist"]);
+    let conformance = paths::root().join("tests/peers/kserve_client.py");
+    let clients = paths::kserve();
+    run(
+        &scene,
+        &format!("{} {} {} {}", clients.display(), conformance.display(), gateway.http, gateway.grpc),
+    );
 }
 
 /// Requests that one gateway left, with no worker there: both may go.

@@ -37,6 +37,8 @@ pub(crate) enum Part {
     HttpClients,
     /// What drives a browser, in .deps/browser (`make test-more`).
     Browser,
+    /// A Python with KServe's clients, in .deps/kserve (`make test-more`).
+    Kserve,
     /// A Python with MLServer, in .deps/mlserver (`make bench-peers`).
     Mlserver,
 }
@@ -56,7 +58,7 @@ const TEST: &[Part] = &[
 ];
 
 /// What `make test-more` needs beside that.
-const MORE: &[Part] = &[Part::System, Part::Azurite, Part::Browser];
+const MORE: &[Part] = &[Part::System, Part::Azurite, Part::Browser, Part::Kserve];
 
 /// Makes what is missing of the parts named, or of all that the purpose needs.
 pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> Result<()> {
@@ -82,6 +84,7 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose, only: &[Part]) -> 
             Part::Azurite => test_tools::ensure_azurite(workspace),
             Part::HttpClients => test_tools::ensure_http_clients(workspace),
             Part::Browser => test_tools::ensure_browser(workspace),
+            Part::Kserve => test_tools::ensure_kserve(workspace),
             Part::Mlserver => test_tools::ensure_mlserver(workspace),
         }?;
     }

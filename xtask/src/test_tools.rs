@@ -1,7 +1,7 @@
 //! What only the tests need: the jars of Apache Kafka and of Spring (`.deps/kafka/libs`, `.deps/spring/libs`), a Python with a
 //! Kafka client and what checks ONNX files (`.deps/python`), one with clients of the gateway (`.deps/http-clients`), and an object
 //! store (`.deps/seaweedfs/weed`). What `make test-more` needs beside that: another one (`.deps/azurite`), and what drives a browser
-//! (`.deps/browser`). And MLServer, which `make bench-peers` measures against (`.deps/mlserver`).
+//! (`.deps/browser`), and KServe's clients (`.deps/kserve`). And MLServer, which `make bench-peers` measures against (`.deps/mlserver`).
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
@@ -44,6 +44,13 @@ const HTTP_CLIENTS: Environment = Environment {
     requirements: "xtask/http-clients-requirements.txt",
     imports: "tritonclient.http, tritonclient.grpc, schemathesis",
     title: "Python clients of the gateway for the tests: a download of 35 MB, once",
+};
+
+const KSERVE: Environment = Environment {
+    name: "kserve",
+    requirements: "xtask/kserve-requirements.txt",
+    imports: "kserve",
+    title: "KServe's clients for the tests: a download of 100 MB, once",
 };
 
 const MLSERVER: Environment = Environment {
@@ -163,6 +170,11 @@ pub(crate) fn ensure_python(workspace: &Workspace) -> Result<()> {
 /// The same for the one with clients of the gateway. Apart from the other, whose protobuf is too new for Triton's.
 pub(crate) fn ensure_http_clients(workspace: &Workspace) -> Result<()> {
     ensure_environment(workspace, &HTTP_CLIENTS)
+}
+
+/// The same for the one that KServe's clients are in.
+pub(crate) fn ensure_kserve(workspace: &Workspace) -> Result<()> {
+    ensure_environment(workspace, &KSERVE)
 }
 
 /// The same for the one that MLServer is in.
