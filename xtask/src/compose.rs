@@ -1,7 +1,8 @@
 //! `make compose-test`: docker-compose.yml with two workers, asked from the host and from a container, and taken down.
 
 use std::{
-    net::TcpListener,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     path::PathBuf,
     process::Command,
     time::{Duration, Instant},
@@ -69,7 +70,7 @@ fn ask_everywhere(workspace: &Workspace, stack: &Stack) -> Result<()> {
     })?;
     step("asked from the host", || {
         let client = workspace.target().join("release/client");
-        let servers = format!("127.0.0.1:{}", stack.port);
+        let servers = format!("127.0.0.1:{}", stack.ports.kafka);
         for (image, model, label) in SHOWN {
             let mut command = Command::new(&client);
             command
@@ -77,6 +78,18 @@ fn ask_everywhere(workspace: &Workspace, stack: &Stack) -> Result<()> {
                 .args(["send", "--wait", "--json", "--timeout", "60s", "--model", model, image])
                 .env("KAFKA_BOOTSTRAP_SERVERS", &servers);
             named(&process::output(&mut command)?, label)?;
+        }
+        Ok(())
+    })?;
+    step("asked by HTTP", || {
+        eventually(|| http(stack.ports.http, "GET", "/readyz", &[]).map(drop))
+            .context("no gateway is ready")?;
+        for (image, model, label) in SHOWN {
+            let file = std::fs::read(workspace.root().join(image)).with_context(|| image.to_owned())?;
+            let answer = http(stack.ports.http, "POST", &format!("/predict?model={model}"), &file)?;
+            let answer: Value =
+                serde_json::from_str(&answer).with_context(|| format!("no answer in: {answer}"))?;
+            is_named(image, &answer, label)?;
         }
         Ok(())
     })?;
@@ -95,16 +108,35 @@ fn ask_everywhere(workspace: &Workspace, stack: &Stack) -> Result<()> {
 fn named(text: &str, label: &str) -> Result<()> {
     let line = text.lines().find(|line| line.starts_with('{')).unwrap_or_default();
     let answer: Value = serde_json::from_str(line).with_context(|| format!("no answer in: {text}"))?;
+    is_named(answer["file"].as_str().unwrap_or("?"), &answer, label)
+}
+
+fn is_named(image: &str, answer: &Value, label: &str) -> Result<()> {
     let found = answer["label"].as_str().unwrap_or_default();
     if !found.eq_ignore_ascii_case(label) {
-        bail!("{} was named \"{found}\", not \"{label}\"", answer["file"]);
+        bail!("\"{image}\" was named \"{found}\", not \"{label}\"");
     }
-    println!(
-        "{}: {found} ({})",
-        answer["file"].as_str().unwrap_or("?"),
-        answer["worker"].as_str().unwrap_or("?")
-    );
+    println!("{image}: {found} ({})", answer["worker"].as_str().unwrap_or("?"));
     Ok(())
+}
+
+/// What the gateway answers with 200.
+fn http(port: u16, method: &str, path: &str, body: &[u8]) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).context("the gateway can't be reached")?;
+    stream.set_read_timeout(Some(UP_DEADLINE))?;
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\ncontent-type: application/octet-stream\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    if head.split(' ').nth(1) != Some("200") {
+        bail!("the gateway answered: {answer}");
+    }
+    Ok(body.to_owned())
 }
 
 /// Tries until it works, or for so long that it never will.
@@ -127,15 +159,26 @@ struct Stack {
     engine: Engine,
     root: PathBuf,
     project: String,
-    port: u16,
+    ports: Ports,
     up: bool,
+}
+
+/// Free ones of this host.
+struct Ports {
+    kafka: u16,
+    http: u16,
+    grpc: u16,
 }
 
 impl Stack {
     fn new(workspace: &Workspace) -> Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        // All open at once, so that each is another.
+        let [kafka, http, grpc] = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
+        let port =
+            |listener: std::io::Result<TcpListener>| listener?.local_addr().map(|address| address.port());
+        let ports = Ports { kafka: port(kafka)?, http: port(http)?, grpc: port(grpc)? };
         let project = format!("mlaas-test-{}", std::process::id());
-        Ok(Self { engine: engine()?, root: workspace.root().to_owned(), project, port, up: true })
+        Ok(Self { engine: engine()?, root: workspace.root().to_owned(), project, ports, up: true })
     }
 
     fn compose(&self, arguments: &[&str]) -> Command {
@@ -146,7 +189,9 @@ impl Stack {
             .args(["--project-name", &self.project])
             .args(arguments)
             .current_dir(&self.root)
-            .env("KAFKA_PORT", self.port.to_string())
+            .env("KAFKA_PORT", self.ports.kafka.to_string())
+            .env("GATEWAY_PORT", self.ports.http.to_string())
+            .env("GATEWAY_GRPC_PORT", self.ports.grpc.to_string())
             // Podman's own format has no health checks.
             .env("BUILDAH_FORMAT", "docker");
         command

@@ -5,13 +5,18 @@ use anyhow::Result;
 
 use crate::{process, progress::step, setup, suite, system::Purpose, workspace::Workspace};
 
-/// Leaves nothing running.
-pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+/// Leaves nothing running. With `page` it runs on, a web page in front, until it is interrupted.
+pub(crate) fn run(workspace: &Workspace, page: bool) -> Result<()> {
     setup::ensure(workspace, Purpose::Demo, &[])?;
     build(workspace)?;
     step("two workers name images", || {
         let mut demo = std::process::Command::new(workspace.target().join("release/demo"));
-        process::run(demo.current_dir(workspace.root()).env(suite::BUILT, "1"))
+        demo.current_dir(workspace.root()).env(suite::BUILT, "1").args(page.then_some("--ui"));
+        match process::run(&mut demo) {
+            // That is how a page ends.
+            Err(error) if page && error.is::<process::Interrupted>() => Ok(()),
+            ended => ended,
+        }
     })
 }
 

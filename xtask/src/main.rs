@@ -49,7 +49,11 @@ enum Task {
         only: Vec<Part>,
     },
     /// Set up, build in release, and have two workers name real images.
-    Demo,
+    Demo {
+        /// Keep them up, with a gateway and its web page, until Ctrl-C.
+        #[arg(long)]
+        ui: bool,
+    },
     /// Set up, lint, and run all tests, on a real Apache Kafka too.
     Test,
     /// The tests that take too long for `test`.
@@ -101,7 +105,7 @@ fn run(task: &Task) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     match task {
         Task::Setup { purpose, only } => setup::ensure(&workspace, *purpose, only),
-        Task::Demo => demo::run(&workspace),
+        Task::Demo { ui } => demo::run(&workspace, *ui),
         Task::Test => suite::test(&workspace),
         Task::TestMore => suite::test_more(&workspace),
         Task::Audit => audit::run(&workspace),

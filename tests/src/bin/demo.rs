@@ -1,14 +1,19 @@
 //! What `make demo` shows: two workers of one group on an embedded broker name real images for both models. Stands on what
-//! the end-to-end tests stand on, so nothing that it starts outlives it.
+//! the end-to-end tests stand on, so nothing that it starts outlives it. With `--ui` all of it stays up, with a gateway and its
+//! page in front, until Ctrl-C.
 
+use std::net::TcpListener;
 use std::process::ExitCode;
 
 use comfy_table::{Table, presets};
 use e2e::PATIENCE;
 use e2e::process::Process;
 use e2e::scene::{Scene, Worker};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use serde_json::Value;
+
+/// Where the page is, if that is free.
+const PAGE: &str = "127.0.0.1:8000";
 
 /// What is sent, and what must come back.
 const SHOWN: [(&str, &str, &str); 5] = [
@@ -20,6 +25,20 @@ const SHOWN: [(&str, &str, &str); 5] = [
 ];
 
 fn main() -> ExitCode {
+    let page = match std::env::args().nth(1).as_deref() {
+        None => false,
+        Some("--ui") => true,
+        Some(_) => {
+            eprintln!("demo: the only flag is --ui");
+            return ExitCode::from(2);
+        }
+    };
+    // Before there is any other thread: what is not waited for ends this program, and with it all that it has started.
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+    if page && let Err(error) = signals.thread_block() {
+        eprintln!("error: signals can't be waited for: {error}");
+        return ExitCode::FAILURE;
+    }
     // What the harness finds wrong it says by panicking; here that is one line, with the words of the processes.
     std::panic::set_hook(Box::new(|info| {
         eprintln!("error: {}", info.payload_as_str().unwrap_or("the demo failed"));
@@ -43,19 +62,51 @@ fn main() -> ExitCode {
     });
     println!("images sent over Kafka, answers awaited ...");
     let answers = ["fashion-mnist", "bird"].map(|model| ask(&scene, model)).concat();
+    println!("\n{}", table(&answers));
+    let wrong = wrong(&answers);
+    if page && wrong.is_none() {
+        show_page(&scene, &signals);
+    }
     // The second one uses the first one's broker.
     for mut worker in workers.into_iter().rev() {
         worker.process.signal(Signal::SIGTERM);
         worker.process.wait(PATIENCE);
     }
-    println!("\n{}", table(&answers));
-    match wrong(&answers) {
+    match wrong {
         None => ExitCode::SUCCESS,
         Some(words) => {
             eprintln!("error: {words}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Keeps a gateway up until a signal comes.
+fn show_page(scene: &Scene, signals: &SigSet) {
+    let listen = if TcpListener::bind(PAGE).is_ok() { PAGE } else { "127.0.0.1:0" };
+    let mut command = scene.command("gateway");
+    command.args([
+        "--name",
+        "demo",
+        "--http-listen",
+        listen,
+        "--grpc-listen",
+        "127.0.0.1:0",
+        "--log-format",
+        "json",
+    ]);
+    let mut gateway = Process::spawn("gateway demo", command);
+    let http = gateway.wait_for_line("its ready line", PATIENCE, |line| {
+        let line = serde_json::from_str::<Value>(line).ok()?;
+        line["http"].as_str().map(str::to_owned)
+    });
+    println!("\nthe page: http://{http}    (Ctrl-C ends all of it)");
+    match signals.wait() {
+        Ok(_) => println!("ending ..."),
+        Err(error) => eprintln!("error: signals can't be waited for: {error}"),
+    }
+    gateway.signal(Signal::SIGTERM);
+    gateway.wait(PATIENCE);
 }
 
 /// Sends the images of one model; an answer is a line of `client send --wait --json`.
