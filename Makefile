@@ -5,11 +5,12 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 RUST := $(shell sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml)
 XTASK := cargo run --quiet --package xtask --
 
-.PHONY: help demo test test-more setup data openvino weights lint audit coverage bench bench-models bench-peers bench-promotions bench-shadow chaos fuzz compose-test clean bootstrap
+.PHONY: help demo test test-more setup data openvino weights lint audit coverage bench bench-models bench-peers bench-promotions bench-shadow bench-gateway chaos fuzz compose-test clean bootstrap
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo          set up, start two workers on an embedded broker, have images named, stop'
+	@echo '                   UI=1 make demo  keeps them up, with a gateway and its web page in front, until Ctrl-C'
 	@echo 'make test          set up, lint, and run all tests, those against a real Apache Kafka included'
 	@echo '                   KAFKA_BOOTSTRAP_SERVERS=host:port make test  uses a broker of your own'
 	@echo 'make test-more     the tests that take too long for that'
@@ -25,12 +26,16 @@ help:
 	@echo 'make bench-peers   measure the worker against a Python consumer and MLServer, on Apache Kafka: ROUNDS=3'
 	@echo 'make bench-promotions  promote one version after the other under load, and measure what it costs: PROMOTIONS=500'
 	@echo 'make bench-shadow  measure what a version costs that computes all requests too and answers none: ROUNDS=3'
+	@echo 'make bench-gateway  measure what HTTP costs beside the Kafka client alone, and beside MLServer: ROUNDS=3'
 	@echo 'make chaos         kill workers under load and count what it costs: KILLS=20; not part of make test'
 	@echo 'make fuzz          give bad bytes to all that reads files: SECONDS=60 for each reader; needs a nightly compiler and cargo-fuzz'
 	@echo 'make compose-test  try docker-compose.yml: docker or podman, not part of make test'
 	@echo 'make clean         remove what was built; what was fetched (.deps) stays'
 
-demo test test-more setup openvino lint audit coverage compose-test: bootstrap
+demo: bootstrap
+	@$(XTASK) demo $(if $(filter 1,$(UI)),--ui)
+
+test test-more setup openvino lint audit coverage compose-test: bootstrap
 	@$(XTASK) $@
 
 data: bootstrap
@@ -64,6 +69,13 @@ bench-promotions: bootstrap
 	@$(XTASK) setup
 	cargo build --locked --release --workspace --bins --example promotions
 	MLAAS_E2E_BUILT=1 "$${CARGO_TARGET_DIR:-target}/release/examples/promotions" $(PROMOTIONS)
+
+bench-gateway: bootstrap
+	@$(XTASK) setup
+	@$(XTASK) setup --for more --only system
+	@$(XTASK) setup --only mlserver
+	cargo build --locked --release --workspace --bins --example doors
+	MLAAS_E2E_BUILT=1 "$${CARGO_TARGET_DIR:-target}/release/examples/doors" $(ROUNDS)
 
 bench-shadow: bootstrap
 	@$(XTASK) setup

@@ -75,6 +75,7 @@ fn main() -> ExitCode {
 }
 
 fn steady(load: &mut Paced<'_>, time: Duration) -> Span {
+    load.resume();
     let (from, end) = (now(), Instant::now() + time);
     load.until("the end of the steady flow", |_| Instant::now() >= end);
     (from, now())

@@ -15,6 +15,7 @@
 //! - [`versions`]: a folder of model versions, to publish into and to promote in.
 //! - [`images`]: image files made on the spot.
 //! - [`gateway`]: a gateway on a scene.
+//! - [`mlserver`]: MLServer, for what measures.
 //! - [`page`]: the examples of `docs/protocol.md` and `docs/http.md`, the commands of `README.md`.
 
 pub mod account;
@@ -25,6 +26,7 @@ pub mod gateway;
 pub mod halt;
 pub mod images;
 pub mod layout;
+pub mod mlserver;
 pub mod objects;
 pub mod page;
 pub mod paths;

@@ -200,6 +200,11 @@ impl<'a> Paced<'a> {
         Self { stream, per_second, sent: Instant::now(), owed: 0.0 }
     }
 
+    /// Goes on from now: what was not sent while something else was done is not sent all at once.
+    pub fn resume(&mut self) {
+        (self.sent, self.owed) = (Instant::now(), 0.0);
+    }
+
     /// Goes on until `done`.
     ///
     /// # Panics

@@ -109,6 +109,12 @@ const NEEDS: &[Need] = &[
         present: || program("npm") && program("node"),
     },
     Need {
+        what: "wrk, which sends requests by HTTP as fast as they are answered",
+        purpose: Purpose::More,
+        debian: &["wrk"],
+        present: || program("wrk"),
+    },
+    Need {
         what: "Chromium (chromium)",
         purpose: Purpose::More,
         debian: &["chromium"],

@@ -1,17 +1,17 @@
 //! What a message costs where the net costs nothing: MLServer, the Python server that reads from Kafka by itself, with a model that
 //! does no work, and `worker` with a net of one layer, which decodes an image and computes.
 
-use std::io;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use e2e::images::plain_bmp;
 use e2e::process::Process;
 use e2e::scene::{Kind, Scene};
 use e2e::traffic::{Reader, Record};
-use e2e::{PATIENCE, paths, wait_until};
+use e2e::{PATIENCE, mlserver, paths, wait_until};
 use serde_json::{Value, json};
 
 use crate::{Counts, Figures, measure, on};
@@ -24,33 +24,16 @@ const LABEL: &str = "red";
 /// MLServer has to be there when messages come: what is sent before is not answered.
 pub(crate) fn mlserver(processors: &str) -> Figures {
     let scene = Scene::on(Kind::Kafka);
-    let folder = scene.folder.join("mlserver");
-    copy(&paths::root().join("tests/peers/mlserver"), &folder)
-        .unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let environment = paths::root().join(".deps/mlserver/bin");
-    let program = environment.join("mlserver");
-    assert!(program.is_file(), "{} is missing: `make bench-peers` makes it", program.display());
-    let mut command = Command::new(program);
-    command.arg("start").arg(&folder).current_dir(&folder).envs(std::env::vars_os());
-    let [http, grpc, metrics] = free_ports();
-    for (key, value) in [
-        ("HOST", "127.0.0.1"),
-        ("HTTP_PORT", &http),
-        ("GRPC_PORT", &grpc),
-        ("METRICS_PORT", &metrics),
-        ("DEBUG", "false"),
-        // All in the one process whose time is taken.
-        ("PARALLEL_WORKERS", "0"),
+    let environment = [
         ("KAFKA_ENABLED", "true"),
-        ("KAFKA_SERVERS", &scene.bootstrap_servers),
+        ("KAFKA_SERVERS", scene.bootstrap_servers.as_str()),
         ("KAFKA_TOPIC_INPUT", &scene.topics.requests),
         ("KAFKA_TOPIC_OUTPUT", &scene.topics.results),
-    ] {
-        command.env(format!("MLSERVER_{key}"), value);
-    }
+    ];
+    let (command, _) = mlserver::command(&scene, &environment);
     let process = Process::spawn("mlserver", on(processors, &command));
 
-    let image = base64(&plain_bmp([255, 0, 0]));
+    let image = BASE64_STANDARD.encode(plain_bmp([255, 0, 0]));
     let value = json!({"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [image]}]})
         .to_string();
     let record = |id: String| Record {
@@ -122,35 +105,4 @@ fn assert_all(results: &Reader, is_right: impl Fn(&Value) -> bool) {
         "not the answer expected: {:?}",
         wrong.and_then(|wrong| wrong.value.clone()).map(String::from_utf8)
     );
-}
-
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let path = entry?.path();
-        if path.is_file() {
-            std::fs::copy(&path, to.join(path.file_name().unwrap_or_default()))?;
-        }
-    }
-    Ok(())
-}
-
-fn free_ports() -> [String; 3] {
-    let held =
-        [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap_or_else(|e| panic!("no free port: {e}")));
-    held.map(|port| port.local_addr().map(|address| address.port().to_string()).unwrap_or_default())
-}
-
-/// RFC 4648, for which one message needs no library.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let bits = (0..3).fold(0, |bits, at| bits << 8 | usize::from(three.get(at).copied().unwrap_or(0)));
-        let digit = |place: usize| {
-            if place > three.len() { '=' } else { char::from(DIGITS[bits >> (18 - 6 * place) & 63]) }
-        };
-        text.extend((0..4).map(digit));
-    }
-    text
 }
