@@ -6,7 +6,7 @@
 //! - [`request`] and [`result`]: the two messages; [`error`]: the codes of a result that is an error.
 //! - [`encoding`]: how a value is encoded, and how that is told.
 //! - [`dead_letter`]: the headers of a record that can never succeed (Kafka Connect's).
-//! - [`control`]: what workers are asked to do beside answering.
+//! - [`control`]: what workers are asked to do beside answering; [`key`]: who may ask gateways for what.
 //! - [`announcement`]: what a worker says it serves; [`comparison`]: what a version says beside the one that answers.
 //!
 //! The page `docs/protocol.md` tells the same to someone without Rust.
@@ -23,6 +23,7 @@ pub mod envelope;
 pub mod error;
 mod event;
 pub mod header;
+pub mod key;
 pub mod request;
 pub mod result;
 
@@ -34,6 +35,7 @@ pub use encoding::Encoding;
 pub use envelope::{Envelope, ReplyTo, TraceContext};
 pub use error::{ErrorCode, ErrorReply, UnknownCode};
 pub use header::Headers;
+pub use key::{KeyRecord, Scope};
 pub use request::Request;
 pub use result::{ModelId, Outcome, Prediction, Response, Success, Timings};
 

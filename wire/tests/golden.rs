@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use common::{headers_from_text, headers_to_text};
 use wire::{
-    Action, Announcement, Comparison, Control, Encoding, Envelope, Headers, ReplyTo, Request, Response,
-    TraceContext,
+    Action, Announcement, Comparison, Control, Encoding, Envelope, Headers, KeyRecord, ReplyTo, Request,
+    Response, TraceContext,
 };
 
 const LIMIT: usize = 1 << 20;
@@ -101,6 +101,20 @@ fn comparisons() {
     let file = golden("comparison.json", &comparison.encode());
     assert_eq!(comparison.encode(), file);
     assert_eq!(Comparison::decode(&file).unwrap(), comparison);
+}
+
+#[test]
+fn key_records() {
+    let key = common::key();
+    let file = golden("key.json", &key.encode());
+    assert_eq!(key.encode(), file);
+    assert_eq!(KeyRecord::decode(&file).unwrap(), key);
+    assert_eq!(key.key(), "3f9a1c2b4d5e");
+    // What does not limit a key stands nowhere.
+    let plain = KeyRecord { models: None, rate: None, burst: None, expires_at: None, ..key };
+    let text = String::from_utf8(plain.encode()).unwrap();
+    assert!(!text.contains("null") && !text.contains("models"), "{text}");
+    assert_eq!(KeyRecord::decode(text.as_bytes()).unwrap(), plain);
 }
 
 #[test]

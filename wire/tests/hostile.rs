@@ -11,8 +11,8 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 use wire::{
-    Announcement, Comparison, Control, DecodeError, Encoding, Envelope, Headers, MAX_VALUE_BYTES, Request,
-    Response,
+    Announcement, Comparison, Control, DecodeError, Encoding, Envelope, Headers, KeyRecord, MAX_VALUE_BYTES,
+    Request, Response,
 };
 
 struct Counting;
@@ -209,6 +209,7 @@ proptest! {
         let _announcement = Announcement::decode(&value);
         let _comparison = Comparison::decode(&value);
         let _control = Control::decode(&value);
+        let _key = KeyRecord::decode(&value);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 use wire::{
-    Announcement, Comparison, Control, Encoding, Envelope, ErrorCode, Headers, Request, Response,
+    Announcement, Comparison, Control, Encoding, Envelope, ErrorCode, Headers, KeyRecord, Request, Response,
     dead_letter, header,
 };
 
@@ -54,6 +54,7 @@ fn what_is_written_is_valid() {
         ("announcement", "announcement"),
         ("comparison", "comparison"),
         ("control", "control"),
+        ("key", "key"),
     ] {
         let validator = validator(&schema(&format!("schema/{name}.json")));
         assert_valid(&validator, &serde_json::from_slice(&golden(&format!("{file}.json"))).unwrap());
@@ -212,6 +213,35 @@ fn a_comparison_is_refused_by_both_or_by_neither() {
             (false, ("/agree", Some(json!("yes")))),
             (false, ("/computed_at", Some(json!("now")))),
             (false, ("/request_id", None)),
+        ],
+    );
+}
+
+#[test]
+fn a_key_record_is_refused_by_both_or_by_neither() {
+    agree(
+        "schema/key.json",
+        "key.json",
+        |value| KeyRecord::decode(value).is_ok(),
+        &[
+            (true, ("/new", Some(json!({})))),
+            (true, ("/scopes", Some(json!(["something that comes later"])))),
+            (true, ("/scopes", Some(json!([])))),
+            (true, ("/models", None)),
+            (true, ("/models", Some(Value::Null))),
+            (true, ("/rate", Some(Value::Null))),
+            (true, ("/expires_at", None)),
+            (true, ("/revoked_at", Some(json!("2026-02-02T03:04:05Z")))),
+            (false, ("/id", None)),
+            (false, ("/digest", None)),
+            (false, ("/scopes", None)),
+            (false, ("/scopes", Some(json!("predict")))),
+            (false, ("/scopes", Some(json!([7])))),
+            (false, ("/models", Some(json!("bird")))),
+            (false, ("/rate", Some(json!(0.5)))),
+            (false, ("/burst", Some(json!(-1)))),
+            (false, ("/expires_at", Some(json!("never")))),
+            (false, ("/created_by", Some(Value::Null))),
         ],
     );
 }

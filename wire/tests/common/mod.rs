@@ -3,8 +3,8 @@
 
 use jiff::Timestamp;
 use wire::{
-    Action, Announcement, Comparison, Control, ErrorCode, ErrorReply, Headers, Labelled, ModelId, Outcome,
-    Prediction, ReplyTo, Request, Response, Success, Timings, TraceContext,
+    Action, Announcement, Comparison, Control, ErrorCode, ErrorReply, Headers, KeyRecord, Labelled, ModelId,
+    Outcome, Prediction, ReplyTo, Request, Response, Scope, Success, Timings, TraceContext,
 };
 
 /// A PNG of one grey pixel.
@@ -151,6 +151,23 @@ pub(crate) fn control() -> Control {
         version: Some(4),
         at: time(),
         by: "ada@desk".to_owned(),
+    }
+}
+
+pub(crate) fn key() -> KeyRecord {
+    KeyRecord {
+        id: "3f9a1c2b4d5e".to_owned(),
+        name: "camera at the feeder".to_owned(),
+        digest: "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef".to_owned(),
+        scopes: vec![Scope::Predict, Scope::Read],
+        models: Some(vec!["bird".to_owned()]),
+        rate: Some(5),
+        burst: Some(20),
+        created_at: time(),
+        created_by: "ada@desk".to_owned(),
+        expires_at: Some("2027-01-02T03:04:05Z".parse().unwrap()),
+        revoked_at: None,
+        revoked_by: None,
     }
 }
 
