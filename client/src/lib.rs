@@ -24,6 +24,7 @@
 //! - [`listen`]: every result on the topic, whoever asked.
 //! - [`models`]: what workers say that they serve, once; [`watch`]: the same, kept up to date.
 //! - [`mod@control`]: what workers are asked to do beside answering.
+//! - [`compacted`]: a compacted topic as a table, such as that of gateways' keys.
 //! - [`claim`] and [`results`]: an answer that somebody else asks for later.
 //!
 //! No group is joined and no offset is committed anywhere here.
@@ -33,6 +34,7 @@
 pub mod batch;
 pub mod claim;
 mod cluster;
+pub mod compacted;
 pub mod config;
 pub mod control;
 #[cfg(feature = "double")]
@@ -55,6 +57,7 @@ mod window;
 
 pub use batch::{Answers, each};
 pub use claim::Claim;
+pub use compacted::{Compacted, Rows, put};
 pub use config::{ClientConfig, ReplyPartition};
 pub use control::control;
 pub use error::ClientError;
@@ -68,6 +71,6 @@ pub use results::{Looked, Results};
 pub use ticket::Ticket;
 pub use watch::{Watch, World};
 pub use wire::{
-    Action, Announcement, Control, Encoding, ErrorCode, ErrorReply, ModelId, Outcome, Prediction, Response,
-    SkippedModel, Success, Timings, TraceContext,
+    Action, Announcement, Control, Encoding, ErrorCode, ErrorReply, KeyRecord, ModelId, Outcome, Prediction,
+    Response, Scope, SkippedModel, Success, Timings, TraceContext,
 };
