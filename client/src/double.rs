@@ -1,7 +1,7 @@
 //! A double in place of a worker, for the tests of what is built on this library (feature `double`): a thread that reads
 //! requests and answers them as it is told.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kafka::{Broker, Role, Settings, Topics};
@@ -162,14 +162,8 @@ pub fn announce(
     key: &str,
     announcement: Option<&Announcement>,
 ) -> Result<(), ClientError> {
-    let config = Settings::default().client_config(broker, Role::Producer)?;
-    let producer: BaseProducer = config.create().map_err(ClientError::Kafka)?;
     let value = announcement.map(Announcement::encode);
-    let mut record = BaseRecord::<str, [u8]>::to(&topics.models).key(key);
-    record.payload = value.as_deref();
-    producer.send(record).map_err(|(error, _)| ClientError::Kafka(error))?;
-    let end = Instant::now() + PATIENCE;
-    producer.flush(end.saturating_duration_since(Instant::now())).map_err(ClientError::Kafka)
+    write(broker, &topics.models, key, value.as_deref())
 }
 
 /// How many records lie on a topic.
@@ -188,4 +182,17 @@ pub fn records(broker: &Broker, topic: &str) -> Result<i64, ClientError> {
         records += high - low;
     }
     Ok(records)
+}
+
+/// Writes a value under a key, as whoever keeps a compacted topic does; `None` in its place takes it back.
+///
+/// # Errors
+/// [`ClientError`] where the broker does not take it.
+pub fn write(broker: &Broker, topic: &str, key: &str, value: Option<&[u8]>) -> Result<(), ClientError> {
+    let config = Settings::default().client_config(broker, Role::Producer)?;
+    let producer: BaseProducer = config.create().map_err(ClientError::Kafka)?;
+    let mut record = BaseRecord::<str, [u8]>::to(topic).key(key);
+    record.payload = value;
+    producer.send(record).map_err(|(error, _)| ClientError::Kafka(error))?;
+    producer.flush(PATIENCE).map_err(ClientError::Kafka)
 }

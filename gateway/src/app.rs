@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::routes::{self, Shared};
 use crate::server::Server;
+use crate::tls;
 
 /// A gateway that is about to run.
 #[derive(Debug)]
@@ -21,6 +22,17 @@ pub struct App {
     gateway: Shared,
     http: TcpListener,
     grpc: Option<TcpListener>,
+    tls: Option<Arc<tls::Identity>>,
+    /// Whether keys are taken from an embedded broker.
+    embedded_keys: bool,
+}
+
+impl App {
+    /// Takes keys from an embedded broker's topic too, which forgets them with its worker: for tests alone.
+    #[must_use]
+    pub fn with_embedded_keys(self) -> Self {
+        Self { embedded_keys: true, ..self }
+    }
 }
 
 /// Why a gateway can't be built.
@@ -36,6 +48,9 @@ pub enum BuildError {
         /// The system's words.
         source: io::Error,
     },
+    /// A certificate or key can't be used.
+    #[error("{0}")]
+    Credentials(String),
 }
 
 /// Why a gateway ended other than by being asked to.
@@ -64,6 +79,9 @@ pub struct Ready {
     pub event: &'static str,
     /// The gateway's name.
     pub gateway: String,
+    /// Whether over TLS.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
     /// Where HTTP is served.
     pub http: String,
     /// Where gRPC is.
@@ -75,12 +93,17 @@ pub struct Ready {
 /// # Errors
 /// [`BuildError`], one sentence.
 pub async fn build(config: Config) -> Result<App, BuildError> {
+    if let Some(warning) = config.warning() {
+        tracing::warn!("{warning}");
+    }
+    let tls = tls::Identity::load(&config.tls).map_err(BuildError::Credentials)?.map(Arc::new);
     let http = listen("http.listen", config.http.listen).await?;
     let grpc = match config.grpc.listen.address() {
         Some(address) => Some(listen("grpc.listen", address).await?),
         None => None,
     };
-    Ok(App { gateway: Arc::new(Gateway::new(config)), http, grpc })
+    let gateway = Gateway::new(config).map_err(BuildError::Credentials)?;
+    Ok(App { gateway: Arc::new(gateway), http, grpc, tls, embedded_keys: false })
 }
 
 async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, BuildError> {
@@ -106,11 +129,12 @@ pub async fn run_with(
     end: CancellationToken,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), RunError> {
-    let App { gateway, http, grpc } = app;
+    let App { gateway, http, grpc, tls, embedded_keys } = app;
     let address = |listener: &TcpListener| listener.local_addr().map(|a| a.to_string()).unwrap_or_default();
     ready(&Ready {
         event: "ready",
         gateway: gateway.config.gateway_name(),
+        tls: tls.is_some(),
         http: address(&http),
         grpc: grpc.as_ref().map(address),
     });
@@ -119,10 +143,21 @@ pub async fn run_with(
         let (gateway, gone) = (Arc::clone(&gateway), gone.clone());
         tokio::spawn(async move { gateway.backend.run(gone).await })
     };
+    let beside = (Arc::clone(&gateway), gone.clone());
+    tokio::spawn(async move {
+        let (gateway, gone) = beside;
+        gateway.auth.run(gateway.config.connection(), embedded_keys, gone).await;
+    });
+    if let Some(tls) = &tls {
+        tokio::spawn(Arc::clone(tls).follow(gone.clone()));
+    }
     let mut servers = JoinSet::new();
-    let http = Server { name: "http", listener: http, router: routes::router(&gateway, more) };
+    let router = routes::router(&gateway, more);
+    let http = Server { name: "http", listener: http, router, tls: tls.clone() };
     let grpc = match grpc {
-        Some(listener) => Some(Server { name: "grpc", listener, router: crate::grpc::router(&gateway)? }),
+        Some(listener) => {
+            Some(Server { name: "grpc", listener, router: crate::grpc::router(&gateway)?, tls })
+        }
         None => None,
     };
     for server in [Some(http), grpc].into_iter().flatten() {

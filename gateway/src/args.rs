@@ -9,11 +9,12 @@ use cli::Sources;
 
 use crate::Ready;
 use crate::config::LogFormat;
+use crate::key_commands::KeysCommand;
 
 /// Answers HTTP and gRPC with what the workers say. Without a broker configured it joins a worker's embedded one.
 ///
 /// Exit codes: 0 ended as asked and all answered; 2 usage or configuration error; 1 anything else, as an address that is taken
-/// or requests that were not answered within shutdown.grace; 130 or 143 ended at once by a second Ctrl-C or SIGTERM, or by one that
+/// or requests that were not answered within shutdown.grace; 3 no broker answers `gateway keys`; 130 or 143 ended at once by a second Ctrl-C or SIGTERM, or by one that
 /// came before the configuration was read.
 #[derive(Debug, Parser)]
 #[command(name = "gateway", version)]
@@ -22,10 +23,10 @@ pub struct Args {
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Configuration file, YAML [keys: docs/http.md]
-    #[arg(long, env = "MLAAS_GATEWAY_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "MLAAS_GATEWAY_CONFIG", value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Kafka's address, host:port, several with commas [key: kafka.bootstrap_servers]
-    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "HOST:PORT,...")]
+    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "HOST:PORT,...", global = true)]
     pub bootstrap_servers: Option<String>,
     /// Where HTTP is served; port 0 takes a free one [key: http.listen]
     #[arg(long, env = "MLAAS_GATEWAY_HTTP_LISTEN", value_name = "ADDRESS:PORT")]
@@ -37,11 +38,11 @@ pub struct Args {
     #[arg(long, env = "MLAAS_GATEWAY_NAME", value_name = "NAME")]
     pub name: Option<String>,
     /// human or json [key: log.format]
-    #[arg(long, env = "MLAAS_GATEWAY_LOG_FORMAT", value_name = "FORMAT")]
+    #[arg(long, env = "MLAAS_GATEWAY_LOG_FORMAT", value_name = "FORMAT", global = true)]
     pub log_format: Option<String>,
     /// Any key of the configuration, as --set limits.max_in_flight=64; may be repeated (the environment's spelling is
     /// MLAAS_GATEWAY_LIMITS__MAX_IN_FLIGHT)
-    #[arg(long, env = "MLAAS_GATEWAY_SET", value_name = "KEY=VALUE", value_delimiter = ';')]
+    #[arg(long, env = "MLAAS_GATEWAY_SET", value_name = "KEY=VALUE", value_delimiter = ';', global = true)]
     pub set: Vec<String>,
     /// Print the resulting configuration, secrets left out, and end: with 0, or with 2 where it is wrong
     #[arg(long, env = "MLAAS_GATEWAY_CHECK_CONFIG", value_parser = clap::builder::FalseyValueParser::new())]
@@ -58,6 +59,12 @@ pub enum Command {
     },
     /// Print the OpenAPI document of the HTTP interface
     Openapi,
+    /// Make, list and revoke the keys of those who may come in (docs/security.md)
+    Keys {
+        /// What to do
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
 }
 
 /// Flags that set a key, by the name that clap knows them by.
@@ -68,6 +75,9 @@ const KEYS: [(&str, &str); 5] = [
     ("name", "name"),
     ("log_format", "log.format"),
 ];
+
+/// Those of them that may stand behind a subcommand.
+const SHARED: [&str; 2] = ["bootstrap_servers", "log_format"];
 
 impl Args {
     /// Reads the command line and, for what is not on it, the environment.
@@ -83,9 +93,17 @@ impl Args {
         let args = Self::from_arg_matches(&matches)?;
         // The long spelling first, so that of two variables for one key the flag's own goes before.
         let environment = cli::flags::environment("MLAAS_GATEWAY_", &[], variables);
-        let mut sources = Sources { file: args.config.clone(), environment, flags: Vec::new() };
-        sources.add_flags(&command, &matches, &KEYS);
-        sources.add_pairs(&matches, "set");
+        // Flags that all share may stand behind a subcommand, too: clap hands them down to the last, and not up.
+        let mut last = &matches;
+        while let Some((_, next)) = last.subcommand() {
+            last = next;
+        }
+        let file = last.get_one::<PathBuf>("config").cloned();
+        let mut sources = Sources { file, environment, flags: Vec::new() };
+        let (shared, own): (Vec<_>, Vec<_>) = KEYS.into_iter().partition(|(id, _)| SHARED.contains(id));
+        sources.add_flags(&command, &matches, &own);
+        sources.add_flags(&command, last, &shared);
+        sources.add_pairs(last, "set");
         Ok((args, sources))
     }
 
@@ -102,7 +120,8 @@ pub fn ready_line(ready: &Ready, format: LogFormat) -> String {
         LogFormat::Json => serde_json::to_string(ready).unwrap_or_default(),
         LogFormat::Human => {
             let grpc = ready.grpc.as_ref().map(|grpc| format!(", gRPC at {grpc}")).unwrap_or_default();
-            format!("ready: gateway {} serves HTTP at http://{}{grpc}", ready.gateway, ready.http)
+            let scheme = if ready.tls { "https" } else { "http" };
+            format!("ready: gateway {} serves HTTP at {scheme}://{}{grpc}", ready.gateway, ready.http)
         }
     }
 }
@@ -156,6 +175,22 @@ mod tests {
         assert_eq!(config.limits.max_batch_images, 3);
         let config = Config::load(&read(&["--set", "limits.max_batch_images=4"], &variables)).unwrap();
         assert_eq!(config.limits.max_batch_images, 4);
+    }
+
+    #[test]
+    fn shared_flags_may_stand_before_a_subcommand_and_behind_it() {
+        let create = ["keys", "create", "--name", "a", "--scope", "predict,read"];
+        let shared = ["--bootstrap-servers", "h:1", "--set", "topics.keys=k"];
+        for line in [[&create[..], &shared].concat(), [&shared[..], &create].concat()] {
+            let config = Config::load(&read(&line, &[])).unwrap();
+            assert_eq!(config.kafka.bootstrap_servers.as_deref(), Some("h:1"), "{line:?}");
+            assert_eq!(config.topics.keys, "k", "{line:?}");
+        }
+        for bad in
+            [&["keys", "create", "--name", "a"][..], &["keys", "create", "--name", "a", "--scope", "all"]]
+        {
+            assert!(Args::read([&["gateway"], bad].concat(), std::iter::empty()).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -75,6 +75,11 @@ pub async fn read(
     }
 }
 
+/// Reads and drops the body of a request that was answered without it.
+pub fn pass_over(headers: &HeaderMap, body: Body) {
+    drop_rest(body.into_data_stream(), headers.contains_key(header::EXPECT));
+}
+
 /// Reads on beside the answer. Whoever waits to be told to go on with the body is not: the answer tells it all.
 fn drop_rest(
     mut rest: impl Stream<Item = Result<Bytes, axum::Error>> + Send + Unpin + 'static,

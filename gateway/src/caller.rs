@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use client::TraceContext;
 use uuid::Uuid;
 
+use crate::auth::identity::Who;
 use crate::gateway::Gateway;
 use crate::problem::Problem;
 
@@ -33,6 +34,8 @@ pub struct Caller {
     pub request_id: String,
     /// Goes with the request to the worker and back.
     pub trace: TraceContext,
+    /// Who it is, as soon as that is known.
+    pub who: Who,
 }
 
 impl Caller {
@@ -42,7 +45,8 @@ impl Caller {
     pub fn read(headers: &HeaderMap) -> Self {
         let id =
             text(headers, &REQUEST_ID, 128).filter(|id| id.bytes().all(|byte| !matches!(byte, b' ' | b',')));
-        Self { request_id: id.unwrap_or_else(|| Uuid::now_v7().to_string()), trace: trace(headers) }
+        let request_id = id.unwrap_or_else(|| Uuid::now_v7().to_string());
+        Self { request_id, trace: trace(headers), who: Who::default() }
     }
 }
 
@@ -115,12 +119,27 @@ pub async fn around(State(server): State<Server>, mut request: Request, next: Ne
     if http1 && server.gateway.health.is_draining() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    if server.name == "http" {
+        guarded(headers);
+    }
     for (name, value) in [(REQUEST_ID, Some(&caller.request_id)), (TRACEPARENT, parent.as_ref())] {
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
             headers.insert(name, value);
         }
     }
     response
+}
+
+/// What no answer goes without, whatever it is: it is taken for what it says that it is, shows in no frame, and is kept by nobody.
+fn guarded(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
 }
 
 /// An error that some part of the server answered with in words of its own.
@@ -183,6 +202,7 @@ impl Drop for Line<'_> {
         let duration_ms = took.as_secs_f64() * 1000.0;
         let trace_id = self.caller.trace.trace_id().unwrap_or_default();
         let (server, method, path) = (self.server.name, &self.method, &self.path);
+        let caller = self.caller.who.id();
         // Probes and the page's questions come every few seconds, and tell nobody anything.
         if matches!(
             &*self.route,
@@ -194,9 +214,9 @@ impl Drop for Line<'_> {
                 | "/v1/workers"
                 | "/v1/activity"
         ) {
-            tracing::debug!(server, %method, path, status, duration_ms, peer, request_id = self.caller.request_id, trace_id, "request");
+            tracing::debug!(server, %method, path, status, duration_ms, peer, caller, request_id = self.caller.request_id, trace_id, "request");
         } else {
-            tracing::info!(server, %method, path, status, duration_ms, peer, request_id = self.caller.request_id, trace_id, "request");
+            tracing::info!(server, %method, path, status, duration_ms, peer, caller, request_id = self.caller.request_id, trace_id, "request");
         }
     }
 }

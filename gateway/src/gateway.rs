@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admission, Places};
 use crate::asked::Asked;
+use crate::auth::Auth;
 use crate::backend::Backend;
 use crate::caller::Caller;
 use crate::config::Config;
@@ -30,6 +31,8 @@ pub struct Gateway {
     pub history: History,
     /// How much is taken.
     pub admission: Admission,
+    /// Who may come in.
+    pub auth: Auth,
     /// The workers.
     pub backend: Backend,
     /// Cancelled when the gateway is to end: what would go on for long ends then.
@@ -38,10 +41,13 @@ pub struct Gateway {
 
 impl Gateway {
     /// Not connected yet.
-    #[must_use]
-    pub fn new(config: Config) -> Self {
+    ///
+    /// # Errors
+    /// A sentence, where a file that the configuration names can't be used.
+    pub fn new(config: Config) -> Result<Self, String> {
         let health = Arc::<Health>::default();
-        Self {
+        Ok(Self {
+            auth: Auth::new(&config, &health)?,
             metrics: Metrics::default(),
             history: History::new(config.http.page),
             admission: Admission::new(&config.limits),
@@ -49,7 +55,7 @@ impl Gateway {
             draining: CancellationToken::new(),
             health,
             config,
-        }
+        })
     }
 
     /// Sends one image and waits for its answer. A worker's error is an answer: `Problem` is where there is none.
@@ -78,6 +84,7 @@ impl Gateway {
         caller: &Caller,
         _places: &Places,
     ) -> Result<Response, Problem> {
+        caller.who.may_ask(asked.model.as_deref())?;
         if time.is_zero() {
             self.metrics.image("DEADLINE_EXCEEDED");
             return Err(Problem::deadline("the time for this request is over"));
@@ -105,6 +112,7 @@ impl Gateway {
         asked: &Asked,
         caller: &Caller,
     ) -> Result<(client::Claim, Duration), Problem> {
+        caller.who.may_ask(asked.model.as_deref())?;
         let time = asked.later(&self.config)?;
         let limit = self.config.requests.timeout.min(time);
         let options = options(asked, caller).timeout(limit).deadline(time);

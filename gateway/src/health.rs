@@ -12,11 +12,17 @@ struct State {
     draining: bool,
     /// Why requests can't be sent now.
     fault: Option<String>,
+    /// Why callers can't be told apart now.
+    keys: Option<String>,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self(Mutex::new(State { draining: false, fault: Some("no broker was asked yet".to_owned()) }))
+        Self(Mutex::new(State {
+            draining: false,
+            fault: Some("no broker was asked yet".to_owned()),
+            keys: None,
+        }))
     }
 }
 
@@ -43,6 +49,20 @@ impl Health {
         state.fault = fault;
     }
 
+    /// The keys of callers are to be known before anybody comes in.
+    pub fn await_keys(&self) {
+        self.state().keys = Some("the keys of callers are not read yet".to_owned());
+    }
+
+    /// The keys of callers are known, or why not. Logged when that is new.
+    pub fn set_keys(&self, fault: Option<String>) {
+        let mut state = self.state();
+        if let Some(now) = fault.as_ref().filter(|now| state.keys.as_ref() != Some(now)) {
+            tracing::warn!("{now}");
+        }
+        state.keys = fault;
+    }
+
     /// Why requests can't be sent now.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
@@ -54,7 +74,8 @@ impl Health {
     pub fn ready(&self) -> Result<(), Vec<String>> {
         let state = self.state();
         let draining = state.draining.then(|| "the gateway is shutting down".to_owned());
-        let reasons: Vec<_> = draining.into_iter().chain(state.fault.clone()).collect();
+        let reasons: Vec<_> =
+            draining.into_iter().chain(state.fault.clone()).chain(state.keys.clone()).collect();
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use cli::exit::{FAILURE, USAGE};
 use gateway::Config;
 use gateway::args::{Args, Command, ready_line};
+use gateway::key_commands::{self, KeysCommand, KeysError};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -23,13 +24,13 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
-    match args.command {
+    match &args.command {
         Some(Command::Completions { shell }) => {
-            Args::complete(shell);
+            Args::complete(*shell);
             return ExitCode::SUCCESS;
         }
         Some(Command::Openapi) => return print(gateway::openapi()),
-        None => {}
+        Some(Command::Keys { .. }) | None => {}
     }
     let config = match Config::load(&sources) {
         Ok(config) => config,
@@ -40,6 +41,9 @@ fn main() -> ExitCode {
     };
     if args.check_config {
         return print(&config.to_yaml());
+    }
+    if let Some(Command::Keys { command }) = args.command {
+        return ExitCode::from(keys(command, &config));
     }
     match work(config) {
         Ok(code) => ExitCode::from(code),
@@ -54,6 +58,24 @@ fn main() -> ExitCode {
 fn print(text: &str) -> ExitCode {
     drop(std::io::stdout().write_all(text.as_bytes()));
     ExitCode::SUCCESS
+}
+
+/// The exit code.
+fn keys(command: KeysCommand, config: &Config) -> u8 {
+    let done = || -> anyhow::Result<Result<(), KeysError>> {
+        config.log.init(client::KAFKA_LOG).context("log.level")?;
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let done = runtime.block_on(key_commands::run(command, config));
+        runtime.shutdown_background();
+        Ok(done)
+    };
+    let (error, code) = match done() {
+        Ok(Ok(())) => return 0,
+        Ok(Err(error)) => (error.to_string(), error.exit()),
+        Err(error) => (format!("{error:#}"), FAILURE),
+    };
+    eprintln!("gateway: {error}");
+    code
 }
 
 fn work(config: Config) -> anyhow::Result<u8> {

@@ -12,6 +12,10 @@ use utoipa::ToSchema;
 /// After how many seconds to try again what was refused because too much is under way.
 const RETRY_AFTER_S: u64 = 1;
 
+// Codes of gRPC's that no worker answers with: nobody asks a worker who they are.
+const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
+const PERMISSION_DENIED: &str = "PERMISSION_DENIED";
+
 /// Problem details (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ProblemDetails {
@@ -39,12 +43,54 @@ pub struct Problem {
     code: String,
     detail: String,
     retryable: bool,
+    /// After how many seconds the same request may succeed, where that is known.
+    retry_after_s: Option<u64>,
+    /// What is to be shown, where that is missing (RFC 6750).
+    challenge: Option<String>,
 }
 
 impl Problem {
     fn new(status: StatusCode, code: ErrorCode, detail: impl Into<String>) -> Self {
-        let retryable = code.is_retryable();
-        Self { status, code: code.name().to_owned(), detail: detail.into(), retryable }
+        Self::coded(status, code.name(), code.is_retryable(), detail)
+    }
+
+    fn coded(status: StatusCode, code: &str, retryable: bool, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { status, code: code.to_owned(), detail, retryable, retry_after_s: None, challenge: None }
+    }
+
+    /// Who asks does not say who they are.
+    #[must_use]
+    pub fn unauthenticated(detail: impl Into<String>) -> Self {
+        let problem = Self::coded(StatusCode::UNAUTHORIZED, UNAUTHENTICATED, false, detail);
+        Self { challenge: Some("Bearer realm=\"mlaas\"".to_owned()), ..problem }
+    }
+
+    /// Who asks says who they are, and is not believed. What they said may not stand in `detail`.
+    #[must_use]
+    pub fn not_believed(detail: impl Into<String>) -> Self {
+        let challenge = "Bearer realm=\"mlaas\", error=\"invalid_token\"".to_owned();
+        Self { challenge: Some(challenge), ..Self::unauthenticated(detail) }
+    }
+
+    /// Who asks is known, and may not do that.
+    #[must_use]
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::coded(StatusCode::FORBIDDEN, PERMISSION_DENIED, false, detail)
+    }
+
+    /// The same, for want of a scope.
+    #[must_use]
+    pub fn without_scope(scope: &str, detail: impl Into<String>) -> Self {
+        let challenge = format!("Bearer realm=\"mlaas\", error=\"insufficient_scope\", scope=\"{scope}\"");
+        Self { challenge: Some(challenge), ..Self::forbidden(detail) }
+    }
+
+    /// Who asks, asks too often.
+    #[must_use]
+    pub fn too_fast(detail: impl Into<String>, wait: Duration) -> Self {
+        let seconds = u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
+        Self { retry_after_s: Some(seconds), ..Self::too_many(detail) }
     }
 
     /// What was asked makes no sense.
@@ -169,7 +215,7 @@ impl From<ErrorReply> for Problem {
             ErrorCode::Internal | ErrorCode::Unknown(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let ErrorReply { code, message, retryable } = reply;
-        Self { status, code: code.name().to_owned(), detail: message, retryable }
+        Self::coded(status, code.name(), retryable, message)
     }
 }
 
@@ -197,7 +243,11 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+            let seconds = self.retry_after_s.unwrap_or(RETRY_AFTER_S);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(challenge) = self.challenge.and_then(|challenge| HeaderValue::from_str(&challenge).ok()) {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         if self.status == StatusCode::PAYLOAD_TOO_LARGE {
             // Behind an answer that did not wait for the request's end no other request can follow.
@@ -218,6 +268,8 @@ impl From<Problem> for tonic::Status {
             "UNAVAILABLE" => Code::Unavailable,
             "OUT_OF_RANGE" => Code::OutOfRange,
             "INTERNAL" => Code::Internal,
+            UNAUTHENTICATED => Code::Unauthenticated,
+            PERMISSION_DENIED => Code::PermissionDenied,
             _ => Code::Unknown,
         };
         Self::new(code, problem.detail)
@@ -257,6 +309,33 @@ mod tests {
         assert_eq!(header(Problem::too_many("x"), header::RETRY_AFTER).as_deref(), Some("1"));
         assert_eq!(header(Problem::unavailable("x"), header::RETRY_AFTER).as_deref(), Some("1"));
         assert_eq!(header(Problem::bad_request("x"), header::RETRY_AFTER), None);
+        // A second that has begun is waited for to its end.
+        for (millis, seconds) in [(1, "1"), (1000, "1"), (1001, "2"), (61_500, "62")] {
+            let problem = Problem::too_fast("x", Duration::from_millis(millis));
+            assert_eq!(header(problem, header::RETRY_AFTER).as_deref(), Some(seconds));
+        }
+    }
+
+    #[test]
+    fn who_may_not_come_in_is_told_what_to_show() {
+        let challenge = |problem: Problem| {
+            let response = problem.into_response();
+            let challenge = response.headers().get(header::WWW_AUTHENTICATE);
+            (response.status().as_u16(), challenge.map(|value| value.to_str().unwrap().to_owned()))
+        };
+        let bearer = |more: &str| Some(format!("Bearer realm=\"mlaas\"{more}"));
+        assert_eq!(challenge(Problem::unauthenticated("x")), (401, bearer("")));
+        assert_eq!(challenge(Problem::not_believed("x")), (401, bearer(", error=\"invalid_token\"")));
+        let scope = ", error=\"insufficient_scope\", scope=\"read\"";
+        assert_eq!(challenge(Problem::without_scope("read", "x")), (403, bearer(scope)));
+        assert_eq!(challenge(Problem::forbidden("x")), (403, None));
+        for (problem, code) in [
+            (Problem::unauthenticated("x"), tonic::Code::Unauthenticated),
+            (Problem::forbidden("x"), tonic::Code::PermissionDenied),
+            (Problem::too_fast("x", Duration::ZERO), tonic::Code::ResourceExhausted),
+        ] {
+            assert_eq!(tonic::Status::from(problem).code(), code);
+        }
     }
 
     #[test]

@@ -14,14 +14,18 @@ use axum::http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::activity::{Activity, Busy, Sent};
+use crate::auth::Subject;
 use crate::gateway::Gateway;
+use crate::tls;
 
 /// Bytes of a request's head.
 const MAX_HEAD: u32 = 64 << 10;
@@ -41,6 +45,8 @@ pub struct Server {
     pub listener: TcpListener,
     /// What.
     pub router: Router,
+    /// In what TLS; in none where there is none.
+    pub tls: Option<Arc<tls::Identity>>,
 }
 
 impl Server {
@@ -49,7 +55,7 @@ impl Server {
     /// # Errors
     /// The listener's, where it can't be used at all.
     pub async fn serve(self, gateway: Arc<Gateway>, end: CancellationToken) -> io::Result<()> {
-        let Self { name, listener, router } = self;
+        let Self { name, listener, router, tls } = self;
         let places =
             Arc::new(Semaphore::new(gateway.config.http.max_connections.min(Semaphore::MAX_PERMITS)));
         let connections = GracefulShutdown::new();
@@ -72,22 +78,15 @@ impl Server {
             };
             let watched = connections.watcher();
             let (builder, router, gateway) = (Arc::clone(&builder), router.clone(), Arc::clone(&gateway));
+            let (tls, end) = (tls.as_ref().map(|tls| TlsAcceptor::from(tls.of(name))), end.clone());
             tokio::spawn(async move {
                 let (_place, _counted) = (place, gateway.metrics.connection(name));
-                let activity = Arc::<Activity>::default();
-                let told = Arc::clone(&activity);
-                let service = hyper::service::service_fn(move |request| {
-                    answer(router.clone(), peer, request, told.begin())
-                });
-                let connection = builder.serve_connection(io(stream), service).into_owned();
-                tokio::select! {
-                    ended = watched.watch(connection) => if let Err(error) = ended {
-                        tracing::debug!(server = name, %peer, %error, "a connection ended");
-                    },
-                    // hyper times the head of a request; that nothing at all comes it does not.
-                    () = activity.idle_for(gateway.config.http.header_timeout) => {
-                        tracing::debug!(server = name, %peer, "a connection lay idle");
-                    }
+                // What is written is small and whole: it need not wait for more.
+                stream.set_nodelay(true).ok();
+                let one = One { name, peer, subject: None, builder, router, gateway, watched };
+                match tls {
+                    None => one.serve(stream).await,
+                    Some(tls) => one.serve_in(&tls, stream, end).await,
                 }
             });
         }
@@ -116,20 +115,68 @@ fn builder(name: &str, gateway: &Gateway) -> Builder<TokioExecutor> {
     if name == "grpc" { builder.http2_only() } else { builder }
 }
 
-fn io(stream: TcpStream) -> TokioIo<TcpStream> {
-    // What is written is small and whole: it need not wait for more.
-    stream.set_nodelay(true).ok();
-    TokioIo::new(stream)
+/// A connection.
+struct One {
+    name: &'static str,
+    peer: SocketAddr,
+    /// Whose certificate it was opened with.
+    subject: Option<Subject>,
+    builder: Arc<Builder<TokioExecutor>>,
+    router: Router,
+    gateway: Arc<Gateway>,
+    watched: Watcher,
+}
+
+impl One {
+    /// Over TLS, which may take as long as a request's head.
+    async fn serve_in(mut self, tls: &TlsAcceptor, stream: TcpStream, end: CancellationToken) {
+        let (name, peer) = (self.name, self.peer);
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(self.gateway.config.http.header_timeout, tls.accept(stream)) => opened,
+            () = end.cancelled() => return,
+        };
+        match opened {
+            Ok(Ok(stream)) => {
+                self.subject = tls::subject(stream.get_ref().1.peer_certificates());
+                self.serve(stream).await;
+            }
+            Ok(Err(error)) => tracing::debug!(server = name, %peer, %error, "TLS could not be agreed on"),
+            Err(_) => tracing::debug!(server = name, %peer, "TLS was not agreed on in time"),
+        }
+    }
+
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let Self { name, peer, subject, builder, router, gateway, watched } = self;
+        let activity = Arc::<Activity>::default();
+        let told = Arc::clone(&activity);
+        let service = hyper::service::service_fn(move |request| {
+            answer(router.clone(), peer, subject.clone(), request, told.begin())
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        tokio::select! {
+            ended = watched.watch(connection) => if let Err(error) = ended {
+                tracing::debug!(server = name, %peer, %error, "a connection ended");
+            },
+            // hyper times the head of a request; that nothing at all comes it does not.
+            () = activity.idle_for(gateway.config.http.header_timeout) => {
+                tracing::debug!(server = name, %peer, "a connection lay idle");
+            }
+        }
+    }
 }
 
 async fn answer(
     router: Router,
     peer: SocketAddr,
+    subject: Option<Subject>,
     request: Request<Incoming>,
     busy: Busy,
 ) -> Result<axum::response::Response, Infallible> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
+    if let Some(subject) = subject {
+        request.extensions_mut().insert(subject);
+    }
     let response = router.oneshot(request).await?;
     Ok(response.map(|body| Body::new(Sent { body, _busy: busy })))
 }

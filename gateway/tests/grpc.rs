@@ -225,7 +225,7 @@ async fn what_is_wrong_has_its_code() {
 async fn the_deadline_of_a_call_is_kept_by_the_server() {
     let broker = broker(1);
     let _worker = support::silent(&broker);
-    let gateway = Arc::new(Gateway::new(config(&broker)));
+    let gateway = Arc::new(Gateway::new(config(&broker)).unwrap());
     let end = CancellationToken::new();
     let (shared, ended) = (Arc::clone(&gateway), end.clone());
     let backend = tokio::spawn(async move { shared.backend.run(ended).await });

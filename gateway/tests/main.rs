@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says so")]
 
+mod access;
 mod batch;
 mod grpc;
+mod guard;
 mod later;
 mod limits;
 mod page;
 mod predict;
 mod program;
 mod support;
+mod tls;
+mod tokens;
 mod v2;

@@ -1,6 +1,5 @@
 //! What must hold of the keys and between them, each fault a sentence that says what to do.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
@@ -10,7 +9,7 @@ use super::Config;
 /// A key that can't be used, or keys that do not go together.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Invalid(String);
+pub struct Invalid(pub(super) String);
 
 impl Config {
     /// # Errors
@@ -22,8 +21,7 @@ impl Config {
             );
         }
         self.connection().check().map_err(Invalid)?;
-        self.check_listen("http.listen", Some(self.http.listen))?;
-        self.check_listen("grpc.listen", self.grpc.listen.address())?;
+        self.check_access()?;
         self.check_limits()?;
         self.check_times()?;
         for origin in &self.http.cors_origins {
@@ -41,17 +39,6 @@ impl Config {
             .filter(client::KAFKA_LOG)
             .map(drop)
             .map_err(|error| Invalid(format!("log.level '{}' is not understood: {error}", self.log.level)))
-    }
-
-    fn check_listen(&self, key: &str, address: Option<SocketAddr>) -> Result<(), Invalid> {
-        match address {
-            Some(address) if !address.ip().is_loopback() && !self.http.allow_unauthenticated => {
-                fail(format!(
-                    "{key} is {address}, which others can reach, and the gateway has no authentication: listen on 127.0.0.1 and put a proxy that asks who comes in before it, or say http.allow_unauthenticated: true if everybody who reaches that address may ask"
-                ))
-            }
-            _ => Ok(()),
-        }
     }
 
     fn check_limits(&self) -> Result<(), Invalid> {
@@ -130,7 +117,7 @@ fn is_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
-fn fail(sentence: impl Into<String>) -> Result<(), Invalid> {
+pub(super) fn fail(sentence: impl Into<String>) -> Result<(), Invalid> {
     Err(Invalid(sentence.into()))
 }
 
@@ -148,25 +135,6 @@ mod tests {
     #[test]
     fn the_defaults_go_together() {
         assert_eq!(check(""), Ok(()));
-    }
-
-    #[test]
-    fn what_others_can_reach_is_listened_on_only_where_that_is_said() {
-        for section in ["http", "grpc"] {
-            for address in ["0.0.0.0:80", "'[::]:80'", "10.0.0.1:80"] {
-                let error = check(&format!("{section}: {{listen: {address}}}")).unwrap_err();
-                assert!(error.starts_with(&format!("{section}.listen is ")), "{error}");
-                assert!(error.contains("http.allow_unauthenticated: true"), "{error}");
-            }
-            let open = if section == "http" {
-                "http: {listen: 0.0.0.0:80, allow_unauthenticated: true}".to_owned()
-            } else {
-                "{http: {allow_unauthenticated: true}, grpc: {listen: 0.0.0.0:80}}".to_owned()
-            };
-            assert_eq!(check(&open), Ok(()));
-            assert_eq!(check(&format!("{section}: {{listen: '[::1]:80'}}")), Ok(()));
-        }
-        assert_eq!(check("grpc: {listen: off}"), Ok(()));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The gateway's configuration: what there is to set, and the built-in defaults, which `configs/gateway.yaml` repeats.
 //!
-//! - `check`: what must hold of the keys and between them.
+//! - `access`: who may come in, and by which way; `check`: what must hold of the keys and between them.
 
+pub(crate) mod access;
 mod check;
 #[cfg(test)]
 mod shipped;
@@ -15,6 +16,7 @@ use cli::{LayerError, Sources};
 use client::{ClientConfig, ReplyPartition, Settings, Topics};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use access::{Auth, ClientCertificates, Jwt, Tls};
 pub use check::Invalid;
 
 /// All of it. docs/http.md tells what each key does.
@@ -31,6 +33,10 @@ pub struct Config {
     pub http: Http,
     /// The gRPC server.
     pub grpc: Grpc,
+    /// Who may come in.
+    pub auth: Auth,
+    /// TLS on both servers.
+    pub tls: Tls,
     /// How much is taken at once.
     pub limits: Limits,
     /// How long requests may take.
@@ -49,7 +55,7 @@ pub struct Config {
 pub struct Http {
     /// Where; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Whether anybody may come in from other machines: there is no authentication yet. Of gRPC too.
+    /// Whether anybody may come in from other machines where nobody is asked who they are. Of gRPC too.
     pub allow_unauthenticated: bool,
     /// How long the head of a request may take, and how long a connection may lie idle before it.
     #[serde(with = "humantime_serde")]
@@ -98,6 +104,10 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// How many bytes of requests there are in memory at most.
     pub max_in_flight_bytes: usize,
+    /// How many times a second each caller may ask, images of one request counted one by one; none where as often as they like.
+    pub rate_per_key: Option<u32>,
+    /// How many times at once, after a rest; as many as a second's where none.
+    pub burst_per_key: Option<u32>,
 }
 
 /// How long requests may take.
@@ -169,6 +179,8 @@ impl Default for Limits {
             max_batch_bytes: 64 << 20,
             max_in_flight: 256,
             max_in_flight_bytes: 256 << 20,
+            rate_per_key: None,
+            burst_per_key: None,
         }
     }
 }

@@ -16,6 +16,7 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::auth::guard;
 use crate::caller::{Server, around};
 use crate::routes::Shared;
 use pb::grpc_inference_service_server::GrpcInferenceServiceServer;
@@ -35,7 +36,7 @@ const BESIDE: usize = 1 << 16;
 const LOOK: Duration = Duration::from_millis(250);
 
 const SERVICE: &str = "/inference.GRPCInferenceService/";
-const METHODS: [&str; 9] = [
+pub(crate) const METHODS: [&str; 9] = [
     "/inference.GRPCInferenceService/ServerLive",
     "/inference.GRPCInferenceService/ServerReady",
     "/inference.GRPCInferenceService/ModelReady",
@@ -78,6 +79,7 @@ pub fn router(gateway: &Shared) -> Result<Router, tonic_reflection::server::Erro
         .prepare()
         .into_axum_router()
         .layer(from_fn_with_state(Arc::clone(gateway), call::bounded))
+        .layer(from_fn_with_state(Arc::clone(gateway), guard::grpc))
         .layer(from_fn_with_state(server, around)))
 }
 

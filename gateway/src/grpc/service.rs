@@ -37,6 +37,7 @@ impl GrpcInferenceService for Service {
     }
 
     async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Answer<ModelReadyResponse> {
+        may_ask(&request, &request.get_ref().name)?;
         let ModelReadyRequest { name, version } = request.into_inner();
         let ready = models::ready(&self.gateway, &name, infer::version(&version)?);
         match ready {
@@ -58,6 +59,7 @@ impl GrpcInferenceService for Service {
     }
 
     async fn model_metadata(&self, request: Request<ModelMetadataRequest>) -> Answer<ModelMetadataResponse> {
+        may_ask(&request, &request.get_ref().name)?;
         let ModelMetadataRequest { name, version } = request.into_inner();
         let found = models::find(&self.gateway, &name, infer::version(&version)?)?;
         let tensor = |tensor: v2::TensorMetadata| TensorMetadata {
@@ -106,8 +108,11 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<RepositoryModelLoadRequest>,
     ) -> Answer<RepositoryModelLoadResponse> {
+        may_ask(&request, &request.get_ref().model_name)?;
+        let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
         let RepositoryModelLoadRequest { model_name, parameters, .. } = request.into_inner();
-        repository::load(&self.gateway, &model_name, convert::repository_version(&parameters)?).await?;
+        let version = convert::repository_version(&parameters)?;
+        repository::load(&self.gateway, &model_name, version, &caller).await?;
         Ok(Response::new(RepositoryModelLoadResponse {}))
     }
 
@@ -115,8 +120,16 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<RepositoryModelUnloadRequest>,
     ) -> Answer<RepositoryModelUnloadResponse> {
+        may_ask(&request, &request.get_ref().model_name)?;
+        let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
         let RepositoryModelUnloadRequest { model_name, parameters, .. } = request.into_inner();
-        repository::unload(&self.gateway, &model_name, convert::repository_version(&parameters)?).await?;
+        let version = convert::repository_version(&parameters)?;
+        repository::unload(&self.gateway, &model_name, version, &caller).await?;
         Ok(Response::new(RepositoryModelUnloadResponse {}))
     }
+}
+
+/// Sees that whoever calls may ask that model.
+fn may_ask<T>(request: &Request<T>, model: &str) -> Result<(), Problem> {
+    request.extensions().get::<Caller>().map_or(Ok(()), |caller| caller.who.may_ask(Some(model)))
 }

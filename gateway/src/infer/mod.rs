@@ -183,7 +183,9 @@ pub async fn infer(gateway: &Gateway, inference: Inference, caller: &Caller) -> 
         ..Asked::default()
     }
     .or(Asked::default())?;
+    caller.who.may_ask(asked.model.as_deref())?;
     let places = gateway.admission.places(count)?;
+    gateway.auth.owe(caller.who.identity(), count);
     // Kept until it is known that all are of one version.
     let again = if count > 1 && version.is_none() { images.clone() } else { Vec::new() };
     let ask = async |place: usize, image: Vec<u8>, asked: &Asked| {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::models;
+use crate::caller::Caller;
 use crate::gateway::Gateway;
 use crate::problem::Problem;
 
@@ -22,10 +23,15 @@ const LET_GO: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Where no worker serves the model, one can't load the version, or it is not done within `requests.timeout`.
-pub async fn load(gateway: &Gateway, model: &str, version: Option<u32>) -> Result<(), Problem> {
+pub async fn load(
+    gateway: &Gateway,
+    model: &str,
+    version: Option<u32>,
+    caller: &Caller,
+) -> Result<(), Problem> {
     models::find(gateway, model, None)?;
     let Some(version) = version else {
-        ask(gateway, Action::Refresh, None).await?;
+        ask(gateway, Action::Refresh, None, caller).await?;
         let ready = wait(gateway, gateway.config.requests.timeout, |world| {
             let ready = world.served().iter().any(|word| word.model == model && !word.loading);
             if ready { Ok(()) } else { Err(format!("model '{model}' is not ready yet")) }
@@ -35,7 +41,7 @@ pub async fn load(gateway: &Gateway, model: &str, version: Option<u32>) -> Resul
     // A worker that could not load it before goes on saying so until it has heard this: that word is no answer yet.
     let known = gateway.backend.world()?;
     let before = refusals(&known, model, version);
-    ask(gateway, Action::Load, Some((model, version))).await?;
+    ask(gateway, Action::Load, Some((model, version)), caller).await?;
     let outcome = wait(gateway, gateway.config.requests.timeout, |world| {
         let refused: Vec<_> = refusals(world, model, version)
             .into_iter()
@@ -61,10 +67,15 @@ pub async fn load(gateway: &Gateway, model: &str, version: Option<u32>) -> Resul
 ///
 /// # Errors
 /// Where no worker serves it, or one still does, since it is in service there.
-pub async fn unload(gateway: &Gateway, model: &str, version: Option<u32>) -> Result<(), Problem> {
+pub async fn unload(
+    gateway: &Gateway,
+    model: &str,
+    version: Option<u32>,
+    caller: &Caller,
+) -> Result<(), Problem> {
     let serving = models::find(gateway, model, version)?;
     for version in serving.keys() {
-        ask(gateway, Action::Unload, Some((model, *version))).await?;
+        ask(gateway, Action::Unload, Some((model, *version)), caller).await?;
     }
     // Of all versions one is in service, and stays.
     let may_stay = usize::from(version.is_none() && serving.len() > 1);
@@ -121,14 +132,22 @@ pub fn version_of(config: Option<&str>, version: Option<&str>) -> Result<Option<
     Ok(Some(version))
 }
 
-async fn ask(gateway: &Gateway, action: Action, version: Option<(&str, u32)>) -> Result<(), Problem> {
-    if gateway.config.http.allow_unauthenticated {
+async fn ask(
+    gateway: &Gateway,
+    action: Action,
+    version: Option<(&str, u32)>,
+    caller: &Caller,
+) -> Result<(), Problem> {
+    if gateway.config.http.allow_unauthenticated && !gateway.auth.is_required() {
         return Err(Problem::forbidden(
             "anybody may come in here (http.allow_unauthenticated), so nothing is loaded or unloaded: use `client load`, `client unload` and `client refresh`",
         ));
     }
     let (model, version) = version.unzip();
-    let by = format!("gateway {}", gateway.config.gateway_name());
+    let by = match caller.who.id() {
+        "" => format!("gateway {}", gateway.config.gateway_name()),
+        who => who.to_owned(),
+    };
     let control = Control { action, model: model.map(str::to_owned), version, at: Timestamp::now(), by };
     Ok(client::control(&gateway.config.connection(), &control).await?)
 }

@@ -42,7 +42,9 @@ pub(crate) async fn batch(
     }
     // A time that can't be is wrong for all of them.
     asked.timeout(&gateway.config)?;
+    caller.who.may_ask(asked.model.as_deref())?;
     let places = gateway.admission.places(images.len())?;
+    gateway.auth.owe(caller.who.identity(), images.len());
     let answers = images.into_iter().map(async |image| match image {
         Ok(image) => match gateway.ask(image, &asked, &caller, &places).await {
             Ok(response) => response.into(),

@@ -7,6 +7,7 @@ mod page;
 mod predict;
 mod probes;
 mod results;
+mod security;
 pub(crate) mod v2;
 mod v2_infer;
 mod workers;
@@ -21,6 +22,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
+use crate::auth::guard;
 use crate::caller::{REQUEST_ID, Server, around};
 use crate::config::Http;
 use crate::gateway::Gateway;
@@ -48,7 +50,9 @@ pub fn router(gateway: &Shared, more: Router<Shared>) -> Router {
         .with_state(Arc::clone(gateway))
         // Each handler that reads a body has a limit of its own.
         .layer(DefaultBodyLimit::disable())
-        .layer(CatchPanicLayer::custom(|_| panicked()));
+        .layer(CatchPanicLayer::custom(|_| panicked()))
+        // Also before what others merged: a route that it does not know is refused.
+        .layer(from_fn_with_state(Arc::clone(gateway), guard::http));
     if http.compression {
         router = router.layer(CompressionLayer::new());
     }
@@ -79,9 +83,18 @@ fn cors(http: &Http) -> Option<CorsLayer> {
     };
     let binary = HeaderName::from_static("inference-header-content-length");
     let trace = ["traceparent", "tracestate", "baggage"].map(HeaderName::from_static);
+    let credentials = vec![header::AUTHORIZATION, HeaderName::from_static("x-api-key")];
     let allowed =
-        [vec![header::CONTENT_TYPE, header::ACCEPT, REQUEST_ID, binary.clone()], trace.to_vec()].concat();
-    let shown = [header::LOCATION, header::RETRY_AFTER, REQUEST_ID, trace[0].clone(), binary];
+        [vec![header::CONTENT_TYPE, header::ACCEPT, REQUEST_ID, binary.clone()], credentials, trace.to_vec()]
+            .concat();
+    let shown = [
+        header::LOCATION,
+        header::RETRY_AFTER,
+        header::WWW_AUTHENTICATE,
+        REQUEST_ID,
+        trace[0].clone(),
+        binary,
+    ];
     Some(
         CorsLayer::new()
             .allow_origin(origins)

@@ -3,12 +3,13 @@
 use std::sync::LazyLock;
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use utoipa::OpenApi;
 
-use super::{Shared, activity, batch, predict, probes, results, v2, v2_infer, workers};
+use super::{Shared, activity, batch, predict, probes, results, security, v2, v2_infer, workers};
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new().route("/openapi.json", get(openapi))
@@ -56,18 +57,24 @@ pub(super) fn routes() -> Router<Shared> {
 )]
 struct Document;
 
-static TEXT: LazyLock<String> =
-    LazyLock::new(|| Document::openapi().to_pretty_json().map(|text| text + "\n").unwrap_or_default());
+static GUARDED: LazyLock<String> = LazyLock::new(|| written(true));
+static OPEN: LazyLock<String> = LazyLock::new(|| written(false));
 
-/// The document as JSON.
-pub(crate) fn text() -> &'static str {
-    &TEXT
+/// The document as JSON, of a gateway that asks who comes in, or of one that does not.
+pub(crate) fn text(guarded: bool) -> &'static str {
+    if guarded { &GUARDED } else { &OPEN }
+}
+
+fn written(guarded: bool) -> String {
+    let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+    security::add(&mut document, guarded);
+    serde_json::to_string_pretty(&document).map(|text| text + "\n").unwrap_or_default()
 }
 
 /// This document
 #[utoipa::path(get, path = "/openapi.json", tag = "probes", responses((status = 200, description = "OpenAPI, JSON", content_type = "application/json", body = Object)))]
-pub(crate) async fn openapi() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], text())
+pub(crate) async fn openapi(State(gateway): State<Shared>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], text(gateway.auth.is_required()))
 }
 
 #[cfg(test)]
@@ -98,14 +105,14 @@ mod tests {
             .flat_map(|source| source.split(mark).skip(1))
             .map(|rest| rest.split('"').next().unwrap().to_owned())
             .collect();
-        let document: Value = serde_json::from_str(text()).unwrap();
+        let document: Value = serde_json::from_str(text(true)).unwrap();
         let paths: BTreeSet<_> = document["paths"].as_object().unwrap().keys().cloned().collect();
         assert_eq!(routes, paths);
     }
 
     #[test]
     fn each_operation_has_a_summary_and_says_what_a_problem_looks_like() {
-        let document: Value = serde_json::from_str(text()).unwrap();
+        let document: Value = serde_json::from_str(text(true)).unwrap();
         for (path, methods) in document["paths"].as_object().unwrap() {
             for (method, operation) in methods.as_object().unwrap() {
                 assert!(

@@ -2,12 +2,13 @@
 
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Shared, v2_infer};
+use crate::caller::Caller;
 use crate::infer::{self, models, repository, tensor};
 use crate::problem::{Problem, ProblemDetails};
 
@@ -224,10 +225,11 @@ pub(crate) struct RepositoryParameters {
 pub(crate) async fn load(
     State(gateway): State<Shared>,
     Path(model): Path<String>,
+    Extension(caller): Extension<Caller>,
     body: axum::extract::Request,
 ) -> Result<(), Problem> {
     let version = repository_version(&gateway, body).await?;
-    repository::load(&gateway, &model, version).await
+    repository::load(&gateway, &model, version, &caller).await
 }
 
 /// Have workers let a version go that is not in service
@@ -239,10 +241,11 @@ pub(crate) async fn load(
 pub(crate) async fn unload(
     State(gateway): State<Shared>,
     Path(model): Path<String>,
+    Extension(caller): Extension<Caller>,
     body: axum::extract::Request,
 ) -> Result<(), Problem> {
     let version = repository_version(&gateway, body).await?;
-    repository::unload(&gateway, &model, version).await
+    repository::unload(&gateway, &model, version, &caller).await
 }
 
 async fn repository_version(gateway: &Shared, body: axum::extract::Request) -> Result<Option<u32>, Problem> {

@@ -2,13 +2,16 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod access;
 pub(crate) mod http;
 
 use std::time::{Duration, Instant};
 
 use client::Announcement;
 use client::double::{self, Double, Received, Replies};
-use gateway::{Config, Ready, RunError};
+use axum::Router;
+use gateway::routes::Shared;
+use gateway::{App, Config, Ready, RunError};
 use jiff::Timestamp;
 use kafka::{EmbeddedBroker, Topics};
 use tokio::sync::oneshot;
@@ -58,10 +61,24 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(config: Config) -> Self {
-        let app = gateway::build(config).await.unwrap();
+        Self::start_app(config, |app| app).await
+    }
+
+    /// The same, the gateway changed before it runs.
+    pub(crate) async fn start_app(config: Config, change: impl FnOnce(App) -> App) -> Self {
+        Self::start_with(config, Router::new(), change).await
+    }
+
+    /// The same, with more routes.
+    pub(crate) async fn start_with(
+        config: Config,
+        more: Router<Shared>,
+        change: impl FnOnce(App) -> App,
+    ) -> Self {
+        let app = change(gateway::build(config).await.unwrap());
         let (sender, ready) = oneshot::channel();
         let end = CancellationToken::new();
-        let task = tokio::spawn(gateway::run(app, end.clone(), move |ready| {
+        let task = tokio::spawn(gateway::run_with(app, more, end.clone(), move |ready| {
             sender.send(ready.clone()).unwrap();
         }));
         Self { ready: ready.await.unwrap(), end, task }
