@@ -8,6 +8,31 @@ export class Trouble extends Error {
   }
 }
 
+const KEY = "mlaas.key";
+
+/** What is shown to the gateway: a key that was typed in this tab. */
+export const credential = {
+  get() {
+    try {
+      return sessionStorage.getItem(KEY);
+    } catch {
+      return this.held;
+    }
+  },
+  set(key) {
+    this.held = key;
+    try {
+      if (key) sessionStorage.setItem(KEY, key);
+      else sessionStorage.removeItem(KEY);
+    } catch {
+      // Where nothing may be kept it holds until the page is left.
+    }
+  },
+  held: null,
+  /** Called with a sentence where the gateway does not know who asks. */
+  wanted: () => {},
+};
+
 const gone = () =>
   new Trouble("The gateway does not answer", `Nothing answers at ${location.host}: it may have ended, or the network is down.`, {
     retryable: true,
@@ -16,6 +41,8 @@ const gone = () =>
 // By the status: what it means to whoever sent an image. The sentence beneath is the gateway's own.
 const TITLES = {
   400: "Not understood",
+  401: "A key is wanted",
+  403: "Not allowed",
   404: "Not served",
   408: "Sent too slowly",
   413: "Too large",
@@ -26,10 +53,12 @@ const TITLES = {
   504: "No answer in time",
 };
 
-async function answered(request) {
+async function answered([path, options]) {
   let response;
+  const key = credential.get();
+  const headers = key ? { ...options.headers, authorization: `Bearer ${key}` } : options.headers;
   try {
-    response = await fetch(...request);
+    response = await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw new Trouble("Stopped", "It was not waited for.", { retryable: true });
     throw gone();
@@ -42,6 +71,7 @@ async function answered(request) {
     if (error.name !== "SyntaxError") throw gone();
   }
   if (response.ok && body) return body;
+  if (response.status === 401) credential.wanted(body?.detail ?? "The key is not taken.");
   const detail = body?.detail ?? `The answer was ${response.status} ${response.statusText}, and no more.`;
   const title = TITLES[response.status] ?? `Error ${response.status}`;
   const code = body?.code ? `${response.status} ${body.code}` : String(response.status);

@@ -1,5 +1,6 @@
 // The page as a whole: which view is shown, by what stands behind # in the address.
 
+import * as access from "./access.js";
 import { byId } from "./dom.js";
 import * as live from "./live.js";
 import * as models from "./models.js";
@@ -20,6 +21,7 @@ function show() {
   live.shown(view === "live");
 }
 
+access.start();
 attempt.start();
 models.start();
 live.start();

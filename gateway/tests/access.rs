@@ -77,11 +77,14 @@ async fn the_body_is_not_waited_for_where_nobody_may_send_it() {
 async fn a_key_is_for_its_scopes_and_models_alone() {
     let broker = broker(1);
     let _worker = echo(&broker);
-    let only_bird = |scopes: &[Scope]| KeyRecord { models: Some(vec!["bird".into()]), ..record("k1", KEY, scopes) };
+    let only_bird =
+        |scopes: &[Scope]| KeyRecord { models: Some(vec!["bird".into()]), ..record("k1", KEY, scopes) };
     put(&broker, &only_bird(&[Scope::Predict, Scope::Promote]));
     let gateway = guarded(&broker, &[]).await;
     assert_eq!(gateway.predict_as(KEY, "?model=bird").await.status, 200);
-    for (query, said) in [("", "name the one"), ("?model=cat", "may not ask model 'cat'"), ("?model=bird2", "bird")] {
+    for (query, said) in
+        [("", "name the one"), ("?model=cat", "may not ask model 'cat'"), ("?model=bird2", "bird")]
+    {
         let (status, detail) = gateway.predict_as(KEY, query).await.problem();
         assert_eq!(status, 403, "{query}");
         assert!(detail.contains(said) && detail.contains("bird"), "{detail}");
@@ -91,7 +94,9 @@ async fn a_key_is_for_its_scopes_and_models_alone() {
     let json = [("authorization", &*bearer(KEY)), ("content-type", "application/json")];
     let form = [("authorization", &*bearer(KEY)), ("content-type", "multipart/form-data; boundary=b")];
     let part = |model: &str| {
-        format!("--b\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n--b\r\ncontent-disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\nraw\r\n--b--\r\n")
+        format!(
+            "--b\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n--b\r\ncontent-disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\nraw\r\n--b--\r\n"
+        )
     };
     let infer = r#"{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["cmF3"]}]}"#;
     for (path, headers, body, status) in [
@@ -117,7 +122,9 @@ async fn a_key_is_for_its_scopes_and_models_alone() {
     let answer = gateway.ask_as(&bearer(KEY), "GET", "/v1/workers").await;
     assert_eq!(answer.problem().0, 403);
     assert_eq!(answer.json()["code"], "PERMISSION_DENIED");
-    assert!(answer.header("www-authenticate").unwrap().ends_with("error=\"insufficient_scope\", scope=\"read\""));
+    assert!(
+        answer.header("www-authenticate").unwrap().ends_with("error=\"insufficient_scope\", scope=\"read\"")
+    );
     put(&broker, &only_bird(&[Scope::Read]));
     gateway.until(KEY, 200).await;
     assert_eq!(gateway.predict_as(KEY, "?model=bird").await.status, 403);
@@ -242,7 +249,10 @@ async fn by_grpc_a_key_is_metadata() {
     assert_eq!(code(answer.map(drop)), Code::PermissionDenied);
     assert!(client.repository_index(with(index, "x-api-key", "mlaas_reader")).await.is_ok());
     // A model that a message names is looked at.
-    put(&broker, &KeyRecord { models: Some(vec!["bird".into()]), ..record("k2", "mlaas_reader", &[Scope::Read]) });
+    put(
+        &broker,
+        &KeyRecord { models: Some(vec!["bird".into()]), ..record("k2", "mlaas_reader", &[Scope::Read]) },
+    );
     eventually("the limit is known", async || {
         let ready = ModelReadyRequest { name: "cat".into(), ..ModelReadyRequest::default() };
         let answer = client.model_ready(with(ready, "x-api-key", "mlaas_reader")).await;
@@ -258,7 +268,8 @@ async fn keys_are_not_asked_for_where_that_is_not_said() {
     let _worker = echo(&broker);
     let gateway = Running::of(config_with(&broker, &[])).await;
     assert_eq!(gateway.predict("", b"raw").await.status, 200);
-    let answer = http::ask(&gateway.ready.http, "GET", "/v1/workers", &[("authorization", "Bearer x")], b"").await;
+    let answer =
+        http::ask(&gateway.ready.http, "GET", "/v1/workers", &[("authorization", "Bearer x")], b"").await;
     assert_eq!(answer.status, 200);
     gateway.finish().await.unwrap();
 }

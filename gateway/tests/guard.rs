@@ -76,7 +76,8 @@ async fn a_route_that_the_table_does_not_name_is_refused_to_everybody() {
     let more = Router::new().route("/v1/secrets", get(stub)).route("/v1/review/{id}", get(stub));
     let keys = [("auth.required", "true")];
     let gateway =
-        Running::start_with(config_with(&broker, &keys), more.clone(), gateway::App::with_embedded_keys).await;
+        Running::start_with(config_with(&broker, &keys), more.clone(), gateway::App::with_embedded_keys)
+            .await;
     gateway.until_ready().await;
     assert_eq!(gateway.get("/v1/secrets").await.status, 401);
     let (status, detail) = gateway.ask_as(&bearer("mlaas_all"), "GET", "/v1/secrets").await.problem();
@@ -129,7 +130,8 @@ async fn pages_of_others_have_a_browser_change_nothing() {
             assert_eq!(answer.status, status, "{path} {headers:?}");
         }
     }
-    let reading = http::ask(&gateway.ready.http, "GET", "/v1/review/7", &[("sec-fetch-site", "cross-site")], b"");
+    let reading =
+        http::ask(&gateway.ready.http, "GET", "/v1/review/7", &[("sec-fetch-site", "cross-site")], b"");
     assert_eq!(reading.await.status, 200);
     let load = gateway.post("/v2/repository/models/bird/load", &[("origin", "null")], b"").await;
     assert_eq!(load.status, 403);

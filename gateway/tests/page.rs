@@ -5,11 +5,12 @@ use crate::support::{
 };
 
 /// What a browser fetches before anything is seen.
-const FIRST_VIEW: [&str; 15] = [
+const FIRST_VIEW: [&str; 16] = [
     "/",
     "/ui/style.css",
     "/ui/main.js",
     "/ui/dom.js",
+    "/ui/access.js",
     "/ui/api.js",
     "/ui/service.js",
     "/ui/try.js",

@@ -111,6 +111,29 @@ fn what_is_configured_is_shown_and_what_is_wrong_ends_it_with_2() {
 }
 
 #[test]
+fn keys_are_not_made_on_an_embedded_broker_and_what_is_typed_wrongly_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = broker(1);
+    let named = ["--bootstrap-servers", broker.bootstrap_servers()];
+    let create = ["keys", "create", "--name", "a", "--scope", "predict"];
+    for (args, code, said) in [
+        (&create[..], 2, "keys need a real Kafka"),
+        (&[&create[..], &named].concat(), 2, "keys need a real Kafka"),
+        (&[&["keys", "list"][..], &named].concat(), 2, "keys need a real Kafka"),
+        (&["keys", "revoke", "a", "--bootstrap-servers", "127.0.0.1:1"], 3, "127.0.0.1:1"),
+        (&["keys", "create", "--name", "a", "--scope", "all"], 2, "predict, read, promote or review"),
+        (&[&create[..], &["--expires", "soon"]].concat(), 2, "90days"),
+        (&[&create[..], &["--model", "../x"]].concat(), 2, "no model is named"),
+        (&["--set", "auth.required=true"], 2, "keys need a real Kafka"),
+    ] {
+        let (exit, stdout, stderr) = run(dir.path(), args);
+        assert_eq!((exit, stdout.as_str()), (code, ""), "{args:?}: {stderr}");
+        assert!(stderr.contains(said), "{args:?}: {stderr}");
+    }
+    assert_eq!(client::double::records(&broker.broker(), "predict.keys").unwrap(), 0);
+}
+
+#[test]
 fn an_address_that_is_taken_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -122,11 +122,9 @@ async fn both_servers_speak_tls_and_what_was_agreed_over_it() {
     assert!(gateway.ready.tls);
     let (http, grpc) = (&gateway.ready.http, gateway.ready.grpc.as_ref().unwrap());
     until_ready(&gateway, &authority.client(None, &[b"http/1.1"])).await;
-    for (offered, agreed) in [
-        (&[&b"h2"[..], b"http/1.1"][..], Some(&b"h2"[..])),
-        (&[b"http/1.1"], Some(b"http/1.1")),
-        (&[], None),
-    ] {
+    for (offered, agreed) in
+        [(&[&b"h2"[..], b"http/1.1"][..], Some(&b"h2"[..])), (&[b"http/1.1"], Some(b"http/1.1")), (&[], None)]
+    {
         let tls = authority.client(None, offered);
         let stream = connect(http, &tls).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), agreed);

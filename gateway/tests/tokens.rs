@@ -11,8 +11,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
-    RsaPublicKeyComponents,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+    RsaKeyPair, RsaPublicKeyComponents,
 };
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -67,7 +67,9 @@ impl Signer {
                 let (x, y) = (encode(&point[1..33]), encode(&point[33..]));
                 json!({"kty": "EC", "kid": kid, "crv": "P-256", "x": x, "y": y})
             }
-            Self::Ed(pair) => json!({"kty": "OKP", "kid": kid, "crv": "Ed25519", "x": encode(pair.public_key())}),
+            Self::Ed(pair) => {
+                json!({"kty": "OKP", "kid": kid, "crv": "Ed25519", "x": encode(pair.public_key())})
+            }
         }
     }
 
@@ -244,7 +246,8 @@ async fn what_the_issuer_signed_for_here_and_now_is_believed_and_nothing_else() 
 /// An RSA key as PEM, which whoever confuses the kinds of keys takes for a secret.
 fn openssl_public(jwk: &Value) -> Vec<u8> {
     let number = |name: &str| {
-        openssl::bn::BigNum::from_slice(&URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap()).unwrap()
+        openssl::bn::BigNum::from_slice(&URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap())
+            .unwrap()
     };
     let key = openssl::rsa::Rsa::from_public_components(number("n"), number("e")).unwrap();
     key.public_key_to_pem().unwrap()

@@ -47,6 +47,12 @@ pub(super) fn read(headers: &HeaderMap) -> Result<Option<Credential<'_>>, Proble
     }))
 }
 
+/// Takes what was shown out of the head.
+pub(super) fn forget(headers: &mut HeaderMap) {
+    headers.remove(header::AUTHORIZATION);
+    headers.remove(API_KEY);
+}
+
 /// The one value of a header, printable ASCII.
 fn one(headers: &HeaderMap, name: impl header::AsHeaderName) -> Result<Option<&str>, Problem> {
     let mut values = headers.get_all(name).iter();

@@ -13,7 +13,7 @@ use tonic::Status;
 use super::identity::Rate;
 use super::rate::Left;
 use super::table::{self, Need};
-use super::{Subject, origin};
+use super::{Subject, credential, origin};
 use crate::audit;
 use crate::body;
 use crate::caller::Caller;
@@ -88,6 +88,8 @@ async fn admit(
         },
     };
     let identity = auth.identify(&parts.headers, parts.extensions.get::<Subject>()).await?;
+    // Nobody behind here needs it, and so nobody lets it out.
+    credential::forget(&mut parts.headers);
     if let Some(Caller { who, .. }) = parts.extensions.get::<Caller>() {
         who.is(identity.clone());
     }

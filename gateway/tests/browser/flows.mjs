@@ -197,6 +197,29 @@ const flows = {
     await banner.waitFor({ state: "hidden" });
   },
 
+  async key({ page }) {
+    const field = page.getByLabel("Key", { exact: true });
+    await field.waitFor();
+    await sees(page.locator("#access-why"), "asks who comes in");
+    await accessible(page, "the field for a key");
+    await field.fill("mlaas_wrong");
+    await page.keyboard.press("Enter");
+    await sees(page.locator("#access-why"), "not known");
+    await field.fill("mlaas_page");
+    await page.getByRole("button", { name: "Use it" }).click();
+    await option(page, "Model", "bird");
+    assert.equal(await field.isVisible(), false);
+    await page.getByLabel("Choose images").setInputFiles(sample("sandal5.png"));
+    await sees(card(page, "sandal5.png"), "Sandal");
+    // Kept for this tab, and for no other.
+    await page.reload();
+    await option(page, "Model", "bird");
+    const other = await page.context().newPage();
+    await other.goto(`${address}/`);
+    await other.getByLabel("Key", { exact: true }).waitFor();
+    assert.deepEqual(await other.evaluate(() => [localStorage.length, document.cookie]), [0, ""]);
+  },
+
   async looks({ browser }) {
     for (const colorScheme of ["light", "dark"]) {
       for (const viewport of [{ width: 1200, height: 800 }, { width: 360, height: 740 }]) {

@@ -36,6 +36,7 @@ flows! {
     nobody [];
     late [("requests.timeout", "5s")];
     gone [];
+    key [("auth.required", "true")];
     looks [];
 }
 
@@ -52,7 +53,7 @@ impl Drop for Script {
 async fn run(flow: &str, keys: &[(&str, &str)]) {
     let broker = broker(1);
     let mut worker = (flow != "nobody").then(|| serve(&broker));
-    let mut gateway = Some(Running::of(config_with(&broker, keys)).await);
+    let mut gateway = Some(running(&broker, keys).await);
     let address = gateway.as_ref().unwrap().ready.http.clone();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let driver: PathBuf = root.join(".deps/browser");
@@ -94,6 +95,14 @@ async fn run(flow: &str, keys: &[(&str, &str)]) {
     let status = script.0.wait().unwrap();
     assert!(status.success(), "{flow}: {status}");
     drop(worker);
+}
+
+/// One that takes the key of the flow that shows one.
+async fn running(broker: &EmbeddedBroker, keys: &[(&str, &str)]) -> Running {
+    support::access::put(broker, &support::access::record("k1", "mlaas_page", &wire::Scope::ALL));
+    let running = Running::start_app(config_with(broker, keys), gateway::App::with_embedded_keys).await;
+    running.until_ready().await;
+    running
 }
 
 /// Two workers' words, and a double that answers for both.

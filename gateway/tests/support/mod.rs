@@ -7,9 +7,9 @@ pub(crate) mod http;
 
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use client::Announcement;
 use client::double::{self, Double, Received, Replies};
-use axum::Router;
 use gateway::routes::Shared;
 use gateway::{App, Config, Ready, RunError};
 use jiff::Timestamp;

@@ -173,13 +173,11 @@ impl Tokens {
                     now.keys.as_ref().and_then(|keys| keys.find(token.algorithm, token.kid.as_deref()));
                 match (found, &now.fault, &now.keys) {
                     (Some(key), ..) => key,
-                    (None, Some(fault), _) => {
-                        return Err(Problem::unavailable(format!(
-                            "the issuer's keys can't be fetched: {fault}"
-                        )));
-                    }
-                    (None, None, None) => {
-                        return Err(Problem::unavailable("the issuer's keys are not known yet"));
+                    // Why not is for whoever runs the gateway: a stranger asks here.
+                    (None, Some(_), _) | (None, None, None) => {
+                        return Err(Problem::unavailable(
+                            "the keys of the issuer of tokens can't be fetched now: this gateway's log says why",
+                        ));
                     }
                     (None, None, Some(_)) => {
                         return Err(not_believed("it is signed with a key that the issuer does not have"));
