@@ -37,6 +37,7 @@ mod promotions;
 mod refusals;
 mod replies;
 mod round_trip;
+mod security;
 mod signals;
 mod stores;
 mod trials;
