@@ -8,6 +8,7 @@
 //! - [`dead_letter`]: the headers of a record that can never succeed (Kafka Connect's).
 //! - [`control`]: what workers are asked to do beside answering; [`key`]: who may ask gateways for what.
 //! - [`announcement`]: what a worker says it serves; [`comparison`]: what a version says beside the one that answers.
+//! - [`snapshot`]: what a worker has done lately and how it is; [`histogram`]: times in it that can be added up.
 //!
 //! The page `docs/protocol.md` tells the same to someone without Rust.
 
@@ -23,9 +24,11 @@ pub mod envelope;
 pub mod error;
 mod event;
 pub mod header;
+pub mod histogram;
 pub mod key;
 pub mod request;
 pub mod result;
+pub mod snapshot;
 
 pub use announcement::{Announcement, SkippedModel};
 pub use codec::{DecodeError, MAX_VALUE_BYTES, quoted};
@@ -35,9 +38,11 @@ pub use encoding::Encoding;
 pub use envelope::{Envelope, ReplyTo, TraceContext};
 pub use error::{ErrorCode, ErrorReply, UnknownCode};
 pub use header::Headers;
+pub use histogram::Histogram;
 pub use key::{KeyRecord, Scope};
 pub use request::Request;
 pub use result::{ModelId, Outcome, Prediction, Response, Success, Timings};
+pub use snapshot::{Counts, ModelFigures, Rooms, Snapshot, WorkerState};
 
 /// A new request id: a UUID of version 7 (RFC 9562), which sorts by the time it was made.
 #[must_use]

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use common::{headers_from_text, headers_to_text};
 use wire::{
     Action, Announcement, Comparison, Control, Encoding, Envelope, Headers, KeyRecord, ReplyTo, Request,
-    Response, TraceContext,
+    Response, Snapshot, TraceContext,
 };
 
 const LIMIT: usize = 1 << 20;
@@ -127,6 +127,16 @@ fn control_records() {
     let all = Control { action: Action::Refresh, model: None, version: None, ..control };
     assert_eq!(Control::decode(&all.encode()).unwrap(), all);
     assert_eq!(all.key(), "all");
+}
+
+#[test]
+fn snapshots() {
+    let snapshot = common::snapshot();
+    let file = golden("snapshot.json", &snapshot.encode());
+    assert_eq!(snapshot.encode(), file);
+    assert_eq!(Snapshot::decode(&file).unwrap(), snapshot);
+    assert_eq!(snapshot.patience().as_secs(), 5);
+    assert_eq!(Snapshot { interval_ms: 4_000, ..snapshot }.patience().as_secs(), 12);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::cell::Cell;
 use proptest::prelude::*;
 use wire::{
     Announcement, Comparison, Control, DecodeError, Encoding, Envelope, Headers, KeyRecord, MAX_VALUE_BYTES,
-    Request, Response,
+    Request, Response, Snapshot,
 };
 
 struct Counting;
@@ -210,6 +210,7 @@ proptest! {
         let _comparison = Comparison::decode(&value);
         let _control = Control::decode(&value);
         let _key = KeyRecord::decode(&value);
+        let _snapshot = Snapshot::decode(&value);
     }
 
     #[test]

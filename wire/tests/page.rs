@@ -32,6 +32,7 @@ fn its_json_is_the_golden_files() {
         "comparison.json",
         "control.json",
         "key.json",
+        "snapshot.json",
     ] {
         let shown: serde_json::Value = serde_json::from_str(&example(name)).unwrap();
         let held: serde_json::Value = serde_json::from_slice(&golden(name)).unwrap();

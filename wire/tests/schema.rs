@@ -12,7 +12,7 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 use wire::{
     Announcement, Comparison, Control, Encoding, Envelope, ErrorCode, Headers, KeyRecord, Request, Response,
-    dead_letter, header,
+    Snapshot, dead_letter, header,
 };
 
 fn docs() -> PathBuf {
@@ -55,6 +55,7 @@ fn what_is_written_is_valid() {
         ("comparison", "comparison"),
         ("control", "control"),
         ("key", "key"),
+        ("snapshot", "snapshot"),
     ] {
         let validator = validator(&schema(&format!("schema/{name}.json")));
         assert_valid(&validator, &serde_json::from_slice(&golden(&format!("{file}.json"))).unwrap());
@@ -262,6 +263,43 @@ fn a_control_record_is_refused_by_both_or_by_neither() {
             (false, ("/action", Some(json!(7)))),
             (false, ("/at", Some(json!("now")))),
             (false, ("/by", Some(Value::Null))),
+        ],
+    );
+}
+
+#[test]
+fn a_snapshot_is_refused_by_both_or_by_neither() {
+    agree(
+        "schema/snapshot.json",
+        "snapshot.json",
+        |value| Snapshot::decode(value).is_ok(),
+        &[
+            (true, ("/new", Some(json!({})))),
+            (true, ("/models", None)),
+            (true, ("/models", Some(json!([{"model": "bird", "version": 1}])))),
+            (
+                true,
+                ("/models", Some(json!([{"model": "bird", "version": 1, "latency": [[255, 1], [0, 2]]}]))),
+            ),
+            (true, ("/errors", Some(json!({"NEW": 7})))),
+            (true, ("/state", None)),
+            (true, ("/state/lag", Some(Value::Null))),
+            (true, ("/state/new", Some(json!(1)))),
+            (false, ("/worker", None)),
+            (false, ("/at", Some(json!("now")))),
+            (false, ("/covers_ms", Some(json!(-1)))),
+            (false, ("/interval_ms", None)),
+            (false, ("/errors", Some(json!({"NEW": "many"})))),
+            (false, ("/state/lag", Some(json!("far")))),
+            (false, ("/state/paused", Some(json!(0)))),
+            (false, ("/models", Some(json!([{"model": "bird"}])))),
+            (false, ("/models", Some(json!([{"model": "bird", "version": 1, "answered": "12"}])))),
+            (false, ("/models", Some(json!([{"model": "bird", "version": 1, "latency": [[256, 1]]}])))),
+            (false, ("/models", Some(json!([{"model": "bird", "version": 1, "latency": [[1]]}])))),
+            (
+                false,
+                ("/models", Some(json!([{"model": "bird", "version": 1, "rooms_us": {"decode": null}}]))),
+            ),
         ],
     );
 }

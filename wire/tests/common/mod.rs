@@ -3,8 +3,9 @@
 
 use jiff::Timestamp;
 use wire::{
-    Action, Announcement, Comparison, Control, ErrorCode, ErrorReply, Headers, KeyRecord, Labelled, ModelId,
-    Outcome, Prediction, ReplyTo, Request, Response, Scope, Success, Timings, TraceContext,
+    Action, Announcement, Comparison, Control, Counts, ErrorCode, ErrorReply, Headers, Histogram, KeyRecord,
+    Labelled, ModelFigures, ModelId, Outcome, Prediction, ReplyTo, Request, Response, Rooms, Scope, Snapshot,
+    Success, Timings, TraceContext, WorkerState,
 };
 
 /// A PNG of one grey pixel.
@@ -168,6 +169,40 @@ pub(crate) fn key() -> KeyRecord {
         expires_at: Some("2027-01-02T03:04:05Z".parse().unwrap()),
         revoked_at: None,
         revoked_by: None,
+    }
+}
+
+pub(crate) fn snapshot() -> Snapshot {
+    let bird = Counts {
+        answered: 12,
+        errors: [("INVALID_ARGUMENT".to_owned(), 1)].into(),
+        images: 12,
+        batches: 3,
+        latency: Histogram::from(vec![(104, 4), (105, 7), (112, 1)]),
+        rooms_us: Rooms { decode: 31_200, queue: 240_100, infer: 96_400, respond: 8_700 },
+    };
+    Snapshot {
+        worker: "worker-1".to_owned(),
+        at: time(),
+        covers_ms: 1_000,
+        interval_ms: 1_000,
+        uptime_s: 3_725,
+        models: vec![
+            ModelFigures { model: "bird".to_owned(), version: 2, waiting: 3, counts: bird },
+            ModelFigures { model: "fashion-mnist".to_owned(), version: 1, ..ModelFigures::default() },
+        ],
+        errors: [("NOT_FOUND".to_owned(), 2)].into(),
+        dead_letters: 1,
+        state: WorkerState {
+            partitions: 4,
+            lag: Some(17),
+            in_flight: 9,
+            instances: 2,
+            memory_bytes: 412_000_256,
+            cpu_ms: 1_870,
+            paused: false,
+            ends: false,
+        },
     }
 }
 
