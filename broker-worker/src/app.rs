@@ -5,13 +5,14 @@ mod say;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak, mpsc as std_mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka::{Broker, EmbeddedError, RuntimeDir, SettingsError};
 use rdkafka::error::KafkaError;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::Announcer;
@@ -32,6 +33,7 @@ use crate::outbox::{Announcements, KafkaOutbox};
 use crate::pipeline::{self, PipelineError};
 use crate::rooms::consume::Shared;
 use crate::served::Served;
+use crate::snapshots::Publisher;
 
 /// Beyond the grace time, for leaving the group and taking announcements back.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -54,6 +56,7 @@ struct Worker {
     address: SocketAddr,
     shared: Shared,
     name: String,
+    began: Instant,
 }
 
 /// Why a worker can't be built.
@@ -155,8 +158,9 @@ pub async fn build_with(config: Config, models: Models, dir: &RuntimeDir) -> Res
         health: Arc::new(Health::default()),
         metrics: Arc::new(Metrics::default()),
     };
-    let name = config.worker_name();
-    Ok(App { worker: Worker { config, models, versions: None, broker, address, shared, name }, listener })
+    let (name, began) = (config.worker_name(), Instant::now());
+    let worker = Worker { config, models, versions: None, broker, address, shared, name, began };
+    Ok(App { worker, listener })
 }
 
 async fn load(models: Models, limit: u64) -> Result<Models, ModelsError> {
@@ -268,6 +272,7 @@ impl Worker {
         let (client, topic) = (control::client(config, &reached)?, config.topics.names.control.clone());
         let controlled = Controlled { lanes, asking };
         control::start(client, topic, controlled, serving.clone()).map_err(PipelineError::from)?;
+        let measured = self.measure(Arc::clone(&announcements), now.clone(), &serving);
         let announcer = Announcer::new(announcements, now, self.name.clone(), &config.topics.names);
         let (first, heard) = oneshot::channel();
         let announced = tokio::spawn(announcer.run(first, serving.clone()));
@@ -283,6 +288,9 @@ impl Worker {
         };
         serving.cancel();
         drop(announced.await);
+        if let Some(measured) = measured {
+            drop(measured.await);
+        }
         drop(watch.await);
         // On its own thread: it waits for the broker.
         let flushed = tokio::task::spawn_blocking(move || outbox.flush(FAREWELL));
@@ -324,6 +332,27 @@ impl Worker {
         // It may be loading when the worker ends, and is not waited for.
         thread.spawn(move || follower.run(poll_interval, &asked)).map_err(PipelineError::from)?;
         Ok(())
+    }
+
+    /// Says each second what was done, until `serving` is over, where that is wanted.
+    fn measure(
+        &self,
+        outbox: Arc<dyn Announcements>,
+        models: watch::Receiver<Models>,
+        serving: &CancellationToken,
+    ) -> Option<JoinHandle<()>> {
+        let interval = self.config.metrics.snapshot_interval;
+        let publisher = Publisher {
+            outbox,
+            models,
+            shared: self.shared.clone(),
+            worker: self.name.clone(),
+            topic: self.config.topics.names.snapshots.clone(),
+            interval,
+            instances: self.config.instance_count(),
+            began: self.began,
+        };
+        (!interval.is_zero()).then(|| tokio::spawn(publisher.run(serving.clone())))
     }
 
     fn ready(&self, models: &Models, broker: &Broker) -> Ready {

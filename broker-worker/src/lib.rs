@@ -16,6 +16,7 @@
 //! - `shadow`: what a version computes beside the one that answers; `trials`: how versions do that are tried out.
 //! - `control`: what workers are asked to do beside answering.
 //! - `outbox`: the producers; `clients`: what librdkafka is given; `broker`: which broker, and waiting for it.
+//! - `snapshots`: what this worker measures of itself, published each second; `tally`: where that is counted.
 //! - `app`: all of it, built and run; [`args`] and [`config`]: what there is to set; `http`, `health`, `metrics`
 //!   and `announce`: what it says about itself.
 
@@ -53,7 +54,9 @@ mod pressure;
 mod rooms;
 mod served;
 mod shadow;
+mod snapshots;
 mod supervise;
+mod tally;
 mod topics;
 mod trials;
 

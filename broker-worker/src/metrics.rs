@@ -1,5 +1,6 @@
 //! What is counted, under the names that Triton's dashboards read, in a registry that is passed in and never global.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
@@ -10,6 +11,7 @@ use prometheus::{
 use wire::{ErrorCode, ModelId, Timings};
 
 use crate::micros::micros;
+use crate::tally::Tally;
 use crate::trials::Trials;
 
 const MODEL: [&str; 2] = ["model", "version"];
@@ -22,6 +24,8 @@ pub struct Metrics {
     registry: Registry,
     /// How versions do that are tried out.
     pub trials: Trials,
+    /// What the next snapshot tells.
+    pub tally: Arc<Tally>,
     request_success: IntCounterVec,
     request_failure: IntCounterVec,
     inference_count: IntCounterVec,
@@ -62,6 +66,8 @@ pub struct ModelMetrics {
     exec_count: IntCounter,
     compute_infer_duration: IntCounter,
     infer: Histogram,
+    model: ModelId,
+    tally: Arc<Tally>,
 }
 
 impl ModelMetrics {
@@ -71,6 +77,7 @@ impl ModelMetrics {
         self.exec_count.inc();
         self.compute_infer_duration.inc_by(micros(took));
         self.infer.observe(took.as_secs_f64());
+        self.tally.computed(&self.model, images, took);
     }
 }
 
@@ -191,6 +198,7 @@ impl Metrics {
             ),
             rebalances: families.counter("mlaas_worker_rebalances_total", "Assignments and revocations seen"),
             trials: Trials::default(),
+            tally: Arc::default(),
             registry,
         }
     }
@@ -206,7 +214,16 @@ impl Metrics {
             exec_count: self.exec_count.with_label_values(&labels),
             compute_infer_duration: self.compute_infer_duration.with_label_values(&labels),
             infer: self.stages.with_label_values(&["infer", labels[0], labels[1]]),
+            model: model.clone(),
+            tally: Arc::clone(&self.tally),
         }
+    }
+
+    /// How many requests wait for an instance of that version.
+    #[must_use]
+    pub fn waiting(&self, model: &ModelId) -> u64 {
+        let gauge = self.pending.with_label_values(&[&model.name, &model.version.to_string()]);
+        u64::try_from(gauge.get()).unwrap_or_default()
     }
 
     /// A version of that model was loaded, or could not be.
@@ -243,6 +260,7 @@ impl Metrics {
         timings: &Timings,
         delivered: Duration,
     ) {
+        self.tally.answered(model, outcome, timings, delivered);
         let version = model.map(|m| m.version.to_string()).unwrap_or_default();
         let labels = [model.map_or("", |m| m.name.as_str()), version.as_str()];
         let respond = delivered.saturating_sub(Duration::from_micros(timings.total));
@@ -269,6 +287,7 @@ impl Metrics {
     /// How far a partition's committed offset is behind.
     pub fn set_lag(&self, topic: &str, partition: i32, lag: i64) {
         self.lag.with_label_values(&[topic, &partition.to_string()]).set(lag);
+        self.tally.set_lag(partition, lag);
     }
 
     /// How long a partition's first record without an answer has been waiting.
@@ -282,6 +301,7 @@ impl Metrics {
         // Where it was never set there is nothing to remove.
         drop(self.lag.remove_label_values(&labels));
         drop(self.oldest.remove_label_values(&labels));
+        self.tally.forget_partition(partition);
     }
 
     /// All of them in Prometheus' text format.

@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kafka::{Fault, Outgoing, Producer, to_headers};
@@ -100,6 +101,8 @@ pub trait Announcements: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Receipt {
     over: Option<mpsc::Sender<Infallible>>,
+    /// Why the broker will not have it.
+    refused: Arc<OnceLock<String>>,
 }
 
 impl Receipt {
@@ -107,7 +110,7 @@ impl Receipt {
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<Infallible>) {
         let (receipt, over) = mpsc::channel(1);
-        (Self { over: Some(receipt) }, over)
+        (Self { over: Some(receipt), refused: Arc::default() }, over)
     }
 
     /// How many of it there are, this one included.
@@ -119,14 +122,25 @@ impl Receipt {
     /// One that nobody waits for.
     #[must_use]
     pub fn none() -> Self {
-        Self { over: None }
+        Self { over: None, refused: Arc::default() }
+    }
+
+    /// The broker will not have it.
+    fn refuse(&self, fault: &Fault) {
+        self.refused.get_or_init(|| fault.words());
+    }
+
+    /// Why the broker will not have it, or one that goes with a copy; none where it is not known to.
+    #[must_use]
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.get().map(String::as_str)
     }
 }
 
 /// What travels with a record.
 enum Cargo<P> {
     Parcel(Box<P>),
-    Announcement { _receipt: Receipt },
+    Announcement { receipt: Receipt },
 }
 
 /// The Kafka producers.
@@ -172,8 +186,9 @@ fn back<P>(cargo: Cargo<P>, result: Result<(), Fault>, delivered: &mpsc::Unbound
     match cargo {
         // Where whoever would read it has ended, the ticket in it is dropped with it.
         Cargo::Parcel(parcel) => drop(delivered.send(Delivered { parcel, result })),
-        Cargo::Announcement { .. } => {
+        Cargo::Announcement { receipt } => {
             if let Err(fault) = result {
+                receipt.refuse(&fault);
                 tracing::debug!(%fault, cause = fault.words(), "an announcement was not delivered; the next one may be");
             }
         }
@@ -211,7 +226,7 @@ impl<P: Send + Sync + 'static> Outbox<P> for KafkaOutbox<P> {
 
 impl<P: Send + Sync + 'static> Announcements for KafkaOutbox<P> {
     fn announce(&self, message: Message<'_>, receipt: Receipt) -> Result<(), Fault> {
-        send(&self.own, &message, Cargo::Announcement { _receipt: receipt }).map_err(|(fault, _)| fault)
+        send(&self.own, &message, Cargo::Announcement { receipt }).map_err(|(fault, _)| fault)
     }
 }
 

@@ -9,7 +9,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use wire::{
-    Announcement, Envelope, Headers, ModelId, Outcome, Prediction, Request, Response, Success, Timings,
+    Announcement, Envelope, Headers, ModelId, Outcome, Prediction, Request, Response, Snapshot, Success,
+    Timings,
 };
 
 use crate::error::ClientError;
@@ -162,8 +163,15 @@ pub fn announce(
     key: &str,
     announcement: Option<&Announcement>,
 ) -> Result<(), ClientError> {
-    let value = announcement.map(Announcement::encode);
-    write(broker, &topics.models, key, value.as_deref())
+    write(broker, &topics.models, key, announcement.map(Announcement::encode).as_deref())
+}
+
+/// Publishes what a worker has done, as one does each second.
+///
+/// # Errors
+/// [`ClientError`] where the broker does not take it.
+pub fn publish(broker: &Broker, topics: &Topics, snapshot: &Snapshot) -> Result<(), ClientError> {
+    write(broker, &topics.snapshots, &snapshot.worker, Some(&snapshot.encode()))
 }
 
 /// How many records lie on a topic.

@@ -23,6 +23,7 @@
 //! - [`batch`]: many images at once, answers as they come.
 //! - [`listen`]: every result on the topic, whoever asked.
 //! - [`models`]: what workers say that they serve, once; [`watch`]: the same, kept up to date.
+//! - [`live`]: what workers do, live.
 //! - [`mod@control`]: what workers are asked to do beside answering.
 //! - [`compacted`]: a compacted topic as a table, such as that of gateways' keys.
 //! - [`claim`] and [`results`]: an answer that somebody else asks for later.
@@ -41,6 +42,7 @@ pub mod control;
 pub mod double;
 pub mod error;
 pub mod listen;
+pub mod live;
 pub mod models;
 pub mod options;
 mod pace;
@@ -64,6 +66,7 @@ pub use error::ClientError;
 pub use kafka::log::TARGET as KAFKA_LOG;
 pub use kafka::{Broker, Secret, SecurityProtocol, Settings, Topics};
 pub use listen::{Incoming, Listener, Start};
+pub use live::monitor::Monitor;
 pub use models::served_models;
 pub use options::Options;
 pub use request::Client;

@@ -24,6 +24,7 @@ pub use crate::lane::Queue;
 use crate::models::config::Models;
 pub use crate::rooms::batch::Batching;
 use crate::rooms::decode::Limits;
+pub use crate::snapshots::Measuring;
 pub use crate::topics::{Pattern, Topics};
 pub use load::{LoadError, Sources, load};
 
@@ -55,6 +56,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// Health and metrics.
     pub http: Http,
+    /// What it measures of itself.
+    pub metrics: Measuring,
     /// What is logged, and how.
     pub log: Log,
     /// Where the nets compute.
@@ -78,6 +81,7 @@ impl Default for Config {
             limits: Limits::default(),
             shutdown: Shutdown::default(),
             http: Http::default(),
+            metrics: Measuring::default(),
             log: Log::default(),
             device: Device::default(),
             top_k: 5,

@@ -22,6 +22,7 @@ Exit codes:
   4    timeout: some have no answer (without --wait: no acknowledgement)
   5    some were answered with an error
   130  interrupted
+  143  told to end (SIGTERM) while top has the terminal
 
 Where no broker is given, the embedded one of a worker of yours is used. It
 forgets what it has no room for, so on it `send` keeps at most 2 MiB unanswered
@@ -80,6 +81,8 @@ pub(crate) enum Command {
     Unload(VersionArgs),
     /// Have workers look now which versions are in service, not in a second or two
     Refresh(ControlArgs),
+    /// Show what workers do, live: requests a second, times, batches, lag and errors; into a pipe a JSON object a second
+    Top(TopArgs),
     /// Print a completion script
     Completions {
         /// The shell that it is for
@@ -171,6 +174,32 @@ pub(crate) struct ModelsArgs {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
+pub(crate) struct TopArgs {
+    /// How far back charts, errors and totals go, an hour at most [default: 5min]
+    #[arg(short, long, value_name = "TIME", env = "MLAAS_CLIENT_WINDOW", value_parser = window)]
+    pub(crate) window: Option<Duration>,
+    /// Only what is done with that model
+    #[arg(short, long, value_name = "NAME", env = "MLAAS_CLIENT_MODEL")]
+    pub(crate) model: Option<String>,
+    /// Only what that worker does
+    #[arg(long, value_name = "NAME", env = "MLAAS_CLIENT_WORKER")]
+    pub(crate) worker: Option<String>,
+    /// Print one JSON object a second, also on a terminal
+    #[arg(long, env = "MLAAS_CLIENT_JSON", value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
+    /// Print what is known now and end: on a terminal, without --json, the view as text
+    #[arg(long, env = "MLAAS_CLIENT_ONCE", value_parser = FalseyValueParser::new())]
+    pub(crate) once: bool,
+    /// End after that many objects
+    #[arg(short = 'n', long, value_name = "N", env = "MLAAS_CLIENT_COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// The topic to read [default: predict.snapshots]
+    #[arg(long, value_name = "NAME", env = "MLAAS_CLIENT_SNAPSHOTS_TOPIC")]
+    pub(crate) topic: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct VersionArgs {
     /// The model
     #[arg(value_name = "MODEL")]
@@ -210,6 +239,7 @@ const SEND_KEYS: &[(&str, &str)] = &[
 ];
 const LISTEN_KEYS: &[(&str, &str)] = &[("topic", "topics.results")];
 const MODELS_KEYS: &[(&str, &str)] = &[("topic", "topics.models")];
+const TOP_KEYS: &[(&str, &str)] = &[("topic", "topics.snapshots")];
 const CONTROL_KEYS: &[(&str, &str)] = &[("topic", "topics.control"), ("timeout", "timeout")];
 
 /// Where the configuration comes from, as `command` read it from the line.
@@ -225,6 +255,7 @@ pub(crate) fn sources(command: &Typed, matches: &ArgMatches, args: &Args) -> Sou
             "send" => SEND_KEYS,
             "listen" => LISTEN_KEYS,
             "models" => MODELS_KEYS,
+            "top" => TOP_KEYS,
             "load" | "unload" | "refresh" => CONTROL_KEYS,
             _ => &[],
         };
@@ -240,6 +271,15 @@ fn time(text: &str) -> Result<Duration, String> {
         Ok(Duration::ZERO) => Err("it must be more than 0".to_owned()),
         Ok(time) => Ok(time),
         Err(error) => Err(format!("{error}, as 500ms, 30s or 2min")),
+    }
+}
+
+/// As far back as snapshots are kept.
+fn window(text: &str) -> Result<Duration, String> {
+    let (least, most) = (Duration::from_secs(60), client::live::KEPT);
+    match time(text)? {
+        time if (least..=most).contains(&time) => Ok(time),
+        _ => Err("it must be 1min to 1h".to_owned()),
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     Timeout = 4,
     ErrorReplies = 5,
     Interrupted = cli::exit::INTERRUPTED,
+    /// As a shell says of who is ended by SIGTERM.
+    Terminated = 143,
 }
 
 impl From<Exit> for ExitCode {

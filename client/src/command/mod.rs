@@ -5,7 +5,7 @@
 //! - [`inputs`]: which files are sent.
 //! - [`output`]: what is printed; [`tally`]: what became of the images.
 //! - [`exit`]: exit codes.
-//! - [`send`], [`listen`], [`models`]: the commands.
+//! - [`send`], [`listen`], [`models`], [`top`]: the commands.
 
 mod args;
 mod config;
@@ -17,6 +17,7 @@ mod models;
 mod output;
 mod send;
 mod tally;
+mod top;
 
 use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
@@ -72,6 +73,7 @@ fn run(args: Args, sources: &cli::Sources) -> Result<Exit, Failure> {
         Args::command().error(ErrorKind::MissingSubcommand, "say what to do: send, listen or models").exit()
     };
     let quiet = global.quiet;
+    let color = global.color.applies(std::io::stdout().is_terminal());
     let tally = Arc::new(Tally::default());
     let wait = !matches!(&command, Command::Send(args) if !args.wait);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -87,6 +89,7 @@ fn run(args: Args, sources: &cli::Sources) -> Result<Exit, Failure> {
                 Command::Load(args) => control::load(args, quiet, config).await,
                 Command::Unload(args) => control::unload(args, quiet, config).await,
                 Command::Refresh(args) => control::refresh(args, config).await,
+                Command::Top(args) => top::run(args, color, config).await,
                 Command::Completions { .. } => Ok(Exit::Success),
             }
         });
@@ -95,6 +98,7 @@ fn run(args: Args, sources: &cli::Sources) -> Result<Exit, Failure> {
             _ = interrupt.recv() => Err(Failure::Interrupted),
         }
     });
+    top::give_back();
     if !quiet
         && !matches!(exit, Err(Failure::BrokenPipe))
         && let Some(summary) = tally.summary(wait)
