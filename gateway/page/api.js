@@ -84,6 +84,14 @@ export const workers = () => answered(["/v1/workers", { cache: "no-store" }]);
 /** What went on in the last minutes. */
 export const activity = (minutes) => answered([`/v1/activity?minutes=${minutes}`, { cache: "no-store" }]);
 
+/** What workers do, and did in the last minutes; of one model or worker where it is named. */
+export function live(minutes, model, worker) {
+  const query = new URLSearchParams({ minutes });
+  if (model) query.set("model", model);
+  if (worker) query.set("worker", worker);
+  return answered([`/v1/live?${query}`, { cache: "no-store" }]);
+}
+
 /** What an image shows; beside the answer, how long it took from here. */
 export async function predict(file, { model, version }, signal) {
   let image;

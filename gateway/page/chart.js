@@ -21,7 +21,8 @@ export const lines = (name, values) => ({ name, values, draw: drawLine });
 
 /** A figure: a title, the names of its series, in words what it shows, and how values are said. */
 export function chart(title, names, words, minutes, say, series) {
-  const room = byId("charts").clientWidth;
+  // Either of the two places that charts are in may be hidden.
+  const room = byId("charts").clientWidth || byId("own-charts").clientWidth;
   // As wide as a column of the page's grid, so that letters keep their form.
   const width = Math.max(240, (room >= 850 ? (room - 13) / 2 : room) - 26);
   const top = scale(Math.max(0, ...series.flatMap(({ values }) => values.filter((value) => value !== null))));

@@ -21,6 +21,20 @@ export function pairs(attributes, entries) {
   return el("dl", attributes, ...entries.map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value))));
 }
 
+/** Figures with what each is: the children of a list of definitions. */
+export const figures = (entries) => entries.map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value)));
+
+/** Puts elements in the place of others: where each was scrolled to it stays, and who is on it by keyboard too. */
+export function renew(place, elements) {
+  const old = [...place.children].map((element) => [element.scrollLeft, element === document.activeElement]);
+  place.replaceChildren(...elements);
+  elements.forEach((element, at) => {
+    const [left, focused] = old[at] ?? [0, false];
+    element.scrollLeft = left;
+    if (focused) element.focus();
+  });
+}
+
 /** A table that scrolls by itself where it is wider than the page. */
 export function table(caption, heads, rows) {
   const head = ([name, kind]) => el("th", { scope: "col", class: kind }, name);

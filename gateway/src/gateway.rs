@@ -15,6 +15,7 @@ use crate::caller::Caller;
 use crate::config::Config;
 use crate::health::Health;
 use crate::history::History;
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 
@@ -29,6 +30,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// What became of the requests of the last hour.
     pub history: History,
+    /// What workers do.
+    pub live: Live,
     /// How much is taken.
     pub admission: Admission,
     /// Who may come in.
@@ -50,6 +53,7 @@ impl Gateway {
             auth: Auth::new(&config, &health)?,
             metrics: Metrics::default(),
             history: History::new(config.http.page),
+            live: Live::new(config.connection()),
             admission: Admission::new(&config.limits),
             backend: Backend::new(config.connection(), config.results.max_looks, Arc::clone(&health)),
             draining: CancellationToken::new(),

@@ -9,7 +9,8 @@
 //! - [`caller`]: what belongs to each request; [`asked`] and [`images`]: what is asked about which images; [`body`]: reading one.
 //! - [`infer`]: the Open Inference Protocol, apart from how it travels.
 //! - [`answer`] and [`problem`]: what comes back; [`later`]: the id of a result that is asked for later.
-//! - [`args`] and [`config`]: what there is to set; [`key_commands`]: `gateway keys`; [`health`], [`metrics`] and [`history`]: what it says about itself.
+//! - [`args`] and [`config`]: what there is to set; [`key_commands`]: `gateway keys`; [`health`], [`metrics`] and [`history`]: what it says about itself;
+//!   [`live`]: what workers say.
 
 #![forbid(unsafe_code)]
 // What is public in a private module is so for the modules beside it.
@@ -35,6 +36,7 @@ pub mod images;
 pub mod infer;
 pub mod key_commands;
 pub mod later;
+pub mod live;
 pub mod metrics;
 pub mod problem;
 pub mod routes;

@@ -5,7 +5,7 @@ use crate::support::{
 };
 
 /// What a browser fetches before anything is seen.
-const FIRST_VIEW: [&str; 16] = [
+const FIRST_VIEW: [&str; 18] = [
     "/",
     "/ui/style.css",
     "/ui/main.js",
@@ -17,6 +17,8 @@ const FIRST_VIEW: [&str; 16] = [
     "/ui/card.js",
     "/ui/models.js",
     "/ui/live.js",
+    "/ui/fleet.js",
+    "/ui/own.js",
     "/ui/chart.js",
     "/ui/icon.svg",
     "/ui/scarlet_macaw.webp",

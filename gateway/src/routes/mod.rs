@@ -2,6 +2,7 @@
 
 mod activity;
 mod batch;
+mod live;
 pub(crate) mod openapi;
 mod page;
 mod predict;
@@ -42,6 +43,7 @@ pub fn router(gateway: &Shared, more: Router<Shared>) -> Router {
         .merge(v2::routes())
         .merge(workers::routes())
         .merge(activity::routes())
+        .merge(live::routes())
         .merge(openapi::routes())
         .merge(page::routes(http.page))
         .merge(more)

@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use utoipa::OpenApi;
 
-use super::{Shared, activity, batch, predict, probes, results, security, v2, v2_infer, workers};
+use super::{Shared, activity, batch, live, predict, probes, results, security, v2, v2_infer, workers};
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new().route("/openapi.json", get(openapi))
@@ -42,6 +42,7 @@ pub(super) fn routes() -> Router<Shared> {
         v2::unload,
         workers::workers,
         activity::activity,
+        live::live,
         probes::live,
         probes::ready,
         probes::metrics,
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     // All but the page's own files.
-    const SOURCES: [&str; 8] = [
+    const SOURCES: [&str; 9] = [
         include_str!("openapi.rs"),
         include_str!("predict.rs"),
         include_str!("batch.rs"),
@@ -94,6 +95,7 @@ mod tests {
         include_str!("v2.rs"),
         include_str!("workers.rs"),
         include_str!("activity.rs"),
+        include_str!("live.rs"),
         include_str!("probes.rs"),
     ];
 
