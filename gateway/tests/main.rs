@@ -8,6 +8,7 @@ mod grpc;
 mod guard;
 mod later;
 mod limits;
+mod live;
 mod page;
 mod predict;
 mod program;

@@ -29,6 +29,7 @@ mod group;
 mod hangs;
 mod harness;
 mod http;
+mod live;
 mod memory;
 mod offsets;
 mod on_demand;

@@ -43,7 +43,8 @@ pub struct View {
     pub window_s: u64,
     /// How long a point is, in seconds.
     pub step_s: u64,
-    /// One for each step that is over, the oldest first.
+    /// One for each step that is over, the oldest first; not written where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub points: Vec<Point>,
     /// By name, those too that are gone, for ten minutes.
     pub workers: Vec<WorkerRow>,

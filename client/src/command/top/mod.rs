@@ -99,7 +99,7 @@ async fn print(args: &TopArgs, asked: &Asked, source: &mut Source, shown: bool) 
         }
         let view = source.view(asked);
         if args.json || !shown {
-            output.object(&view)?;
+            object(&output, view)?;
         } else {
             output.line(&text(&view, source.address())?)?;
         }
@@ -110,10 +110,15 @@ async fn print(args: &TopArgs, asked: &Asked, source: &mut Source, shown: bool) 
     while left != Some(0) {
         ticks.tick().await;
         source.renew().await;
-        output.object(&source.view(asked))?;
+        object(&output, source.view(asked))?;
         left = left.map(|left| left - 1);
     }
     Ok(Exit::Success)
+}
+
+/// Without its points: each line is one.
+fn object(output: &Output, view: View) -> Result<(), Failure> {
+    Ok(output.object(&View { points: Vec::new(), ..view })?)
 }
 
 fn ticks() -> tokio::time::Interval {
