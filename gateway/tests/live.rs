@@ -1,34 +1,10 @@
 //! What workers publish, told by HTTP: added up, by model and worker, and why there is none.
 
 use client::double;
-use jiff::Timestamp;
 use kafka::{EmbeddedBroker, Topics};
-use wire::{Counts, Histogram, ModelFigures, Snapshot, WorkerState};
+use wire::{Snapshot, WorkerState};
 
-use crate::support::{Running, broker, config, config_with, eventually};
-
-/// A second of a worker that answered so many requests.
-pub(crate) fn snapshot(worker: &str, model: &str, answered: u64) -> Snapshot {
-    let counts = Counts {
-        answered,
-        images: answered,
-        batches: 2,
-        latency: Histogram::from(vec![(104, answered)]),
-        errors: [("INVALID_ARGUMENT".to_owned(), 1)].into(),
-        ..Counts::default()
-    };
-    Snapshot {
-        worker: worker.to_owned(),
-        at: Timestamp::now(),
-        covers_ms: 1_000,
-        interval_ms: 1_000,
-        uptime_s: 60,
-        models: vec![ModelFigures { model: model.to_owned(), version: 1, waiting: 1, counts }],
-        errors: [("NOT_FOUND".to_owned(), 2)].into(),
-        dead_letters: 0,
-        state: WorkerState { partitions: 1, lag: Some(5), instances: 1, ..WorkerState::default() },
-    }
-}
+use crate::support::{Running, broker, config, config_with, eventually, snapshot};
 
 fn publish(broker: &EmbeddedBroker, snapshot: &Snapshot) {
     double::publish(&broker.broker(), &Topics::default(), snapshot).unwrap();

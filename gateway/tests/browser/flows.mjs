@@ -220,6 +220,38 @@ const flows = {
     assert.deepEqual(await other.evaluate(() => [localStorage.length, document.cookie]), [0, ""]);
   },
 
+  async live({ page }) {
+    await page.getByRole("link", { name: "Live" }).click();
+    await sees(page.locator("#fleet-said"), "No worker has published what it does");
+    await page.getByRole("img", { name: /^Time to the answer, the last 5 minutes/ }).waitFor();
+    await host("publish");
+    const [workers, models] = ["Workers", "Model versions"].map((name) => page.getByRole("table", { name }));
+    await sees(page.locator("#fleet-said"), "2 workers, whoever asked");
+    await sees(workers, "works");
+    await sees(workers, "<b>w2</b>");
+    await sees(models, "bird");
+    await sees(models, "(none found)");
+    await sees(page.locator("#fleet-kinds"), "4 × NOT_FOUND; 2 × INVALID_ARGUMENT");
+    await sees(page.locator("#fleet-figures"), "Average batch");
+    assert.equal(await page.getByRole("img", { name: /^Time to the answer/ }).count(), 0, "the gateway's own charts stand there too");
+    await page.getByRole("img", { name: /^Lag, in requests, the last 5 minutes: at most 10/ }).waitFor();
+    await page.getByLabel("Model", { exact: true }).last().selectOption("shoe");
+    await models.getByText("bird").waitFor({ state: "detached" });
+    assert.equal(await page.locator("#of-model option").count(), 3, "bird can be chosen again");
+    await page.getByLabel("Worker", { exact: true }).selectOption("w1");
+    await workers.getByText("<b>w2</b>").waitFor({ state: "detached" });
+    await page.getByLabel("Worker", { exact: true }).selectOption("");
+    await page.getByLabel("Last", { exact: true }).selectOption("60");
+    await page.getByRole("img", { name: /^Requests a second, the last 60 minutes/ }).waitFor();
+    await sees(workers, /gone for \d+ s/);
+    // Where somebody is by keyboard they stay, though the table is made anew each second.
+    const place = page.getByRole("region", { name: "Workers" });
+    await place.focus();
+    await host("publish");
+    await sees(workers, "works");
+    assert.ok(await isFocused(place), "the focus is lost");
+  },
+
   async looks({ browser }) {
     for (const colorScheme of ["light", "dark"]) {
       for (const viewport of [{ width: 1200, height: 800 }, { width: 360, height: 740 }]) {
@@ -234,7 +266,11 @@ const flows = {
         await sees(card(page, "notes.txt"), "Not a picture");
         for (const view of ["Try it", "Models", "Live"]) {
           await page.getByRole("link", { name: view, exact: true }).click();
-          if (view === "Live") await page.getByRole("img", { name: /^Time to the answer, the last 5 minutes/ }).waitFor();
+          if (view === "Live") {
+            await host("publish");
+            await page.getByRole("img", { name: /^Time in the worker, the last 5 minutes/ }).waitFor();
+            await page.getByRole("table", { name: "Workers" }).waitFor();
+          }
           await accessible(page, `${view}, ${colorScheme}, ${viewport.width}`);
         }
         const dark = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use client::double::{Double, Received};
 use client::{Announcement, ErrorCode, ErrorReply, ModelId, Outcome, Prediction, Success};
 use kafka::EmbeddedBroker;
-use support::{Running, announce, announcement, broker, config_with};
+use support::{Running, announce, announcement, broker, config_with, snapshot};
 use tokio::sync::mpsc;
 
 macro_rules! flows {
@@ -37,6 +37,7 @@ flows! {
     late [("requests.timeout", "5s")];
     gone [];
     key [("auth.required", "true")];
+    live [];
     looks [];
 }
 
@@ -81,6 +82,7 @@ async fn run(flow: &str, keys: &[(&str, &str)]) {
         match line.strip_prefix("host ") {
             Some("worker") => worker = Some(serve(&broker)),
             Some("more") => announce(&broker, &announcement("w9", "bird", 3)),
+            Some("publish") => publish(&broker),
             Some("broker down") => broker.broker_down().unwrap(),
             Some("broker up") => broker.broker_up().unwrap(),
             Some("gateway down") => gateway.take().unwrap().finish().await.unwrap(),
@@ -103,6 +105,14 @@ async fn running(broker: &EmbeddedBroker, keys: &[(&str, &str)]) -> Running {
     let running = Running::start_app(config_with(broker, keys), gateway::App::with_embedded_keys).await;
     running.until_ready().await;
     running
+}
+
+/// A second of each of two workers.
+fn publish(broker: &EmbeddedBroker) {
+    for (worker, model) in [("w1", "bird"), ("<b>w2</b>", "shoe")] {
+        let snapshot = snapshot(worker, model, 6);
+        client::double::publish(&broker.broker(), &kafka::Topics::default(), &snapshot).unwrap();
+    }
 }
 
 /// Two workers' words, and a double that answers for both.

@@ -17,6 +17,7 @@ use kafka::{EmbeddedBroker, Topics};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use wire::{Counts, Histogram, ModelFigures, Snapshot, WorkerState};
 
 /// Longer than anything takes that works.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -157,6 +158,29 @@ pub(crate) fn announcement(worker: &str, model: &str, version: u32) -> Announcem
         announced_at: Timestamp::now(),
         ttl_s: 3600,
         skipped: Vec::new(),
+    }
+}
+
+/// A second of a worker that answered so many requests.
+pub(crate) fn snapshot(worker: &str, model: &str, answered: u64) -> Snapshot {
+    let counts = Counts {
+        answered,
+        images: answered,
+        batches: 2,
+        latency: Histogram::from(vec![(104, answered)]),
+        errors: [("INVALID_ARGUMENT".to_owned(), 1)].into(),
+        ..Counts::default()
+    };
+    Snapshot {
+        worker: worker.to_owned(),
+        at: Timestamp::now(),
+        covers_ms: 1_000,
+        interval_ms: 1_000,
+        uptime_s: 60,
+        models: vec![ModelFigures { model: model.to_owned(), version: 1, waiting: 1, counts }],
+        errors: [("NOT_FOUND".to_owned(), 2)].into(),
+        dead_letters: 0,
+        state: WorkerState { partitions: 1, lag: Some(5), instances: 1, ..WorkerState::default() },
     }
 }
 
