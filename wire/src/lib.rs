@@ -9,6 +9,7 @@
 //! - [`control`]: what workers are asked to do beside answering; [`key`]: who may ask gateways for what.
 //! - [`announcement`]: what a worker says it serves; [`comparison`]: what a version says beside the one that answers.
 //! - [`snapshot`]: what a worker has done lately and how it is; [`histogram`]: times in it that can be added up.
+//! - [`review`]: an image that a person should look at; [`mod@label`]: what a person says that it shows.
 //!
 //! The page `docs/protocol.md` tells the same to someone without Rust.
 
@@ -26,8 +27,10 @@ mod event;
 pub mod header;
 pub mod histogram;
 pub mod key;
+pub mod label;
 pub mod request;
 pub mod result;
+pub mod review;
 pub mod snapshot;
 
 pub use announcement::{Announcement, SkippedModel};
@@ -40,8 +43,10 @@ pub use error::{ErrorCode, ErrorReply, UnknownCode};
 pub use header::Headers;
 pub use histogram::Histogram;
 pub use key::{KeyRecord, Scope};
+pub use label::{Label, Verdict};
 pub use request::Request;
 pub use result::{ModelId, Outcome, Prediction, Response, Success, Timings};
+pub use review::{Review, Why, is_digest};
 pub use snapshot::{Counts, ModelFigures, Rooms, Snapshot, WorkerState};
 
 /// A new request id: a UUID of version 7 (RFC 9562), which sorts by the time it was made.

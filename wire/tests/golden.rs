@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use common::{headers_from_text, headers_to_text};
 use wire::{
-    Action, Announcement, Comparison, Control, Encoding, Envelope, Headers, KeyRecord, ReplyTo, Request,
-    Response, Snapshot, TraceContext,
+    Action, Announcement, Comparison, Control, Encoding, Envelope, Headers, KeyRecord, Label, ReplyTo,
+    Request, Response, Review, Snapshot, TraceContext, Verdict,
 };
 
 const LIMIT: usize = 1 << 20;
@@ -137,6 +137,29 @@ fn snapshots() {
     assert_eq!(Snapshot::decode(&file).unwrap(), snapshot);
     assert_eq!(snapshot.patience().as_secs(), 5);
     assert_eq!(Snapshot { interval_ms: 4_000, ..snapshot }.patience().as_secs(), 12);
+}
+
+#[test]
+fn reviews() {
+    let review = common::review();
+    let headers = review.headers(b"\x89PNG\r\n\x1a\n");
+    let read = golden_headers("review.headers", &headers);
+    assert_eq!(read, headers);
+    assert_eq!(Review::decode(&read).unwrap(), review);
+    let file = golden("review.json", headers.get(wire::review::HEADER).unwrap());
+    assert_eq!(headers.get(wire::review::HEADER).unwrap(), file);
+    assert_eq!(review.label_key(), common::label().key(), "what is said of it is found");
+}
+
+#[test]
+fn labels() {
+    let label = common::label();
+    let file = golden("label.json", &label.encode());
+    assert_eq!(label.encode(), file);
+    assert_eq!(Label::decode(&file).unwrap(), label);
+    let skipped = Label { verdict: Verdict::Skipped, label: None, predicted: None, version: None, ..label };
+    assert_eq!(Label::decode(&skipped.encode()).unwrap(), skipped);
+    assert_eq!(skipped.key(), format!("fashion-mnist/{}", skipped.image));
 }
 
 #[test]

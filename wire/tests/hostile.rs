@@ -211,6 +211,8 @@ proptest! {
         let _control = Control::decode(&value);
         let _key = KeyRecord::decode(&value);
         let _snapshot = Snapshot::decode(&value);
+        let _label = wire::Label::decode(&value);
+        let _review = wire::Review::decode(&headers);
     }
 
     #[test]

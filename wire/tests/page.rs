@@ -33,6 +33,8 @@ fn its_json_is_the_golden_files() {
         "control.json",
         "key.json",
         "snapshot.json",
+        "review.json",
+        "label.json",
     ] {
         let shown: serde_json::Value = serde_json::from_str(&example(name)).unwrap();
         let held: serde_json::Value = serde_json::from_slice(&golden(name)).unwrap();

@@ -56,6 +56,8 @@ fn what_is_written_is_valid() {
         ("control", "control"),
         ("key", "key"),
         ("snapshot", "snapshot"),
+        ("review", "review"),
+        ("label", "label"),
     ] {
         let validator = validator(&schema(&format!("schema/{name}.json")));
         assert_valid(&validator, &serde_json::from_slice(&golden(&format!("{file}.json"))).unwrap());
@@ -305,6 +307,60 @@ fn a_snapshot_is_refused_by_both_or_by_neither() {
 }
 
 #[test]
+fn a_review_is_refused_by_both_or_by_neither() {
+    let reads = |value: &[u8]| {
+        let mut headers = Headers::new();
+        headers.push(wire::review::HEADER, value);
+        wire::Review::decode(&headers).is_ok()
+    };
+    agree(
+        "schema/review.json",
+        "review.json",
+        reads,
+        &[
+            (true, ("/new", Some(json!({})))),
+            (true, ("/predictions", Some(json!([])))),
+            (true, ("/why", Some(json!("a reason that comes later")))),
+            (false, ("/why", Some(json!(1)))),
+            (false, ("/why", None)),
+            (false, ("/image", Some(json!("sha256:0")))),
+            (false, ("/image", Some(json!("../../etc/passwd")))),
+            (false, ("/image", None)),
+            (false, ("/model", Some(Value::Null))),
+            (false, ("/predictions", None)),
+            (false, ("/computed_at", Some(json!("now")))),
+            (false, ("/request_id", None)),
+        ],
+    );
+}
+
+#[test]
+fn a_label_is_refused_by_both_or_by_neither() {
+    agree(
+        "schema/label.json",
+        "label.json",
+        |value| wire::Label::decode(value).is_ok(),
+        &[
+            (true, ("/new", Some(json!({})))),
+            (true, ("/predicted", None)),
+            (true, ("/predicted", Some(Value::Null))),
+            (true, ("/version", None)),
+            (true, ("/verdict", Some(json!("skipped")))),
+            (true, ("/verdict", Some(json!("something that comes later")))),
+            (false, ("/verdict", Some(json!(1)))),
+            (false, ("/verdict", None)),
+            (false, ("/label", None)),
+            (false, ("/label", Some(Value::Null))),
+            (false, ("/label", Some(json!(4)))),
+            (false, ("/image", Some(json!("sha256:0")))),
+            (false, ("/model", None)),
+            (false, ("/by", None)),
+            (false, ("/at", Some(json!("now")))),
+        ],
+    );
+}
+
+#[test]
 fn the_schema_shows_the_codes_there_are() {
     let shown = &schema("schema/result.json")["$defs"]["error"]["properties"]["code"]["examples"];
     assert_eq!(*shown, json!(ErrorCode::ALL.iter().map(ErrorCode::name).collect::<Vec<_>>()));
@@ -332,6 +388,7 @@ fn the_asyncapi_document_has_every_header_and_no_other() {
     let document = asyncapi();
     assert_eq!(names(documented(&document, "request")), BTreeSet::from(header::ALL));
     assert_eq!(names(documented(&document, "deadLetter")), BTreeSet::from(dead_letter::HEADERS));
+    assert_eq!(names(documented(&document, "review")), BTreeSet::from(wire::review::HEADERS));
     let answer =
         common::success().headers(Encoding::Json, common::time(), &common::reply_to(), &common::trace());
     let written = answer.iter().map(|(name, _)| std::str::from_utf8(name).unwrap()).collect::<BTreeSet<_>>();
@@ -354,6 +411,7 @@ fn the_golden_headers_are_what_the_asyncapi_document_says() {
         ("result", "result-success.bin"),
         ("result", "result-error.json"),
         ("deadLetter", "dead-letter"),
+        ("review", "review"),
     ] {
         let text = String::from_utf8(golden(&format!("{file}.headers"))).unwrap();
         let object = common::headers_from_text(&text)

@@ -4,8 +4,8 @@
 use jiff::Timestamp;
 use wire::{
     Action, Announcement, Comparison, Control, Counts, ErrorCode, ErrorReply, Headers, Histogram, KeyRecord,
-    Labelled, ModelFigures, ModelId, Outcome, Prediction, ReplyTo, Request, Response, Rooms, Scope, Snapshot,
-    Success, Timings, TraceContext, WorkerState,
+    Label, Labelled, ModelFigures, ModelId, Outcome, Prediction, ReplyTo, Request, Response, Review, Rooms,
+    Scope, Snapshot, Success, Timings, TraceContext, Verdict, Why, WorkerState,
 };
 
 /// A PNG of one grey pixel.
@@ -142,6 +142,33 @@ pub(crate) fn comparison() -> Comparison {
         agree: false,
         worker: "worker-1".to_owned(),
         computed_at: time(),
+    }
+}
+
+pub(crate) fn review() -> Review {
+    let prediction =
+        |label: &str, index, probability| Prediction { label: label.to_owned(), index, probability };
+    Review {
+        request_id: "r-1".to_owned(),
+        image: digest(),
+        model: ModelId { name: "fashion-mnist".to_owned(), version: 1, digest: digest() },
+        predictions: vec![prediction("Shirt", Some(6), 0.5), prediction("Coat", Some(4), 0.4375)],
+        why: Why::Margin,
+        worker: "worker-1".to_owned(),
+        computed_at: time(),
+    }
+}
+
+pub(crate) fn label() -> Label {
+    Label {
+        image: digest(),
+        model: "fashion-mnist".to_owned(),
+        verdict: Verdict::Corrected,
+        label: Some("Coat".to_owned()),
+        predicted: Some("Shirt".to_owned()),
+        version: Some(1),
+        by: "ada".to_owned(),
+        at: time(),
     }
 }
 
