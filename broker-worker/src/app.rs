@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kafka::{Broker, EmbeddedError, RuntimeDir, SettingsError};
+use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -31,6 +32,7 @@ use crate::models::{
 };
 use crate::outbox::{Announcements, KafkaOutbox};
 use crate::pipeline::{self, PipelineError};
+use crate::review;
 use crate::rooms::consume::Shared;
 use crate::served::Served;
 use crate::snapshots::Publisher;
@@ -244,7 +246,7 @@ impl Worker {
             let warm = pipeline::warm(config, &models, shared.clone(), demand.clone()).await?;
             Ok::<_, RunError>((models, warm))
         };
-        let (models, warm) = tokio::select! {
+        let (models, mut warm) = tokio::select! {
             loaded = load => loaded?,
             () = end.cancelled() => return Ok(()),
         };
@@ -259,6 +261,7 @@ impl Worker {
         let consumer = clients::consumer(config, &reached)?;
         let (name, to_broker) = (self.name.clone(), Arc::clone(&outbox) as _);
         let lanes = warm.lanes();
+        let reviewed = self.review(warm.unsure(), producer, reached.embedded);
         let announcements = Arc::clone(&outbox) as Arc<dyn Announcements>;
         let (out, back) = ((to_broker, Arc::clone(&announcements)), delivered);
         let mut running = warm.open(&consumer, name, out, back, end.clone())?;
@@ -293,7 +296,11 @@ impl Worker {
         }
         drop(watch.await);
         // On its own thread: it waits for the broker.
-        let flushed = tokio::task::spawn_blocking(move || outbox.flush(FAREWELL));
+        let flushed = tokio::task::spawn_blocking(move || {
+            outbox.flush(FAREWELL);
+            // Closed when they are delivered; where they are not, they are nobody's loss.
+            reviewed.map(|over| over.recv_timeout(FAREWELL))
+        });
         drop(flushed.await);
         if let BrokerSource::Own(_) = broker {
             say::what_goes_with_the_broker(consumer, config.topics.names.requests.clone()).await;
@@ -305,6 +312,31 @@ impl Worker {
             }
             left => Err(RunError::Unanswered(left)),
         }
+    }
+
+    /// Has images that a person should look at written to their topic, where there are to be any.
+    fn review(
+        &self,
+        inbox: Option<review::Inbox>,
+        client: ClientConfig,
+        embedded: bool,
+    ) -> Option<std_mpsc::Receiver<()>> {
+        let inbox = inbox?;
+        if embedded {
+            tracing::warn!(
+                "no image is kept for review (review.enabled): the embedded broker forgets, and people look later; use a real Kafka"
+            );
+            return None;
+        }
+        let setup = review::send::Setup {
+            client,
+            topic: self.config.topics.names.review.clone(),
+            worker: self.name.clone(),
+            max_bytes: self.config.review.max_bytes,
+            metrics: Arc::clone(&self.shared.metrics),
+        };
+        let started = review::send::start(inbox, setup, FAREWELL);
+        started.inspect_err(|error| tracing::warn!("no image is kept for review: {error}")).ok()
     }
 
     /// What serves versions that only a request names, where that is allowed.

@@ -15,6 +15,8 @@ pub const BATCHES: usize = 1;
 pub const ANSWERS: usize = 256;
 /// From infer to shadow, of each version: what does not fit is shed.
 pub const COMPARED: usize = 64;
+/// From infer to the thread that writes images for people to look at: what does not fit is shed.
+pub const UNSURE: usize = 64;
 
 #[cfg(test)]
 mod tests {

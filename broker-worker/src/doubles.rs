@@ -16,6 +16,7 @@ use crate::lane::{Lane, Lanes, Opened, Queue, Shape};
 use crate::metrics::Metrics;
 use crate::models::{Models, Part, Wanted};
 use crate::parcels::{Asker, Job, Ticket};
+use crate::review::{Review, Reviews};
 use crate::served::{LoadError, Served};
 use crate::shadow::Shadows;
 
@@ -202,6 +203,12 @@ pub(crate) fn shadows() -> Shadows {
     Shadows::new(Arc::default()).0
 }
 
+/// What keeps no image.
+#[must_use]
+pub(crate) fn reviews() -> Reviews {
+    Reviews::new(&Review::default(), Arc::default()).0
+}
+
 /// A model that is wanted in whichever version is in production.
 #[must_use]
 pub(crate) fn wanted(name: &str) -> Wanted {
@@ -241,5 +248,6 @@ pub(crate) fn job_in(lane: &Arc<Lane>, id: &str) -> Job {
         decode: Duration::ZERO,
         queued: Instant::now(),
         beside: None,
+        review: None,
     }
 }

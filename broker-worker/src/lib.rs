@@ -14,6 +14,7 @@
 //! - `served`, `models` and `engines`: what the rooms ask of a model, all that there are and how they follow what is promoted, and
 //!   the engines behind them.
 //! - `shadow`: what a version computes beside the one that answers; `trials`: how versions do that are tried out.
+//! - `review`: images that a person should look at.
 //! - `control`: what workers are asked to do beside answering.
 //! - `outbox`: the producers; `clients`: what librdkafka is given; `broker`: which broker, and waiting for it.
 //! - `snapshots`: what this worker measures of itself, published each second; `tally`: where that is counted.
@@ -51,6 +52,7 @@ mod pipeline;
 #[cfg(test)]
 mod pipeline_tests;
 mod pressure;
+mod review;
 mod rooms;
 mod served;
 mod shadow;

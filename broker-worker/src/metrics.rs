@@ -39,6 +39,7 @@ pub struct Metrics {
     errors: IntCounterVec,
     loads: IntCounterVec,
     shadows: IntCounterVec,
+    reviews: IntCounterVec,
     memory: IntGaugeVec,
     lag: IntGaugeVec,
     oldest: GaugeVec,
@@ -165,6 +166,12 @@ impl Metrics {
                  answer's, or another), failed (it could not compute the image), or shed (there was no time for it)",
                 &["model", "version", "outcome"],
             ),
+            reviews: families.counters(
+                "mlaas_worker_review_images_total",
+                "Images that a person should look at (review), by outcome: sent, lost (the topic did not take it), shed (there was no room for \
+                 it), or limited (the minute had review.max_per_minute)",
+                &["model", "version", "outcome"],
+            ),
             memory: families.gauges(
                 "mlaas_worker_model_memory_bytes",
                 "Memory that a model version takes: by about as much the process grew while it was loaded",
@@ -235,6 +242,11 @@ impl Metrics {
     /// What became of a request that a version was to compute beside the one that answers.
     pub fn shadowed(&self, model: &ModelId, outcome: &str) {
         self.shadows.with_label_values(&[&model.name, &model.version.to_string(), outcome]).inc();
+    }
+
+    /// What became of an image that a person should look at.
+    pub fn reviewed(&self, model: &ModelId, outcome: &str) {
+        self.reviews.with_label_values(&[&model.name, &model.version.to_string(), outcome]).inc();
     }
 
     /// How many bytes that version takes; none where it is served no more.

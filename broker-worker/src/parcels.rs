@@ -15,6 +15,7 @@ use crate::book::Book;
 use crate::lane::{Entrance, Lane};
 use crate::micros::micros;
 use crate::pressure::Hold;
+use crate::review::Kept;
 use crate::served::Served;
 use crate::shadow::Beside;
 
@@ -141,6 +142,8 @@ pub struct Job {
     pub queued: Instant,
     /// Another version that is to compute its image, when it is answered.
     pub beside: Option<Beside>,
+    /// Its image, which a person may have to look at.
+    pub review: Option<Kept>,
 }
 
 impl Job {

@@ -15,6 +15,7 @@ use crate::lane::{Lanes, Shape, WeakLanes};
 use crate::models::{Demand, Models};
 use crate::outbox::{Announcements, Delivered, Outbox};
 use crate::parcels::{Answer, Record};
+use crate::review::{self, Reviews};
 use crate::rooms::consume::{Consume, Shared};
 use crate::rooms::infer::hang::{self, Waiting};
 use crate::rooms::respond::{Parcel, Respond, Setup};
@@ -52,6 +53,7 @@ pub struct Warm {
     answers: mpsc::Receiver<Answer>,
     lanes: WeakLanes,
     compared: Inbox,
+    unsure: Option<review::Inbox>,
 }
 
 /// All rooms, at work.
@@ -83,12 +85,13 @@ pub async fn warm(
     let (lanes, opened) = Lanes::new(models, shape, Arc::clone(&shared.metrics), demand);
 
     let (shadows, compared) = Shadows::new(Arc::clone(&shared.metrics));
+    let (reviews, unsure) = Reviews::new(&config.review, Arc::clone(&shared.metrics));
     let to_infer = Arc::new(Mutex::new(to_infer));
     let (ready, warmed) = std_mpsc::channel();
     // One after the other: what one needed to warm up, the next one uses again, and so the worker at rest stays small.
     let turn = Arc::new(Mutex::new(()));
     for i in 0..instances {
-        let (lanes, shadows) = (lanes.clone(), shadows.clone());
+        let (lanes, beside) = (lanes.clone(), (shadows.clone(), reviews.clone()));
         let (ready, to_infer, answers) = (ready.clone(), Arc::clone(&to_infer), answers.clone());
         let turn = Arc::clone(&turn);
         let pulse = shared.health.pulse(format!("infer-{i}"));
@@ -101,7 +104,7 @@ pub async fn warm(
             // Which keeps the lanes open no longer than that.
             let load = move || {
                 let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-                infer::Instance::load(&lanes, i, waiting, shadows)
+                infer::Instance::load(&lanes, i, waiting, beside)
             };
             infer::run(load, &ready, &to_infer, &answers, &pulse);
             Ok(0)
@@ -110,7 +113,8 @@ pub async fn warm(
     drop((ready, to_infer));
 
     let open = lanes.downgrade();
-    let decode = decode::Decode::new(lanes, &config.queue, &config.limits, config.top_k, shadows);
+    let beside = (shadows, reviews);
+    let decode = decode::Decode::new(lanes, &config.queue, &config.limits, config.top_k, beside);
     let decode = Arc::new(decode);
     let to_decode = Arc::new(Mutex::new(to_decode));
     for i in 0..config.decode_thread_count() {
@@ -141,7 +145,8 @@ pub async fn warm(
         lanes.update(Models::clone, None);
     }
     shared.health.set_warm();
-    Ok(Warm { config: config.clone(), shared, rooms, records, answers: to_respond, lanes: open, compared })
+    let (config, answers, lanes) = (config.clone(), to_respond, open);
+    Ok(Warm { config, shared, rooms, records, answers, lanes, compared, unsure })
 }
 
 impl Warm {
@@ -149,6 +154,11 @@ impl Warm {
     #[must_use]
     pub fn lanes(&self) -> WeakLanes {
         self.lanes.clone()
+    }
+
+    /// Where images come from that a person should look at; none where none are to be, or somebody has it already.
+    pub fn unsure(&mut self) -> Option<review::Inbox> {
+        self.unsure.take()
     }
 
     /// Starts respond and consume: records flow from here on, until `end`.

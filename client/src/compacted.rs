@@ -9,15 +9,12 @@ use kafka::Broker;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use tokio::sync::watch;
-use tokio::time;
-use wire::{Headers, header};
 
-use crate::config::{ClientConfig, not_zero};
+use crate::config::ClientConfig;
 use crate::error::ClientError;
-use crate::pending::Table;
 use crate::reading::{self, Partition, Reader};
-use crate::sending::{Outgoing, Sending};
 use crate::thread::{Running, Thread};
+use crate::writing;
 
 /// For how long changes are gathered, at most, before they are told.
 const GATHER: Duration = Duration::from_millis(200);
@@ -162,28 +159,5 @@ fn take(rows: &mut Rows, message: &BorrowedMessage<'_>) {
 /// # Errors
 /// [`ClientError`] where the broker can't be reached, the topic is not there, or it does not take the record in time.
 pub async fn put(config: &ClientConfig, topic: &str, key: &str, value: Vec<u8>) -> Result<(), ClientError> {
-    not_zero("timeout", config.timeout)?;
-    let deadline = config.connect_deadline()?;
-    let cluster = config.cluster(deadline).await?;
-    let (settings, named, broker) = (config.kafka.clone(), topic.to_owned(), cluster.broker.clone());
-    reading::blocking(move || {
-        let some_led = |partitions: &[Partition]| partitions.iter().any(|p| p.led);
-        Reader::open(&settings, &cluster, &[])?.partitions(&named, deadline, some_led)
-    })
-    .await?;
-    let table = Arc::new(Table::default());
-    let sending = Sending::start(&config.kafka, &broker, topic, Arc::clone(&table))?;
-    let mut headers = Headers::new();
-    headers.push(header::CONTENT_TYPE, wire::encoding::JSON);
-    let id = key.to_owned();
-    let waiting = table.insert(&id, false)?;
-    sending.send(Outgoing { id: id.clone(), key: id.clone(), headers, value }).await?;
-    let taken = async {
-        tokio::select! {
-            acknowledged = waiting.acknowledged => acknowledged.map_err(|_| ClientError::Closed),
-            Ok(refused) = waiting.answer => refused.map(drop),
-        }
-    };
-    let timeout = ClientError::Timeout { id, waited: config.timeout, acknowledged: false };
-    time::timeout(config.timeout, taken).await.map_err(|_| timeout)?
+    writing::write(config, topic, key.to_owned(), Some(value)).await
 }

@@ -26,6 +26,7 @@
 //! - [`live`]: what workers do, live.
 //! - [`mod@control`]: what workers are asked to do beside answering.
 //! - [`compacted`]: a compacted topic as a table, such as that of gateways' keys.
+//! - [`review`]: images that people look at, what they say of them, and a folder of both to learn from.
 //! - [`claim`] and [`results`]: an answer that somebody else asks for later.
 //!
 //! No group is joined and no offset is committed anywhere here.
@@ -51,11 +52,13 @@ mod reading;
 mod replies;
 pub mod request;
 pub mod results;
+pub mod review;
 mod sending;
 mod thread;
 pub mod ticket;
 pub mod watch;
 mod window;
+mod writing;
 
 pub use batch::{Answers, each};
 pub use claim::Claim;
@@ -74,6 +77,6 @@ pub use results::{Looked, Results};
 pub use ticket::Ticket;
 pub use watch::{Watch, World};
 pub use wire::{
-    Action, Announcement, Control, Encoding, ErrorCode, ErrorReply, KeyRecord, ModelId, Outcome, Prediction,
-    Response, Scope, SkippedModel, Success, Timings, TraceContext,
+    Action, Announcement, Control, Encoding, ErrorCode, ErrorReply, KeyRecord, Label, ModelId, Outcome,
+    Prediction, Response, Review, Scope, SkippedModel, Success, Timings, TraceContext, Verdict, Why,
 };

@@ -316,7 +316,7 @@ impl Inner {
             id: request.id.clone(),
             key: options.key.clone().unwrap_or_else(|| request.id.clone()),
             headers,
-            value: request.encode(options.format),
+            value: Some(request.encode(options.format)),
         }
     }
 }

@@ -31,7 +31,8 @@ pub(crate) struct Outgoing {
     pub(crate) id: String,
     pub(crate) key: String,
     pub(crate) headers: Headers,
-    pub(crate) value: Vec<u8>,
+    /// None is a tombstone.
+    pub(crate) value: Option<Vec<u8>>,
 }
 
 impl Outgoing {
@@ -39,7 +40,7 @@ impl Outgoing {
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(k, v)| k.len() + v.map_or(0, <[u8]>::len) + 4).sum();
-        self.key.len() + self.value.len() + headers + 16
+        self.key.len() + self.value.as_ref().map_or(0, Vec::len) + headers + 16
     }
 }
 
@@ -74,7 +75,7 @@ impl Sending {
             topic: &self.place.topic,
             partition: None,
             key: Some(outgoing.key.as_bytes()),
-            value: Some(&outgoing.value),
+            value: outgoing.value.as_deref(),
             headers: kafka::to_headers(outgoing.headers.iter()),
         };
         let sent = self.producer.send_when_there_is_room(record, Box::new(outgoing.id)).await;

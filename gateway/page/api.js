@@ -47,8 +47,10 @@ const TITLES = {
   408: "Sent too slowly",
   413: "Too large",
   422: "Not a picture that can be read",
+  409: "Somebody else was quicker",
   429: "Too much under way",
   500: "A fault of the gateway's",
+  501: "Not possible here",
   503: "Not possible now",
   504: "No answer in time",
 };
@@ -91,6 +93,23 @@ export function live(minutes, model, worker) {
   if (worker) query.set("worker", worker);
   return answered([`/v1/live?${query}`, { cache: "no-store" }]);
 }
+
+/** Images that people should look at. */
+export function reviewPage(asked) {
+  const query = new URLSearchParams(Object.entries(asked).filter(([, value]) => value));
+  return answered([`/v1/review?${query}`, { cache: "no-store" }]);
+}
+
+/** The labels of a model. */
+export const reviewLabels = (model) => answered([`/v1/review/labels?${new URLSearchParams({ model })}`, { cache: "no-store" }]);
+
+/** Says what an image shows. */
+export const sayLabel = (id, what) => answered([`/v1/review/${id}`, asJson("POST", what)]);
+
+/** Takes that back. */
+export const takeBack = (id) => answered([`/v1/review/${id}`, { method: "DELETE" }]);
+
+const asJson = (method, body) => ({ method, headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
 
 /** What an image shows; beside the answer, how long it took from here. */
 export async function predict(file, { model, version }, signal) {

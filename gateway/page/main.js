@@ -4,10 +4,11 @@ import * as access from "./access.js";
 import { byId } from "./dom.js";
 import * as live from "./live.js";
 import * as models from "./models.js";
+import * as review from "./review.js";
 import * as service from "./service.js";
 import * as attempt from "./try.js";
 
-const VIEWS = ["try", "models", "live"];
+const VIEWS = ["try", "review", "models", "live"];
 
 function show() {
   const wanted = location.hash.slice(1);
@@ -19,12 +20,14 @@ function show() {
   }
   document.title = `${byId(`title-${view}`).textContent} · mlaas`;
   live.shown(view === "live");
+  review.shown(view === "review");
 }
 
 access.start();
 attempt.start();
 models.start();
 live.start();
+review.start();
 window.addEventListener("hashchange", show);
 show();
 service.start();

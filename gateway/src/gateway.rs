@@ -18,6 +18,7 @@ use crate::history::History;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
+use crate::review::Reviews;
 
 /// What all requests share.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Gateway {
     pub auth: Auth,
     /// The workers.
     pub backend: Backend,
+    /// Images that people look at.
+    pub reviews: Reviews,
     /// Cancelled when the gateway is to end: what would go on for long ends then.
     pub draining: CancellationToken,
 }
@@ -56,6 +59,7 @@ impl Gateway {
             live: Live::new(config.connection()),
             admission: Admission::new(&config.limits),
             backend: Backend::new(config.connection(), config.results.max_looks, Arc::clone(&health)),
+            reviews: Reviews::default(),
             draining: CancellationToken::new(),
             health,
             config,

@@ -10,7 +10,7 @@
 //! - [`infer`]: the Open Inference Protocol, apart from how it travels.
 //! - [`answer`] and [`problem`]: what comes back; [`later`]: the id of a result that is asked for later.
 //! - [`args`] and [`config`]: what there is to set; [`key_commands`]: `gateway keys`; [`health`], [`metrics`] and [`history`]: what it says about itself;
-//!   [`live`]: what workers say.
+//!   [`live`]: what workers say; [`review`]: images that people look at.
 
 #![forbid(unsafe_code)]
 // What is public in a private module is so for the modules beside it.
@@ -39,6 +39,7 @@ pub mod later;
 pub mod live;
 pub mod metrics;
 pub mod problem;
+pub mod review;
 pub mod routes;
 mod server;
 pub mod tls;

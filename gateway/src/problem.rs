@@ -162,6 +162,13 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, detail)
     }
 
+    /// It can't be done here.
+    #[must_use]
+    pub fn not_implemented(detail: impl Into<String>) -> Self {
+        let (status, code) = (StatusCode::NOT_IMPLEMENTED, "UNIMPLEMENTED".to_owned());
+        Self { status, code, detail: detail.into(), retryable: false }
+    }
+
     /// No answer in time.
     #[must_use]
     pub fn deadline(detail: impl Into<String>) -> Self {
@@ -270,6 +277,7 @@ impl From<Problem> for tonic::Status {
             "INTERNAL" => Code::Internal,
             UNAUTHENTICATED => Code::Unauthenticated,
             PERMISSION_DENIED => Code::PermissionDenied,
+            "UNIMPLEMENTED" => Code::Unimplemented,
             _ => Code::Unknown,
         };
         Self::new(code, problem.detail)

@@ -5,7 +5,7 @@ use crate::support::{
 };
 
 /// What a browser fetches before anything is seen.
-const FIRST_VIEW: [&str; 18] = [
+const FIRST_VIEW: [&str; 20] = [
     "/",
     "/ui/style.css",
     "/ui/main.js",
@@ -20,6 +20,8 @@ const FIRST_VIEW: [&str; 18] = [
     "/ui/fleet.js",
     "/ui/own.js",
     "/ui/chart.js",
+    "/ui/review.js",
+    "/ui/filter.js",
     "/ui/icon.svg",
     "/ui/scarlet_macaw.webp",
     "/ui/coat4.png",

@@ -37,6 +37,7 @@ mod page;
 mod promotions;
 mod refusals;
 mod replies;
+mod review;
 mod round_trip;
 mod security;
 mod signals;

@@ -26,6 +26,7 @@ impl Config {
         self.topics.check()?;
         self.limits.check()?;
         self.metrics.check()?;
+        self.review.check()?;
         // A broker that is away is said once every few seconds by the worker itself; librdkafka says it at each attempt.
         let understood = self.log.filter(kafka::log::TARGET).map(drop);
         understood.map_err(|source| Invalid::LogLevel { level: self.log.level.clone(), source })?;

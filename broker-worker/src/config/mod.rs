@@ -22,6 +22,7 @@ pub use crate::http::Http;
 pub use crate::invalid::Invalid;
 pub use crate::lane::Queue;
 use crate::models::config::Models;
+pub use crate::review::Review;
 pub use crate::rooms::batch::Batching;
 use crate::rooms::decode::Limits;
 pub use crate::snapshots::Measuring;
@@ -52,6 +53,8 @@ pub struct Config {
     pub queue: Queue,
     /// How large a request may be.
     pub limits: Limits,
+    /// Which images people are to look at.
+    pub review: Review,
     /// How the worker ends.
     pub shutdown: Shutdown,
     /// Health and metrics.
@@ -79,6 +82,7 @@ impl Default for Config {
             batching: Batching::default(),
             queue: Queue::default(),
             limits: Limits::default(),
+            review: Review::default(),
             shutdown: Shutdown::default(),
             http: Http::default(),
             metrics: Measuring::default(),

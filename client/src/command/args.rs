@@ -83,6 +83,9 @@ pub(crate) enum Command {
     Refresh(ControlArgs),
     /// Show what workers do, live: requests a second, times, batches, lag and errors; into a pipe a JSON object a second
     Top(TopArgs),
+    /// Images that people should look at, and what they say of them
+    #[command(subcommand)]
+    Review(ReviewCommand),
     /// Print a completion script
     Completions {
         /// The shell that it is for
@@ -223,6 +226,74 @@ pub(crate) struct ControlArgs {
     /// The topic to write to [default: predict.control]
     #[arg(long, value_name = "NAME", env = "MLAAS_CLIENT_CONTROL_TOPIC")]
     pub(crate) topic: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReviewCommand {
+    /// Print the images that workers were not sure of, and what people say of each
+    List(ReviewListArgs),
+    /// Write the images that people labelled to a folder, as `model train` takes it: DIR/<label>/<digest>.<ext>. Run again it adds,
+    /// moves and removes what has changed
+    Export(ReviewExportArgs),
+    /// Say what an image shows
+    Label(ReviewLabelArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct ReviewListArgs {
+    /// Of that model alone
+    #[arg(short, long, value_name = "NAME", env = "MLAAS_CLIENT_REVIEW_MODEL")]
+    pub(crate) model: Option<String>,
+    /// Only those that are no older, as 2h or 7days
+    #[arg(long, value_name = "TIME", env = "MLAAS_CLIENT_SINCE", value_parser = time)]
+    pub(crate) since: Option<Duration>,
+    /// Only those that nobody has labelled or skipped
+    #[arg(long, env = "MLAAS_CLIENT_UNLABELLED", value_parser = FalseyValueParser::new())]
+    pub(crate) unlabelled: bool,
+    /// Print one JSON object a line
+    #[arg(long, env = "MLAAS_CLIENT_JSON", value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct ReviewExportArgs {
+    /// The folder, made where it is not there
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// The model whose labels are wanted [default: the only one that has some]
+    #[arg(short, long, value_name = "NAME", env = "MLAAS_CLIENT_REVIEW_MODEL")]
+    pub(crate) model: Option<String>,
+    /// Print what was done as one JSON object
+    #[arg(long, env = "MLAAS_CLIENT_JSON", value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES, group(clap::ArgGroup::new("what").required(true).args(["label", "skip", "take_back"])))]
+pub(crate) struct ReviewLabelArgs {
+    /// The image's SHA-256, or its first 8 digits or more
+    #[arg(value_name = "DIGEST")]
+    pub(crate) digest: String,
+    /// What it shows
+    #[arg(value_name = "LABEL")]
+    pub(crate) label: Option<String>,
+    /// It is of no use
+    #[arg(long, env = "MLAAS_CLIENT_SKIP", value_parser = FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
+    pub(crate) skip: bool,
+    /// What was said of it is not so
+    #[arg(long, env = "MLAAS_CLIENT_TAKE_BACK", value_parser = FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
+    pub(crate) take_back: bool,
+    /// The model whose label it is, where several looked at the image
+    #[arg(short, long, value_name = "NAME", env = "MLAAS_CLIENT_REVIEW_MODEL")]
+    pub(crate) model: Option<String>,
+    /// Who says so [default: user@machine]
+    #[arg(long, value_name = "NAME", env = "MLAAS_CLIENT_BY")]
+    pub(crate) by: Option<String>,
+    /// Print it as one JSON object
+    #[arg(long, env = "MLAAS_CLIENT_JSON", value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
 }
 
 /// Flags that set a key, by the name that clap knows them by.

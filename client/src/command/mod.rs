@@ -5,7 +5,7 @@
 //! - [`inputs`]: which files are sent.
 //! - [`output`]: what is printed; [`tally`]: what became of the images.
 //! - [`exit`]: exit codes.
-//! - [`send`], [`listen`], [`models`], [`top`]: the commands.
+//! - [`send`], [`listen`], [`models`], [`review`], [`top`]: the commands.
 
 mod args;
 mod config;
@@ -15,6 +15,7 @@ mod inputs;
 mod listen;
 mod models;
 mod output;
+mod review;
 mod send;
 mod tally;
 mod top;
@@ -90,6 +91,7 @@ fn run(args: Args, sources: &cli::Sources) -> Result<Exit, Failure> {
                 Command::Unload(args) => control::unload(args, quiet, config).await,
                 Command::Refresh(args) => control::refresh(args, config).await,
                 Command::Top(args) => top::run(args, color, config).await,
+                Command::Review(command) => review::run(command, quiet, config).await,
                 Command::Completions { .. } => Ok(Exit::Success),
             }
         });

@@ -35,7 +35,7 @@ fn the_size_counted_is_not_less_than_the_record() {
                     id: request.id.clone(),
                     key: options.key.clone().unwrap_or_else(|| request.id.clone()),
                     headers,
-                    value: request.encode(format),
+                    value: Some(request.encode(format)),
                 };
                 let counted = encoded_size(&request, &options);
                 assert!(counted >= record.bytes(), "{format} {bytes}: {counted} < {}", record.bytes());

@@ -24,6 +24,9 @@ impl Config {
         self.check_access()?;
         self.check_limits()?;
         self.check_times()?;
+        if let Some(fault) = self.review.fault() {
+            return fail(fault);
+        }
         for origin in &self.http.cors_origins {
             let possible = origin == "*"
                 || ((origin.starts_with("http://") || origin.starts_with("https://"))

@@ -19,6 +19,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use access::{Auth, ClientCertificates, Jwt, Tls};
 pub use check::Invalid;
 
+pub use crate::review::Review;
+
 /// All of it. docs/http.md tells what each key does.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -43,6 +45,8 @@ pub struct Config {
     pub requests: Requests,
     /// Answers that are asked for later.
     pub results: Results,
+    /// Images that people look at.
+    pub review: Review,
     /// How the gateway ends.
     pub shutdown: Shutdown,
     /// What is logged, and how.

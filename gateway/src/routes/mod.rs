@@ -8,6 +8,7 @@ mod page;
 mod predict;
 mod probes;
 mod results;
+mod review;
 mod security;
 pub(crate) mod v2;
 mod v2_infer;
@@ -40,6 +41,7 @@ pub fn router(gateway: &Shared, more: Router<Shared>) -> Router {
         .merge(predict::routes())
         .merge(batch::routes())
         .merge(results::routes())
+        .merge(review::routes())
         .merge(v2::routes())
         .merge(workers::routes())
         .merge(activity::routes())
@@ -100,7 +102,7 @@ fn cors(http: &Http) -> Option<CorsLayer> {
     Some(
         CorsLayer::new()
             .allow_origin(origins)
-            .allow_methods([Method::GET, Method::POST])
+            .allow_methods([Method::GET, Method::POST, Method::DELETE])
             .allow_headers(allowed)
             .expose_headers(shown),
     )

@@ -9,7 +9,9 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use utoipa::OpenApi;
 
-use super::{Shared, activity, batch, live, predict, probes, results, security, v2, v2_infer, workers};
+use super::{
+    Shared, activity, batch, live, predict, probes, results, review, security, v2, v2_infer, workers,
+};
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new().route("/openapi.json", get(openapi))
@@ -40,6 +42,12 @@ pub(super) fn routes() -> Router<Shared> {
         v2::index,
         v2::load,
         v2::unload,
+        review::list,
+        review::item,
+        review::labels,
+        review::image,
+        review::say,
+        review::take_back,
         workers::workers,
         activity::activity,
         live::live,
@@ -52,6 +60,7 @@ pub(super) fn routes() -> Router<Shared> {
         (name = "predict", description = "Images in, labels out"),
         (name = "results", description = "Results that are asked for later"),
         (name = "open inference protocol", description = "Version 2, as KServe, Triton and MLServer speak it"),
+        (name = "review", description = "Images that people should look at, and what they say of them"),
         (name = "service", description = "Who serves what, and how that goes: what the page shows"),
         (name = "probes", description = "For whoever runs the gateway"),
     )
@@ -92,6 +101,7 @@ mod tests {
         include_str!("predict.rs"),
         include_str!("batch.rs"),
         include_str!("results.rs"),
+        include_str!("review.rs"),
         include_str!("v2.rs"),
         include_str!("workers.rs"),
         include_str!("activity.rs"),

@@ -47,6 +47,46 @@ async function accessible(page, where) {
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${where} is too wide`);
 }
 
+/** What the gateway would say of so many images, and what it is told: an embedded broker has none of them. */
+async function reviewed(page, many) {
+  const names = ["Sandal", "Sneaker", "Boot", "Bag", "Coat"];
+  const service = { said: new Map(), fetched: new Set(), broken: false, last: many, more: (by) => { service.last += by; } };
+  const item = (number) => ({
+    id: `0-${number}`, request_id: `r-${number}`, image: "sha256:0", bytes: 700, model: "fashion-mnist", version: 1, why: "margin", worker: "w",
+    computed_at: "2026-01-02T03:04:05Z", label: null,
+    predictions: names.map((label, index) => ({ label, index, probability: 0.45 - index / 10 })),
+  });
+  const json = (route, body, status = 200) => route.fulfill({ status, contentType: status < 400 ? "application/json" : "application/problem+json", body: JSON.stringify(body) });
+  await page.route("**/v1/review**", async (route) => {
+    const url = new URL(route.request().url());
+    const [, , , id, what] = url.pathname.split("/");
+    if (what === "image") {
+      service.fetched.add(id);
+      return route.fulfill({ path: sample("coat4.png"), contentType: "image/png", headers: { "cache-control": "private, max-age=300" } });
+    }
+    if (id === "labels") return json(route, { model: "fashion-mnist", labels: [...names, "Trouser", "Shirt", "Ankle boot"].sort(), complete: false });
+    if (id) {
+      if (service.broken) return json(route, { status: 503, detail: "the broker is away", code: "UNAVAILABLE", retryable: true }, 503);
+      if (route.request().method() === "DELETE") service.said.delete(id);
+      else service.said.set(id, route.request().postDataJSON());
+      return json(route, item(Number(id.slice(2))));
+    }
+    const rest = [...Array(service.last).keys()].map((at) => service.last - at).filter((number) => !service.said.has(`0-${number}`));
+    const after = Number(url.searchParams.get("cursor") ?? Infinity);
+    const behind = rest.filter((number) => number < after);
+    const taken = behind.slice(0, 20);
+    return json(route, { items: taken.map(item), next: behind.length > taken.length ? String(taken.at(-1)) : null, total: rest.length });
+  });
+  return service;
+}
+
+/** With its list open. */
+async function reviewOpen(page) {
+  await page.locator("#review-picture img").waitFor();
+  await page.getByRole("combobox", { name: "Another label" }).fill("b");
+  await page.getByRole("option", { name: "Bag" }).waitFor();
+}
+
 const flows = {
   async files({ page }) {
     await page.getByLabel("Choose images").setInputFiles([sample("sandal5.png"), sample("scarlet_macaw.webp")]);
@@ -252,6 +292,96 @@ const flows = {
     assert.ok(await isFocused(place), "the focus is lost");
   },
 
+  async review({ page }) {
+    const service = await reviewed(page, 60);
+    const picture = page.locator("#review-picture img");
+    const shows = (number) => page.locator(`#review-picture img[src="/v1/review/0-${number}/image"]`).waitFor();
+    const left = (words) => sees(page.locator("#review-left"), words);
+    const press = (key) => page.keyboard.press(key);
+    await page.getByRole("link", { name: "Review" }).click();
+    await shows(60);
+    await left("60 images left");
+    await page.waitForFunction(() => document.querySelector("#review-picture img").naturalWidth > 0);
+    assert.equal(await picture.evaluate((image) => image.classList.contains("pixels")), true);
+    assert.ok(service.fetched.has("0-59"), "the next one is fetched before it is wanted");
+    assert.equal(await page.locator("#review-choices button").count(), 5);
+    // By keyboard alone, from the link on.
+    await page.keyboard.press("Tab");
+    await page.getByLabel("Your name").fill("Ada");
+    await page.locator("#review-stage").focus();
+    await press("Enter");
+    await shows(59);
+    assert.deepEqual(service.said.get("0-60"), { label: "Sandal", by: "Ada" });
+    await left("59 images left");
+    assert.match(await page.locator("#review-said").innerText(), /Sandal confirmed\. 59 images left\. Now: Sandal 45\.0 %/);
+    await press("3");
+    await shows(58);
+    assert.deepEqual(service.said.get("0-59"), { label: "Boot", by: "Ada" });
+    await press("s");
+    await shows(57);
+    assert.deepEqual(service.said.get("0-58"), { skip: true, by: "Ada" });
+    await press("u");
+    await shows(58);
+    assert.equal(service.said.has("0-58"), false);
+    await press("ArrowRight");
+    await shows(57);
+    await press("ArrowLeft");
+    await shows(58);
+    // A label that is not among the five, found by what it holds.
+    await press("t");
+    const filter = page.getByRole("combobox", { name: "Another label" });
+    assert.ok(await isFocused(filter), "letters begin a label");
+    await page.keyboard.type("rou");
+    assert.deepEqual(await page.getByRole("option").allInnerTexts(), ["Trouser", "trou – a new label"]);
+    await press("Enter");
+    await shows(57);
+    assert.deepEqual(service.said.get("0-58"), { label: "Trouser", by: "Ada" });
+    assert.ok(await isFocused(page.locator("#review-stage")), "the keys are the image's again");
+    // One that begins with S, and one that is new.
+    await press("/");
+    await page.keyboard.type("sh");
+    await press("ArrowDown");
+    await press("Enter");
+    await shows(56);
+    assert.equal(service.said.get("0-57").label, "sh");
+    assert.equal(service.said.get("0-57").new, true);
+    await press("/");
+    await page.keyboard.type("s");
+    await press("Escape");
+    assert.ok(await isFocused(page.locator("#review-stage")));
+    await shows(56);
+    // What is written in a field is no key, nor where the keys are off.
+    await page.getByLabel("Your name").focus();
+    await page.keyboard.type("su1");
+    await page.getByLabel("Keys").uncheck();
+    await page.locator("#review-stage").focus();
+    await press("s");
+    await shows(56);
+    await page.getByLabel("Keys").check();
+    await page.locator("#review-stage").focus();
+    // What can't be written is said, and the image stays.
+    service.broken = true;
+    await press("Enter");
+    await sees(page.locator("#review-trouble"), "the broker is away");
+    await shows(56);
+    service.broken = false;
+    // To the end, over pages.
+    for (let number = 56; number > 0; number -= 1) {
+      await shows(number);
+      await press("Enter");
+    }
+    await left("Nothing is left");
+    assert.equal(service.said.size, 60);
+    service.more(1);
+    await shows(61);
+  },
+
+  async review_not_here({ page }) {
+    await page.getByRole("link", { name: "Review" }).click();
+    await sees(page.locator("#review-trouble"), "Not possible here");
+    await sees(page.locator("#review-trouble"), "on a real Kafka alone");
+  },
+
   async looks({ browser }) {
     for (const colorScheme of ["light", "dark"]) {
       for (const viewport of [{ width: 1200, height: 800 }, { width: 360, height: 740 }]) {
@@ -264,13 +394,15 @@ const flows = {
         await page.getByLabel("Choose images").setInputFiles(file("notes.txt", "no image"));
         await sees(card(page, "coat4.png"), "Sandal");
         await sees(card(page, "notes.txt"), "Not a picture");
-        for (const view of ["Try it", "Models", "Live"]) {
+        await reviewed(page, 3);
+        for (const view of ["Try it", "Review", "Models", "Live"]) {
           await page.getByRole("link", { name: view, exact: true }).click();
           if (view === "Live") {
             await host("publish");
             await page.getByRole("img", { name: /^Time in the worker, the last 5 minutes/ }).waitFor();
             await page.getByRole("table", { name: "Workers" }).waitFor();
           }
+          if (view === "Review") await reviewOpen(page);
           await accessible(page, `${view}, ${colorScheme}, ${viewport.width}`);
         }
         const dark = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);

@@ -39,6 +39,8 @@ flows! {
     key [("auth.required", "true")];
     live [];
     looks [];
+    review [];
+    review_not_here [];
 }
 
 /// The script, ended with the test.

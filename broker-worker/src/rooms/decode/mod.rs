@@ -20,6 +20,7 @@ use crate::invalid::{Invalid, at_least_one};
 use crate::lane::{Entrance, Found, Lanes, Queue};
 use crate::micros::micros;
 use crate::parcels::{Admission, Answer, Asker, Failure, Job, Original, Record};
+use crate::review::{Kept, Reviews};
 use crate::served::Served;
 use crate::shadow::{Beside, Shadows};
 
@@ -89,13 +90,22 @@ pub struct Decode {
     max_request_bytes: usize,
     top_k: usize,
     shadows: Shadows,
+    reviews: Reviews,
 }
 
 impl Decode {
-    /// `top_k` is how many predictions a request gets that does not say. What is to be computed beside it is kept by `shadows`.
+    /// `top_k` is how many predictions a request gets that does not say. What is to be computed beside it is kept by `shadows`, what a person
+    /// may have to look at by `reviews`.
     #[must_use]
-    pub fn new(lanes: Lanes, queue: &Queue, limits: &Limits, top_k: usize, shadows: Shadows) -> Self {
-        Self { lanes, queue: queue.clone(), max_request_bytes: limits.max_request_bytes, top_k, shadows }
+    pub fn new(
+        lanes: Lanes,
+        queue: &Queue,
+        limits: &Limits,
+        top_k: usize,
+        (shadows, reviews): (Shadows, Reviews),
+    ) -> Self {
+        let max_request_bytes = limits.max_request_bytes;
+        Self { lanes, queue: queue.clone(), max_request_bytes, top_k, shadows, reviews }
     }
 
     /// One record: a job, or the answer that it gets instead.
@@ -136,10 +146,11 @@ impl Decode {
                 asker.key = original.key;
                 asker.ticket.weigh(parts.pixels.data.len() + asker.bytes());
                 let now = Instant::now();
-                let Parts { entrance, pixels, top_k, level, deadline, beside } = parts;
+                let Parts { entrance, pixels, top_k, level, deadline, beside, review } = parts;
                 let lane = Arc::clone(entrance.lane());
                 let decode = now - start;
-                let job = Job { asker, lane, pixels, top_k, level, deadline, decode, queued: now, beside };
+                let queued = now;
+                let job = Job { asker, lane, pixels, top_k, level, deadline, decode, queued, beside, review };
                 Ok(Admission { job, entrance })
             }
             Err((model, reply)) => {
@@ -186,7 +197,8 @@ impl Decode {
             .map_err(|error| fail(code(&error), error.to_string()))?;
         let level = self.queue.level(request.priority);
         let beside = beside.and_then(|lane| self.shadows.keep(&lane, &request.image));
-        Ok(Parts { entrance: Arc::clone(&entrance), pixels, top_k, level, deadline, beside })
+        let review = self.reviews.keep(&request.image);
+        Ok(Parts { entrance: Arc::clone(&entrance), pixels, top_k, level, deadline, beside, review })
     }
 }
 
@@ -197,6 +209,7 @@ struct Parts {
     level: usize,
     deadline: Option<Instant>,
     beside: Option<Beside>,
+    review: Option<Kept>,
 }
 
 /// A worker with other limits may take an image that is too large here.

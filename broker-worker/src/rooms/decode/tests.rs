@@ -25,7 +25,7 @@ fn decode() -> Decode {
     let (queue, limits) = (Queue::default(), Limits { max_request_bytes: 100, ..Limits::default() });
     let models = Models::new(served, "shoe", "weights").unwrap();
     let (lanes, _) = Lanes::new(&models, doubles::shape(queue.clone()), Arc::default(), None);
-    Decode::new(lanes, &queue, &limits, TOP_K, doubles::shadows())
+    Decode::new(lanes, &queue, &limits, TOP_K, (doubles::shadows(), doubles::reviews()))
 }
 
 fn record(value: &[u8], headers: &[(&str, &str)]) -> Record {

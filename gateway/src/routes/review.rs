@@ -1,0 +1,398 @@
+//! `/v1/review`: images that people should look at, what was said of each, and what they say themselves.
+
+use std::convert::Infallible;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Extension, Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use client::review::{Desk, Order, Place, Shown, folder_name};
+use client::{Label, Prediction, Verdict};
+use futures_util::{Stream, stream};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Shared;
+use crate::admission::Room;
+use crate::body;
+use crate::caller::Caller;
+use crate::problem::{Problem, ProblemDetails};
+use crate::review::reviewer;
+
+/// The most images on one page.
+const MOST: usize = 200;
+/// The largest body that says what an image shows, in bytes.
+const MAX_BODY: usize = 16 << 10;
+/// How much of an image goes out at once, in bytes.
+const PIECE: usize = 64 << 10;
+
+pub(super) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/v1/review", get(list))
+        .route("/v1/review/labels", get(labels))
+        .route("/v1/review/{id}", get(item).post(say).delete(take_back))
+        .route("/v1/review/{id}/image", get(image))
+}
+
+/// Which images are wanted.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    /// Of that model alone.
+    model: Option<String>,
+    /// How many at most, 1 to 200; 50 where nothing is said.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<usize>,
+    /// Those behind a page: what it gave as `next`.
+    cursor: Option<String>,
+    /// `newest` first, where nothing is said, or the most `unsure` first: those whose two likeliest labels are nearest to each other.
+    #[param(inline)]
+    order: Option<Sorted>,
+    /// Those that somebody has labelled or skipped, in place of those that nobody has.
+    labelled: Option<bool>,
+}
+
+/// In which order images come.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Sorted {
+    Newest,
+    Unsure,
+}
+
+/// Images that people should look at.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ReviewPage {
+    /// In the order that was asked for.
+    items: Vec<ReviewItem>,
+    /// What to give as `cursor` for those behind; none where there are none.
+    next: Option<String>,
+    /// How many there are in all.
+    total: usize,
+}
+
+/// An image that people should look at.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ReviewItem {
+    /// Where its record lies: its name in this interface.
+    id: String,
+    /// The request's id.
+    request_id: String,
+    /// SHA-256 of its file, as `sha256:…`.
+    image: String,
+    /// The size of its file.
+    bytes: usize,
+    /// The model that answered.
+    model: String,
+    /// Its version.
+    version: u32,
+    /// `rejected`, `below`, `margin` or `sampled`.
+    why: String,
+    /// The likeliest labels, the most probable first.
+    #[schema(value_type = Vec<Object>)]
+    predictions: Vec<Prediction>,
+    /// When they were computed, RFC 3339.
+    computed_at: String,
+    /// What somebody said that it shows; none where nobody has.
+    label: Option<Said>,
+}
+
+/// What somebody said that an image shows.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Said {
+    /// `confirmed`, `corrected` or `skipped`.
+    verdict: String,
+    /// What it shows; none where it was skipped.
+    label: Option<String>,
+    /// Who said so, as they call themselves.
+    by: String,
+    /// When, RFC 3339.
+    at: String,
+}
+
+/// What an image shows: a label, or that it is of no use.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Saying {
+    /// What it shows.
+    #[schema(max_length = 200)]
+    label: Option<String>,
+    /// It is of no use.
+    skip: bool,
+    /// The label is one that the model does not know yet.
+    new: bool,
+    /// Who says it.
+    #[schema(max_length = 100)]
+    by: Option<String>,
+}
+
+/// The labels that are known of a model.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Labels {
+    model: String,
+    /// Sorted.
+    labels: Vec<String>,
+    /// Whether these are all that the model has: else those that it gave images and that people did.
+    complete: bool,
+}
+
+/// Of which model.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OfModel {
+    /// The model.
+    model: String,
+}
+
+impl From<Shown> for ReviewItem {
+    fn from(shown: Shown) -> Self {
+        let Shown { item, label } = shown;
+        let review = item.review;
+        Self {
+            id: item.place.to_string(),
+            request_id: review.request_id,
+            image: review.image,
+            bytes: item.bytes,
+            model: review.model.name,
+            version: review.model.version,
+            why: word(&review.why),
+            predictions: review.predictions,
+            computed_at: review.computed_at.to_string(),
+            label: label.map(Said::from),
+        }
+    }
+}
+
+impl From<Label> for Said {
+    fn from(label: Label) -> Self {
+        Self { verdict: word(&label.verdict), label: label.label, by: label.by, at: label.at.to_string() }
+    }
+}
+
+/// What a value is on the wire.
+fn word(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Images that people should look at
+///
+/// Those whose answer a worker was not sure of (docs/review.md), of the last ones on the topic.
+#[utoipa::path(get, path = "/v1/review", tag = "review", params(Wanted), responses(
+    (status = 200, description = "Some of them", body = ReviewPage),
+    (status = "default", description = "Problem details; 501 on the embedded broker", body = ProblemDetails, content_type = "application/problem+json"),
+))]
+pub(crate) async fn list(
+    State(gateway): State<Shared>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(wanted) = wanted.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let limit = wanted.limit.unwrap_or(50);
+    if !(1..=MOST).contains(&limit) {
+        return Err(Problem::bad_request(format!("limit is {limit}: 1 to {MOST} are given at once")));
+    }
+    let after = wanted.cursor.as_deref().map(FromStr::from_str).transpose();
+    let after = after.map_err(|error: String| Problem::bad_request(format!("cursor: {error}")))?;
+    let order = match wanted.order {
+        Some(Sorted::Unsure) => Order::Unsure,
+        Some(Sorted::Newest) | None => Order::Newest,
+    };
+    let labelled = wanted.labelled.unwrap_or(false);
+    let query = client::review::Query { model: wanted.model, labelled, order, limit, after };
+    let page = gateway.desk().await?.page(&query);
+    Ok(fresh(ReviewPage {
+        items: page.items.into_iter().map(ReviewItem::from).collect(),
+        next: page.next.map(|cursor| cursor.to_string()),
+        total: page.total,
+    }))
+}
+
+/// One image that people should look at, and what they say of it
+#[utoipa::path(get, path = "/v1/review/{id}", tag = "review",
+    params(("id" = String, Path, description = "What the list names it")),
+    responses(
+        (status = 200, description = "What was said of it", body = ReviewItem),
+        (status = "default", description = "Problem details", body = ProblemDetails, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn item(State(gateway): State<Shared>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let (_, shown) = found(&gateway, &id).await?;
+    Ok(fresh(ReviewItem::from(shown)))
+}
+
+/// The labels that are known of a model
+#[utoipa::path(get, path = "/v1/review/labels", tag = "review", params(OfModel), responses(
+    (status = 200, description = "Its labels", body = Labels),
+    (status = "default", description = "Problem details", body = ProblemDetails, content_type = "application/problem+json"),
+))]
+pub(crate) async fn labels(
+    State(gateway): State<Shared>,
+    of: Result<Query<OfModel>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(OfModel { model }) = of.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let desk = gateway.desk().await?;
+    let (labels, complete) = known(&gateway, &desk, &model);
+    Ok(fresh(Labels { model, labels, complete }))
+}
+
+/// All labels that are known of a model, and whether these are all that it has.
+fn known(_gateway: &Shared, desk: &Desk, model: &str) -> (Vec<String>, bool) {
+    (desk.labels(model).into_iter().collect(), false)
+}
+
+/// The file of an image that people should look at
+#[utoipa::path(get, path = "/v1/review/{id}/image", tag = "review",
+    params(("id" = String, Path, description = "What the list names it")),
+    responses(
+        (status = 200, description = "The file, as it came", content(
+            (crate::images::ImageFile = "image/png"), (crate::images::ImageFile = "image/jpeg"), (crate::images::ImageFile = "image/webp"),
+            (crate::images::ImageFile = "image/gif"), (crate::images::ImageFile = "image/bmp"), (crate::images::ImageFile = "application/octet-stream"),
+        )),
+        (status = "default", description = "Problem details", body = ProblemDetails, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn image(
+    State(gateway): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let (desk, shown) = found(&gateway, &id).await?;
+    let mut room = gateway.admission.room();
+    room.grow(shown.item.bytes)?;
+    let Some(bytes) = desk.image(&shown.item).await? else {
+        return Err(Problem::not_found("the image is not on the topic any more"));
+    };
+    let (kind, ending) = match wire::encoding::image_media_type(&bytes) {
+        Some(kind) => (kind, kind.trim_start_matches("image/")),
+        // Whatever it is, a browser is not to show it.
+        None => ("application/octet-stream", "bin"),
+    };
+    let digits = shown.item.review.image.trim_start_matches("sha256:");
+    let shows = if ending == "bin" { "attachment" } else { "inline" };
+    let name = format!("{shows}; filename=\"{}.{ending}\"", digits.get(..16).unwrap_or("image"));
+    let length = bytes.len();
+    let mut response = Body::from_stream(in_pieces(bytes.into(), room)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    for (header, value) in [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_DISPOSITION, &*name),
+        // An id may be another image's when a topic was made anew, and it is not everybody's to see.
+        (header::CACHE_CONTROL, "private, max-age=300"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(header, value);
+        }
+    }
+    Ok(response)
+}
+
+/// Its room is given back when the last piece has gone out.
+fn in_pieces(bytes: Bytes, room: Room) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    stream::unfold((bytes, room), async |(mut bytes, room)| {
+        let piece = bytes.split_to(bytes.len().min(PIECE));
+        (!piece.is_empty()).then_some((Ok(piece), (bytes, room)))
+    })
+}
+
+/// Say what an image shows
+///
+/// What was said before is replaced. `label` must be one that is known of the model, unless it is said to be `new`; with `skip` the image is of
+/// no use.
+#[utoipa::path(post, path = "/v1/review/{id}", tag = "review",
+    params(("id" = String, Path, description = "What the list names it")),
+    request_body(content((Saying = "application/json"))),
+    responses(
+        (status = 200, description = "Kafka has it", body = ReviewItem),
+        (status = "default", description = "Problem details", body = ProblemDetails, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn say(
+    State(gateway): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let saying = read(&gateway, &parts.headers, body).await?;
+    let by = reviewer(&caller, saying.by.as_deref())?;
+    let (desk, shown) = found(&gateway, &id).await?;
+    let review = &shown.item.review;
+    let label = match (saying.label, saying.skip) {
+        (Some(_), true) => {
+            return Err(Problem::unprocessable("label and skip are both there: say one of them"));
+        }
+        (None, false) => return Err(Problem::unprocessable("say what it shows (label), or skip: true")),
+        (label, _) => label,
+    };
+    if let Some(label) = &label {
+        folder_name(label).map_err(Problem::unprocessable)?;
+        let (known, _) = known(&gateway, &desk, &review.model.name);
+        if !saying.new && !known.contains(label) {
+            return Err(Problem::unprocessable(format!(
+                "'{label}' is not known as a label of {}: say new: true if it is to be one",
+                review.model.name
+            )));
+        }
+    }
+    let predicted = review.predictions.first().map(|first| first.label.clone());
+    let verdict = match &label {
+        None => Verdict::Skipped,
+        Some(_) if label == predicted => Verdict::Confirmed,
+        Some(_) => Verdict::Corrected,
+    };
+    let (image, model) = (review.image.clone(), review.model.name.clone());
+    let (version, at) = (Some(review.model.version), Timestamp::now());
+    let label = Label { image, model, verdict, label, predicted, version, by, at };
+    desk.say(label.clone()).await?;
+    Ok(fresh(ReviewItem::from(Shown { label: Some(label), ..shown })))
+}
+
+/// Take back what was said of an image
+#[utoipa::path(delete, path = "/v1/review/{id}", tag = "review",
+    params(("id" = String, Path, description = "What the list names it")),
+    responses(
+        (status = 200, description = "Kafka has it: nobody has said anything", body = ReviewItem),
+        (status = "default", description = "Problem details", body = ProblemDetails, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn take_back(
+    State(gateway): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let (desk, shown) = found(&gateway, &id).await?;
+    desk.take_back(&shown.item).await?;
+    Ok(fresh(ReviewItem::from(Shown { label: None, ..shown })))
+}
+
+async fn found(gateway: &Shared, id: &str) -> Result<(Arc<Desk>, Shown), Problem> {
+    let place = Place::from_str(id).map_err(Problem::not_found)?;
+    let desk = gateway.desk().await?;
+    let shown = desk.find(place);
+    let gone =
+        || Problem::not_found("there is no such image, or it is not among the last ones (review.keep)");
+    Ok((Arc::clone(&desk), shown.ok_or_else(gone)?))
+}
+
+async fn read(gateway: &Shared, headers: &HeaderMap, body: Body) -> Result<Saying, Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::media_type("what an image shows is said in application/json"));
+    }
+    let held = body::read(gateway, headers, body, "what an image shows", MAX_BODY).await?;
+    serde_json::from_slice(&held.bytes).map_err(|error| Problem::bad_request(format!("the body: {error}")))
+}
+
+fn fresh(body: impl Serialize) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
