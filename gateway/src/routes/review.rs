@@ -339,7 +339,8 @@ pub(crate) async fn say(
         let (known, _) = known(&gateway, &desk, &review.model.name);
         if !saying.new && !known.contains(label) {
             return Err(Problem::unprocessable(format!(
-                "'{label}' is not known as a label of {}: say new: true if it is to be one",
+                "'{}' is not known as a label of {}: say new: true if it is to be one",
+                wire::quoted(label),
                 review.model.name
             )));
         }

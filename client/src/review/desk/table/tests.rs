@@ -55,7 +55,7 @@ fn images_come_in_the_order_that_is_asked_for_a_page_at_a_time() {
     for (offset, apart) in [(0, 0.3), (1, 0.1), (2, 0.2), (3, 0.1)] {
         table.seen(item(offset, usize::try_from(offset).unwrap(), "bird", apart));
     }
-    let mut pages = |order, limit| {
+    let pages = |order, limit| {
         let (mut all, mut after) = (Vec::new(), None);
         loop {
             let page = table.page(&Query { order, after, ..query(limit) });
