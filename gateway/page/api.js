@@ -55,16 +55,19 @@ const TITLES = {
   504: "No answer in time",
 };
 
-async function answered([path, options]) {
-  let response;
+async function asked([path, options]) {
   const key = credential.get();
   const headers = key ? { ...options.headers, authorization: `Bearer ${key}` } : options.headers;
   try {
-    response = await fetch(path, { ...options, headers });
+    return await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw new Trouble("Stopped", "It was not waited for.", { retryable: true });
     throw gone();
   }
+}
+
+async function answered(request) {
+  const response = await asked(request);
   let body;
   try {
     body = await response.json();
@@ -98,6 +101,13 @@ export function live(minutes, model, worker) {
 export function reviewPage(asked) {
   const query = new URLSearchParams(Object.entries(asked).filter(([, value]) => value));
   return answered([`/v1/review?${query}`, { cache: "no-store" }]);
+}
+
+/** One of them, its bytes: no `src` could show the gateway a key. */
+export async function reviewImage(id) {
+  const response = await asked([`/v1/review/${id}/image`, {}]);
+  if (!response.ok) throw new Trouble("It can't be shown", "it may not be on the topic any more");
+  return response.blob();
 }
 
 /** The labels of a model. */

@@ -1,6 +1,6 @@
 // Images that people should look at: one at a time, by keyboard alone.
 
-import { reviewLabels, reviewPage, sayLabel, takeBack } from "./api.js";
+import { reviewImage, reviewLabels, reviewPage, sayLabel, takeBack } from "./api.js";
 import { byId, bytes, count, el, percent, repeat } from "./dom.js";
 import { Filter } from "./filter.js";
 
@@ -101,21 +101,40 @@ function show() {
   filter.clear();
   names(item.model);
   const behind = items[at + 1];
-  // The browser keeps it: it is there when it is wanted.
-  if (behind) new Image().src = address(behind);
+  // It is there when it is wanted. No more are kept: each may be large.
+  if (behind) fetched(behind);
+  for (const id of pictures.keys()) if (id !== item.id && id !== behind?.id) forget(id);
 }
 
-const address = ({ id }) => `/v1/review/${id}/image`;
+/** Where images are that were fetched, by their ids. */
+const pictures = new Map();
+
+function fetched({ id }) {
+  if (!pictures.has(id)) pictures.set(id, reviewImage(id).then((bytes) => URL.createObjectURL(bytes)));
+  // Who shows it says why it can't be shown.
+  pictures.get(id).catch(() => {});
+  return pictures.get(id);
+}
+
+function forget(id) {
+  pictures.get(id)?.then(URL.revokeObjectURL, () => {});
+  pictures.delete(id);
+}
 
 function picture(item) {
   const words = `Image to look at, request ${item.request_id}`;
-  const image = el("img", { src: address(item), alt: words, decoding: "async" });
+  const image = el("img", { alt: words, decoding: "async", "data-id": item.id });
   image.addEventListener("load", () => {
     // What is as small as a net's input is shown pixel by pixel.
     if (Math.max(image.naturalWidth, image.naturalHeight) <= 64) image.classList.add("pixels");
   });
-  image.addEventListener("error", () => byId("review-picture").replaceChildren("The image can't be shown: it may not be on the topic any more."));
+  const missing = () => {
+    forget(item.id);
+    if (current() === item) byId("review-picture").replaceChildren("The image can't be shown: it may not be on the topic any more.");
+  };
+  image.addEventListener("error", missing);
   byId("review-picture").replaceChildren(image);
+  fetched(item).then((address) => { image.src = address; }, missing);
 }
 
 function choice({ label, index, probability }, place) {

@@ -119,12 +119,6 @@ impl Problem {
         Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::DeadlineExceeded, detail)
     }
 
-    /// It may not be done here.
-    #[must_use]
-    pub fn forbidden(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, ErrorCode::InvalidArgument, detail)
-    }
-
     /// It can't be done as things are.
     #[must_use]
     pub fn conflict(detail: impl Into<String>) -> Self {
@@ -165,8 +159,7 @@ impl Problem {
     /// It can't be done here.
     #[must_use]
     pub fn not_implemented(detail: impl Into<String>) -> Self {
-        let (status, code) = (StatusCode::NOT_IMPLEMENTED, "UNIMPLEMENTED".to_owned());
-        Self { status, code, detail: detail.into(), retryable: false }
+        Self::coded(StatusCode::NOT_IMPLEMENTED, "UNIMPLEMENTED", false, detail)
     }
 
     /// No answer in time.

@@ -177,9 +177,8 @@ impl Follower {
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    if unread.remove(&partition) && unread.is_empty() {
-                        lock(&self.heard).read = true;
-                    }
+                    let was_unread = unread.remove(&partition);
+                    lock(&self.heard).read |= was_unread && unread.is_empty();
                 }
                 Some(Err(error)) => tracing::debug!(%error, "hearing snapshots"),
                 None => {}

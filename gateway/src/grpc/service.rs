@@ -17,6 +17,7 @@ use super::pb::{
 };
 use crate::caller::Caller;
 use crate::infer::{self, models, repository};
+use crate::problem::Problem;
 use crate::routes::{Shared, v2};
 
 /// The service.

@@ -295,7 +295,7 @@ const flows = {
   async review({ page }) {
     const service = await reviewed(page, 60);
     const picture = page.locator("#review-picture img");
-    const shows = (number) => page.locator(`#review-picture img[src="/v1/review/0-${number}/image"]`).waitFor();
+    const shows = (number) => page.locator(`#review-picture img[data-id="0-${number}"][src]`).waitFor();
     const left = (words) => sees(page.locator("#review-left"), words);
     const press = (key) => page.keyboard.press(key);
     await page.getByRole("link", { name: "Review" }).click();
