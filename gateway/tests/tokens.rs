@@ -93,6 +93,9 @@ impl Signer {
     }
 }
 
+/// The keys that it has, and how often it was asked for them.
+type Served = (Arc<Mutex<Vec<Value>>>, Arc<AtomicUsize>);
+
 /// An issuer with its discovery document, ended when dropped.
 struct Issuer {
     url: String,
@@ -111,7 +114,7 @@ impl Issuer {
             .route("/.well-known/openid-configuration", get(async move || Json(named)))
             .route(
                 "/keys",
-                get(async |State((keys, asked)): State<(Arc<Mutex<Vec<Value>>>, Arc<AtomicUsize>)>| {
+                get(async |State((keys, asked)): State<Served>| {
                     asked.fetch_add(1, Ordering::SeqCst);
                     Json(json!({"keys": *keys.lock().unwrap()}))
                 }),
