@@ -20,22 +20,22 @@ use crate::support::http::Connection;
 use crate::support::{Running, broker, config_with, echo, eventually, limited};
 
 /// Whoever signs certificates.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, PEM.
-struct Pair {
+pub(crate) struct Pair {
     certificate: String,
     key: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn sign(&self, names: &[&str], common: &str) -> Pair {
+    pub(crate) fn sign(&self, names: &[&str], common: &str) -> Pair {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, common);
@@ -65,7 +65,7 @@ impl Authority {
 }
 
 /// The server's files in a folder.
-fn place(folder: &Path, pair: &Pair, authority: &Authority) -> [(&'static str, String); 3] {
+pub(crate) fn place(folder: &Path, pair: &Pair, authority: &Authority) -> [(&'static str, String); 3] {
     let file = |name: &str, text: &str| {
         std::fs::write(folder.join(name), text).unwrap();
         folder.join(name).display().to_string()

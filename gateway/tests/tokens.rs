@@ -16,9 +16,11 @@ use ring::signature::{
 };
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use crate::support::access::bearer;
 use crate::support::{PATIENCE, Running, broker, config_with, echo, eventually};
+use crate::tls::{Authority, place};
 
 /// What the issuer signs with.
 enum Signer {
@@ -338,4 +340,54 @@ async fn a_token_s_models_and_scopes_stand_in_claims_that_are_named() {
     }
     assert!(began.elapsed() > PATIENCE || answers.contains(&429), "{answers:?}");
     gateway.finish().await.unwrap();
+}
+
+/// What listens there in TLS and hands on to the issuer; its port.
+async fn secured(issuer: &Issuer, folder: &std::path::Path, authority: &Authority) -> u16 {
+    let files = place(folder, &authority.sign(&["localhost"], "issuer"), authority);
+    let tls = gateway::config::Tls {
+        certificate: Some((&files[0].1).into()),
+        key: Some((&files[1].1).into()),
+        ..gateway::config::Tls::default()
+    };
+    let acceptor = TlsAcceptor::from(gateway::tls::Identity::load(&tls).unwrap().unwrap().of("http"));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, behind) = (listener.local_addr().unwrap().port(), issuer.url.replace("http://", ""));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, behind) = (acceptor.clone(), behind.clone());
+            tokio::spawn(async move {
+                let mut plain = tokio::net::TcpStream::connect(behind).await.unwrap();
+                if let Ok(mut stream) = acceptor.accept(stream).await {
+                    tokio::io::copy_bidirectional(&mut stream, &mut plain).await.ok();
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_come_by_https_from_whom_the_configuration_trusts() {
+    let (broker, folder, authority) = (broker(1), tempfile::tempdir().unwrap(), Authority::new());
+    let signer = Signer::ec();
+    let issuer = Issuer::start(vec![signer.jwk("1")]).await;
+    let port = secured(&issuer, folder.path(), &authority).await;
+    let token = signer.token("1", &issuer.claims(json!({})));
+    let (url, ca) =
+        (format!("https://localhost:{port}/keys"), folder.path().join("ca.crt").display().to_string());
+    let gateway = issuer.gateway(&broker, &[("auth.jwt.jwks_url", &url), ("auth.jwt.ca", &ca)]).await;
+    assert_eq!(status(&gateway, &token, WORKERS).await, 200);
+    gateway.finish().await.unwrap();
+    // Another authority's word is no proof that this is the issuer, nor is the right one's for another name.
+    let stranger = tempfile::tempdir().unwrap();
+    place(stranger.path(), &authority.sign(&[], "x"), &Authority::new());
+    let other = stranger.path().join("ca.crt").display().to_string();
+    let asked = issuer.asked.load(Ordering::SeqCst);
+    for (url, ca) in [(&url, &other), (&url.replace("localhost", "127.0.0.1"), &ca)] {
+        let gateway = issuer.gateway(&broker, &[("auth.jwt.jwks_url", url), ("auth.jwt.ca", ca)]).await;
+        assert_eq!(status(&gateway, &token, WORKERS).await, 503, "{url}");
+        gateway.finish().await.unwrap();
+    }
+    assert_eq!(issuer.asked.load(Ordering::SeqCst), asked);
 }
