@@ -177,8 +177,8 @@ impl Follower {
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    let was_unread = unread.remove(&partition);
-                    lock(&self.heard).read |= was_unread && unread.is_empty();
+                    unread.remove(&partition);
+                    lock(&self.heard).read |= unread.is_empty();
                 }
                 Some(Err(error)) => tracing::debug!(%error, "hearing snapshots"),
                 None => {}

@@ -39,6 +39,9 @@ enum Focus {
     Models,
 }
 
+/// A chart: its name, what of a point it shows, how that is said, and its colour.
+type Chart<'a> = (&'static str, &'a dyn Fn(&Point) -> Option<f64>, fn(f64) -> String, Color);
+
 /// What is shown, and how.
 #[derive(Debug)]
 pub(super) struct Screen {
@@ -191,7 +194,7 @@ impl Screen {
         let slowest = |point: &Point| point.p99_ms;
         let lag = |point: &Point| point.lag.map(|lag| lag as f64);
         let areas: [Rect; 3] = Layout::horizontal([Constraint::Fill(1); 3]).areas(area);
-        let all: [(_, &dyn Fn(&Point) -> Option<f64>, fn(f64) -> String, _); 3] = [
+        let all: [Chart<'_>; 3] = [
             ("requests/s", &rate, three, Color::Cyan),
             ("p99", &slowest, millis, Color::Magenta),
             ("lag", &lag, three, Color::Yellow),

@@ -16,10 +16,15 @@ use tokio::sync::mpsc;
 /// Between two looks whether anybody still wants to hear of keys.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// Where it is drawn.
+pub(super) type Screen = Terminal<CrosstermBackend<Stdout>>;
+/// Keys, and that the size has changed.
+pub(super) type Events = mpsc::Receiver<io::Result<Event>>;
+
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// Takes the terminal, and begins to hear keys. Until [`give_back`] is called it is the view's; where a thread panics that is done first.
-pub(super) fn take() -> io::Result<(Terminal<CrosstermBackend<Stdout>>, mpsc::Receiver<io::Result<Event>>)> {
+pub(super) fn take() -> io::Result<(Screen, Events)> {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panicked| {
         give_back();
