@@ -19,6 +19,7 @@ use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::review::Reviews;
+use crate::thumbnails::{Sketch, Thumbnails};
 
 /// What all requests share.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// What became of the requests of the last hour.
     pub history: History,
+    /// Small pictures of some of them.
+    pub(crate) thumbnails: Thumbnails,
     /// What workers do.
     pub live: Live,
     /// How much is taken.
@@ -56,6 +59,7 @@ impl Gateway {
             auth: Auth::new(&config, &health)?,
             metrics: Metrics::default(),
             history: History::new(config.http.page),
+            thumbnails: Thumbnails::new(config.http.page && config.http.thumbnails),
             live: Live::new(config.connection()),
             admission: Admission::new(&config.limits),
             backend: Backend::new(config.connection(), config.results.max_looks, Arc::clone(&health)),
@@ -98,6 +102,7 @@ impl Gateway {
             return Err(Problem::deadline("the time for this request is over"));
         }
         let began = Instant::now();
+        let sketch = self.thumbnails.sketch(&image);
         let answer = match self.backend.client() {
             Ok(client) => client.predict(image, options(asked, caller).timeout(time)).await,
             Err(problem) => {
@@ -106,7 +111,7 @@ impl Gateway {
                 return Err(problem);
             }
         };
-        self.told(&answer, began.elapsed());
+        self.told(&answer, began.elapsed(), sketch);
         Ok(answer?)
     }
 
@@ -138,16 +143,20 @@ impl Gateway {
         Ok((sent?, time))
     }
 
-    fn told(&self, answer: &Result<Response, ClientError>, took: Duration) {
+    fn told(&self, answer: &Result<Response, ClientError>, took: Duration, sketch: Option<Sketch>) {
         let code = match answer {
             Ok(Response { outcome: Outcome::Success(_), .. }) => "OK",
             Ok(Response { outcome: Outcome::Error(error), .. }) => error.code.name(),
             Err(error) => code(error),
         };
         self.metrics.image(code);
-        match answer {
+        let number = match answer {
             Ok(response) => self.history.image(response, took),
             Err(error) => self.history.failed(code, &cli::sentence(error), took),
+        };
+        if let Some(sketch) = sketch {
+            let history = self.history.clone();
+            sketch.make(move |jpeg| history.picture(number, jpeg));
         }
     }
 }

@@ -42,6 +42,7 @@ pub mod problem;
 pub mod review;
 pub mod routes;
 mod server;
+mod thumbnails;
 pub mod tls;
 
 pub use app::{App, BuildError, Ready, RunError, build, run, run_with};

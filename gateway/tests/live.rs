@@ -4,7 +4,7 @@ use client::double;
 use kafka::{EmbeddedBroker, Topics};
 use wire::{Snapshot, WorkerState};
 
-use crate::support::{Running, broker, config, config_with, eventually, snapshot};
+use crate::support::{Running, broker, config, config_with, echo, eventually, snapshot};
 
 fn publish(broker: &EmbeddedBroker, snapshot: &Snapshot) {
     double::publish(&broker.broker(), &Topics::default(), snapshot).unwrap();
@@ -86,5 +86,59 @@ async fn why_nothing_is_heard_is_told_and_it_is_heard_again() {
     let gateway = Running::start(config_with(&broker, &[("kafka.bootstrap_servers", "127.0.0.1:1")])).await;
     let told = gateway.get("/v1/live").await.json();
     assert!(told["fault"].is_string() && told["workers"].as_array().unwrap().is_empty(), "{told}");
+    gateway.finish().await.unwrap();
+}
+
+/// A picture from the samples.
+fn coat() -> Vec<u8> {
+    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../data/samples/coat4.png")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_picture_of_an_image_is_shown_with_its_answer() {
+    let broker = broker(1);
+    let _worker = echo(&broker);
+    let gateway = Running::of(config(&broker)).await;
+    assert_eq!(gateway.predict("", &coat()).await.status, 200);
+    let mut path = String::new();
+    eventually("there is a picture", async || {
+        let told = gateway.get("/v1/activity").await.json();
+        path = told["images"][0]["thumbnail"].as_str().unwrap_or_default().to_owned();
+        !path.is_empty()
+    })
+    .await;
+    let picture = gateway.get(&path).await;
+    assert_eq!((picture.status, picture.header("content-type")), (200, Some("image/jpeg")));
+    assert!(
+        picture.body.starts_with(b"\xff\xd8") && picture.body.len() < 8192,
+        "{} bytes",
+        picture.body.len()
+    );
+    assert_eq!(picture.header("x-content-type-options"), Some("nosniff"));
+    // Thirty images later it is gone with its own.
+    for _ in 0..30 {
+        assert_eq!(gateway.predict("", b"no image").await.status, 200);
+    }
+    assert_eq!(gateway.get(&path).await.problem().0, 404);
+    for path in
+        ["/v1/activity/images/0", "/v1/activity/images/x", "/v1/activity/images/99999999999999999999999"]
+    {
+        assert_eq!(gateway.get(path).await.problem().0, 404, "{path}");
+    }
+    gateway.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_is_to_see_what_is_sent_there_is_no_picture() {
+    let broker = broker(1);
+    let _worker = echo(&broker);
+    let gateway = Running::of(config_with(&broker, &[("http.thumbnails", "false")])).await;
+    assert_eq!(gateway.predict("", &coat()).await.status, 200);
+    let told = gateway.get("/v1/activity").await.json();
+    assert_eq!(
+        (told["images"].as_array().unwrap().len(), told["images"][0]["thumbnail"].is_null()),
+        (1, true)
+    );
+    assert_eq!(gateway.get("/v1/activity/images/1").await.problem().0, 404);
     gateway.finish().await.unwrap();
 }

@@ -75,6 +75,8 @@ pub struct Http {
     pub cors_origins: Vec<String>,
     /// Whether there is a page at `/`, and what it shows of the last hour.
     pub page: bool,
+    /// Whether it shows small pictures of the last images.
+    pub thumbnails: bool,
 }
 
 /// The gRPC server.
@@ -165,6 +167,7 @@ impl Default for Http {
             compression: true,
             cors_origins: Vec::new(),
             page: true,
+            thumbnails: true,
         }
     }
 }

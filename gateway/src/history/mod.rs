@@ -4,7 +4,7 @@
 mod slots;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use client::{Outcome, Response};
@@ -25,18 +25,28 @@ const IMAGES: usize = 30;
 /// How much of a label or a sentence is.
 const WORDS: usize = 200;
 
-/// What is kept.
-#[derive(Debug)]
+/// What is kept. A clone keeps the same.
+#[derive(Clone, Debug)]
 pub struct History {
     on: bool,
     began: Instant,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     steps: VecDeque<Step>,
-    images: VecDeque<Seen>,
+    /// How many there were.
+    number: u64,
+    images: VecDeque<Kept>,
+}
+
+/// An image, and a small picture of it where there is one.
+#[derive(Debug)]
+struct Kept {
+    number: u64,
+    seen: Seen,
+    jpeg: Option<Arc<[u8]>>,
 }
 
 /// A few seconds in which something was answered.
@@ -106,13 +116,15 @@ pub struct Seen {
     pub probability: Option<f32>,
     /// The worker's name.
     pub worker: String,
+    /// Where a small picture of it is; none where there is none.
+    pub thumbnail: Option<String>,
 }
 
 impl History {
     /// Nothing yet; and nothing ever where it is not on.
     #[must_use]
     pub fn new(on: bool) -> Self {
-        Self { on, began: Instant::now(), state: Mutex::default() }
+        Self { on, began: Instant::now(), state: Arc::default() }
     }
 
     /// A request was answered. What asks for no label does not count.
@@ -126,8 +138,8 @@ impl History {
         }
     }
 
-    /// An image was answered.
-    pub fn image(&self, response: &Response, took: Duration) {
+    /// An image was answered. Says its number.
+    pub fn image(&self, response: &Response, took: Duration) -> u64 {
         let seen = Seen { worker: response.worker.clone(), ..Seen::default() };
         let seen = match &response.outcome {
             Outcome::Error(error) => {
@@ -146,21 +158,37 @@ impl History {
                 }
             }
         };
-        self.keep(seen, took);
+        self.keep(seen, took)
     }
 
-    /// An image was not answered.
-    pub fn failed(&self, code: &str, why: &str, took: Duration) {
-        self.keep(Seen { code: code.to_owned(), message: Some(short(why)), ..Seen::default() }, took);
+    /// An image was not answered. Says its number.
+    pub fn failed(&self, code: &str, why: &str, took: Duration) -> u64 {
+        self.keep(Seen { code: code.to_owned(), message: Some(short(why)), ..Seen::default() }, took)
     }
 
-    fn keep(&self, seen: Seen, took: Duration) {
+    fn keep(&self, seen: Seen, took: Duration) -> u64 {
+        let mut state = self.state();
         if self.on {
             let seen = Seen { at: Timestamp::now().to_string(), took_ms: took.as_secs_f64() * 1e3, ..seen };
-            let mut state = self.state();
+            state.number += 1;
+            let number = state.number;
             state.images.truncate(IMAGES - 1);
-            state.images.push_front(seen);
+            state.images.push_front(Kept { number, seen, jpeg: None });
         }
+        state.number
+    }
+
+    /// A small picture of the image of that number, a JPEG file, which is kept as long as the image is.
+    pub fn picture(&self, number: u64, jpeg: Vec<u8>) {
+        if let Some(kept) = self.state().images.iter_mut().find(|kept| kept.number == number) {
+            kept.jpeg = Some(jpeg.into());
+        }
+    }
+
+    /// The same; none where there is none, or no longer.
+    #[must_use]
+    pub fn pictured(&self, number: u64) -> Option<Arc<[u8]>> {
+        self.state().images.iter().find(|kept| kept.number == number)?.jpeg.clone()
     }
 
     /// The last minutes, an hour at most.
@@ -171,6 +199,13 @@ impl History {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn told(&self) -> Seen {
+        let thumbnail = self.jpeg.as_ref().map(|_| format!("/v1/activity/images/{}", self.number));
+        Seen { thumbnail, ..self.seen.clone() }
     }
 }
 
@@ -214,7 +249,7 @@ impl State {
             errors,
             step_s: wide * STEP,
             points: (0..count).map(|number| point(within(number))).collect(),
-            images: self.images.iter().cloned().collect(),
+            images: self.images.iter().map(Kept::told).collect(),
         }
     }
 }

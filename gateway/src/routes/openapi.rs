@@ -50,6 +50,7 @@ pub(super) fn routes() -> Router<Shared> {
         review::take_back,
         workers::workers,
         activity::activity,
+        activity::image,
         live::live,
         probes::live,
         probes::ready,

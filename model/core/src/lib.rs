@@ -10,7 +10,7 @@
 //! - [`mod@decode`]: an image file's bytes to an image, within limits.
 //! - [`preprocess`]: that image to the pixels that a version's manifest asks for; `background` is its rule for things on a plain
 //!   background, `cutout` for things on a transparent one.
-//! - [`placement`]: where in a picture the net's pixels lie; [`mod@shown`]: a picture as people see it.
+//! - [`placement`]: where in a picture the net's pixels lie; [`mod@shown`]: a picture as people see it; [`mod@thumbnail`]: a small one.
 //! - [`view`]: other looks at a picture, which training takes.
 //! - [`engine`]: what a net is to everybody else.
 //! - [`presets`]: how other programs say all that, in the manifest's words.
@@ -33,6 +33,7 @@ pub mod sample;
 pub mod scorer;
 pub mod scores;
 pub mod shown;
+pub mod thumbnail;
 mod turn;
 pub mod view;
 
@@ -46,4 +47,5 @@ pub use sample::{SampleError, sample_name, try_sample};
 pub use scorer::Scorer;
 pub use scores::{Prediction, Scores};
 pub use shown::{Shown, shown};
+pub use thumbnail::thumbnail;
 pub use view::View;
