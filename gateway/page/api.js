@@ -119,6 +119,14 @@ export const sayLabel = (id, what) => answered([`/v1/review/${id}`, asJson("POST
 /** Takes that back. */
 export const takeBack = (id) => answered([`/v1/review/${id}`, { method: "DELETE" }]);
 
+/** The versions of a model in the registry, and what was in service. */
+export const modelVersions = (model) => answered([`/v1/models/${encodeURIComponent(model)}/versions`, { cache: "no-store" }]);
+export const modelHistory = (model) => answered([`/v1/models/${encodeURIComponent(model)}/history`, { cache: "no-store" }]);
+
+/** Puts a version into service, or goes back. */
+export const promote = (model, what) => answered([`/v1/models/${encodeURIComponent(model)}/promote`, asJson("POST", what)]);
+export const rollback = (model, what) => answered([`/v1/models/${encodeURIComponent(model)}/rollback`, asJson("POST", what)]);
+
 const asJson = (method, body) => ({ method, headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
 
 /** What an image shows; beside the answer, how long it took from here. */

@@ -2,6 +2,7 @@
 
 import { byId, bytes, count, el, table } from "./dom.js";
 import { known, served, watch } from "./service.js";
+import { section } from "./versions.js";
 
 /** Puts the view together. */
 export function start() {
@@ -19,7 +20,7 @@ function tables() {
   const models = [...served()];
   if (models.length === 0) return [el("p", {}, "No worker has said that it serves anything.")];
   const skipped = notServed();
-  return [...models.map(([name, versions]) => ofModel(name, versions)), ...(skipped ? [skipped] : [])];
+  return [...models.flatMap(([name, versions]) => [ofModel(name, versions), section(name)]), ...(skipped ? [skipped] : [])];
 }
 
 function ofModel(name, versions) {

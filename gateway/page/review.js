@@ -62,12 +62,16 @@ async function load(anew) {
     const page = await reviewPage({ model: byId("review-model").value, order: byId("review-order").value, limit: AT_ONCE, cursor: next });
     // Something else was asked for meanwhile.
     if (mine !== asked) return;
-    const known = new Set(items.map(({ id }) => id));
+    const before = current();
+    // One that was labelled a moment ago may still be among them.
+    const known = new Set([...items, ...done].map(({ id }) => id));
     items.push(...page.items.filter(({ id }) => !known.has(id)));
     [next, left] = [page.next, page.total];
     models();
     isReady = true;
-    show();
+    // Whoever looks at one, or writes a label, is not disturbed.
+    if (before && !anew) counts();
+    else show();
   } catch (trouble) {
     if (mine === asked) fail(trouble);
   }
@@ -83,11 +87,15 @@ function models() {
   }
 }
 
+function counts() {
+  buttons();
+  byId("review-left").textContent = left === 0 ? "Nothing is left to look at." : `${count(left, "image")} left`;
+}
+
 function show() {
   const item = current();
-  buttons();
+  counts();
   byId("review-trouble").hidden = true;
-  byId("review-left").textContent = left === 0 ? "Nothing is left to look at." : `${count(left, "image")} left`;
   byId("review-desk").hidden = !item;
   byId("review-none").hidden = Boolean(item);
   if (!item) {
@@ -142,9 +150,9 @@ function choice({ label, index, probability }, place) {
   bar.style.width = `${Math.min(Math.max(probability, 0), 1) * 100}%`;
   const key = el("kbd", { "aria-hidden": "true" }, place === 0 ? "↵ 1" : String(place + 1));
   const words = el("span", { class: index === null ? "none" : undefined }, label);
-  const about = `${label}, ${percent(probability)}${place === 0 ? ", confirms" : ""}`;
-  return el("li", {}, el("button", { type: "button", "aria-label": about, "aria-keyshortcuts": place === 0 ? "Enter 1" : String(place + 1), onclick: () => choose(label, false) },
-    bar, key, words, el("span", { class: "number" }, percent(probability))));
+  const keys = place === 0 ? "Enter 1" : String(place + 1);
+  return el("li", {}, el("button", { type: "button", "aria-keyshortcuts": keys, onclick: () => choose(label, false) },
+    bar, key, words, " ", el("span", { class: "number" }, percent(probability))));
 }
 
 /** All labels of a model, asked for once. */
@@ -182,11 +190,12 @@ async function say(what, words) {
     items = items.filter((other) => other !== item);
     at = Math.min(at, Math.max(items.length - 1, 0));
     left = Math.max(left - 1, 0);
-    if (isShown) focus();
+    busy = false;
     show();
+    if (isShown) focus();
     tell(`${words}.`);
-    if (next && items.length - at <= LOW) await load(false);
-    else if (items.length === 0) await load(true);
+    if (next && items.length - at <= LOW) load(false);
+    else if (items.length === 0) load(true);
   } catch (trouble) {
     fail(trouble);
   } finally {
@@ -205,8 +214,9 @@ async function undo() {
     done.pop();
     items.splice(at, 0, item);
     left += 1;
-    if (isShown) focus();
+    busy = false;
     show();
+    if (isShown) focus();
     tell("Taken back.");
   } catch (trouble) {
     fail(trouble);

@@ -10,7 +10,7 @@
 //! - [`infer`]: the Open Inference Protocol, apart from how it travels.
 //! - [`answer`] and [`problem`]: what comes back; [`later`]: the id of a result that is asked for later.
 //! - [`args`] and [`config`]: what there is to set; [`key_commands`]: `gateway keys`; [`health`], [`metrics`] and [`history`]: what it says about itself;
-//!   [`live`]: what workers say; [`review`]: images that people look at.
+//!   [`live`]: what workers say; [`review`]: images that people look at; [`versions`]: which versions of a model there are, and which one is in service.
 
 #![forbid(unsafe_code)]
 // What is public in a private module is so for the modules beside it.
@@ -44,6 +44,7 @@ pub mod routes;
 mod server;
 mod thumbnails;
 pub mod tls;
+pub mod versions;
 
 pub use app::{App, BuildError, Ready, RunError, build, run, run_with};
 pub use config::Config;

@@ -121,8 +121,8 @@ impl Problem {
 
     /// It can't be done as things are.
     #[must_use]
-    pub fn conflict(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, ErrorCode::InvalidArgument, detail)
+    pub fn failed_precondition(detail: impl Into<String>) -> Self {
+        Self::coded(StatusCode::CONFLICT, "FAILED_PRECONDITION", false, detail)
     }
 
     /// More than is taken.
@@ -154,6 +154,12 @@ impl Problem {
     #[must_use]
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, detail)
+    }
+
+    /// Somebody else was quicker.
+    #[must_use]
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::coded(StatusCode::CONFLICT, "ABORTED", false, detail)
     }
 
     /// It can't be done here.
@@ -270,6 +276,8 @@ impl From<Problem> for tonic::Status {
             "INTERNAL" => Code::Internal,
             UNAUTHENTICATED => Code::Unauthenticated,
             PERMISSION_DENIED => Code::PermissionDenied,
+            "ABORTED" => Code::Aborted,
+            "FAILED_PRECONDITION" => Code::FailedPrecondition,
             "UNIMPLEMENTED" => Code::Unimplemented,
             _ => Code::Unknown,
         };

@@ -5,7 +5,7 @@ use crate::support::{
 };
 
 /// What a browser fetches before anything is seen.
-const FIRST_VIEW: [&str; 20] = [
+const FIRST_VIEW: [&str; 21] = [
     "/",
     "/ui/style.css",
     "/ui/main.js",
@@ -20,6 +20,7 @@ const FIRST_VIEW: [&str; 20] = [
     "/ui/fleet.js",
     "/ui/own.js",
     "/ui/chart.js",
+    "/ui/versions.js",
     "/ui/review.js",
     "/ui/filter.js",
     "/ui/icon.svg",

@@ -20,6 +20,7 @@ pub use access::{Auth, ClientCertificates, Jwt, Tls};
 pub use check::Invalid;
 
 pub use crate::review::Review;
+pub use crate::versions::Models;
 
 /// All of it. docs/http.md tells what each key does.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -47,6 +48,8 @@ pub struct Config {
     pub results: Results,
     /// Images that people look at.
     pub review: Review,
+    /// Where the model versions lie.
+    pub models: Models,
     /// How the gateway ends.
     pub shutdown: Shutdown,
     /// What is logged, and how.

@@ -97,7 +97,7 @@ pub async fn unload(
         ))
     })
     .await
-    .map_err(Problem::conflict)
+    .map_err(Problem::failed_precondition)
 }
 
 /// The version that a load names: as `version`, or as Triton's clients say it, a model configuration as JSON whose

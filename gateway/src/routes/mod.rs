@@ -3,6 +3,7 @@
 mod activity;
 mod batch;
 mod live;
+mod models;
 pub(crate) mod openapi;
 mod page;
 mod predict;
@@ -42,6 +43,7 @@ pub fn router(gateway: &Shared, more: Router<Shared>) -> Router {
         .merge(batch::routes())
         .merge(results::routes())
         .merge(review::routes())
+        .merge(models::routes())
         .merge(v2::routes())
         .merge(workers::routes())
         .merge(activity::routes())

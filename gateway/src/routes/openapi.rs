@@ -10,7 +10,7 @@ use axum::routing::get;
 use utoipa::OpenApi;
 
 use super::{
-    Shared, activity, batch, live, predict, probes, results, review, security, v2, v2_infer, workers,
+    Shared, activity, batch, live, models, predict, probes, results, review, security, v2, v2_infer, workers,
 };
 
 pub(super) fn routes() -> Router<Shared> {
@@ -48,6 +48,10 @@ pub(super) fn routes() -> Router<Shared> {
         review::image,
         review::say,
         review::take_back,
+        models::list,
+        models::history,
+        models::promote,
+        models::rollback,
         workers::workers,
         activity::activity,
         activity::image,
@@ -62,6 +66,7 @@ pub(super) fn routes() -> Router<Shared> {
         (name = "results", description = "Results that are asked for later"),
         (name = "open inference protocol", description = "Version 2, as KServe, Triton and MLServer speak it"),
         (name = "review", description = "Images that people should look at, and what they say of them"),
+        (name = "models", description = "Which versions there are, and which one is in service"),
         (name = "service", description = "Who serves what, and how that goes: what the page shows"),
         (name = "probes", description = "For whoever runs the gateway"),
     )
@@ -103,6 +108,7 @@ mod tests {
         include_str!("batch.rs"),
         include_str!("results.rs"),
         include_str!("review.rs"),
+        include_str!("models.rs"),
         include_str!("v2.rs"),
         include_str!("workers.rs"),
         include_str!("activity.rs"),

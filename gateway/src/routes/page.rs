@@ -35,7 +35,7 @@ macro_rules! files {
 const FILES: &[File] = files! {
     HTML, "page": "index.html";
     CSS, "page": "style.css";
-    JS, "page": "main.js", "dom.js", "access.js", "api.js", "service.js", "try.js", "card.js", "models.js", "live.js", "fleet.js", "own.js", "chart.js", "review.js",
+    JS, "page": "main.js", "dom.js", "access.js", "api.js", "service.js", "try.js", "card.js", "models.js", "live.js", "fleet.js", "own.js", "chart.js", "versions.js", "review.js",
         "filter.js";
     "image/svg+xml", "page": "icon.svg";
     // Small, and free for everybody: data/samples/ORIGIN.md.

@@ -139,7 +139,7 @@ pub(crate) struct Labels {
     model: String,
     /// Sorted.
     labels: Vec<String>,
-    /// Whether these are all that the model has: else those that it gave images and that people did.
+    /// Whether those of the version in service are all among them (`models.root`): else those that it gave images and that people did.
     complete: bool,
 }
 
@@ -238,13 +238,18 @@ pub(crate) async fn labels(
 ) -> Result<Response, Problem> {
     let Query(OfModel { model }) = of.map_err(|error| Problem::bad_request(error.body_text()))?;
     let desk = gateway.desk().await?;
-    let (labels, complete) = known(&gateway, &desk, &model);
+    let (labels, complete) = known(&gateway, &desk, &model).await;
     Ok(fresh(Labels { model, labels, complete }))
 }
 
-/// All labels that are known of a model, and whether these are all that it has.
-fn known(_gateway: &Shared, desk: &Desk, model: &str) -> (Vec<String>, bool) {
-    (desk.labels(model).into_iter().collect(), false)
+/// All labels that are known of a model, and whether those that it has are all among them.
+async fn known(gateway: &Shared, desk: &Desk, model: &str) -> (Vec<String>, bool) {
+    let mut labels = desk.labels(model);
+    let named = model.to_owned();
+    let has = gateway.registry(move |registry| crate::versions::labels(registry, &named)).await;
+    let complete = has.is_ok();
+    labels.extend(has.unwrap_or_default());
+    (labels.into_iter().collect(), complete)
 }
 
 /// The file of an image that people should look at
@@ -336,7 +341,7 @@ pub(crate) async fn say(
     };
     if let Some(label) = &label {
         folder_name(label).map_err(Problem::unprocessable)?;
-        let (known, _) = known(&gateway, &desk, &review.model.name);
+        let (known, _) = known(&gateway, &desk, &review.model.name).await;
         if !saying.new && !known.contains(label) {
             return Err(Problem::unprocessable(format!(
                 "'{}' is not known as a label of {}: say new: true if it is to be one",
