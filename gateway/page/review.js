@@ -11,7 +11,7 @@ const LOW = 5;
 const NAME = "mlaas-reviewer";
 const WHY = {
   rejected: "the model says that it shows none of its classes",
-  below: "the likeliest label is not likely",
+  below: "the likeliest label is below what the worker was told to be sure of",
   margin: "two labels are nearly as likely",
   sampled: "drawn from all others",
 };

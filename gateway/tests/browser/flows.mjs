@@ -80,6 +80,28 @@ async function reviewed(page, many) {
   return service;
 }
 
+/** A registry in which bird 3 is in service, and what it is asked. */
+async function versioned(page) {
+  const registry = { asked: [], quicker: false, seen: 7, canary: null };
+  const json = (route, body, status = 200) => route.fulfill({ status, contentType: status < 400 ? "application/json" : "application/problem+json", body: JSON.stringify(body) });
+  await page.route("**/v1/models/**", async (route) => {
+    const [, , , model, what] = new URL(route.request().url()).pathname.split("/");
+    if (model !== "bird") return json(route, { status: 404, detail: "there is no such model", code: "NOT_FOUND", retryable: false }, 404);
+    if (what === "history") return json(route, { model, changes: [{ number: 7, kind: "promote", from: null, to: 3, by: "ada", reason: "the first", at: "2026-01-02T03:04:05Z" }] });
+    if (what === "versions") {
+      const version = (number) => ({ version: number, digest: `sha256:${"a".repeat(64)}`, labels: 10, fault: null, metrics: [{ name: "accuracy", value: 0.91, data: "a test set", command: "model evaluate" }] });
+      return json(route, { model, production: 3, seen: registry.seen, canary: registry.canary, shadow: null, versions: [4, 3].map(version) });
+    }
+    if (registry.quicker) return json(route, { status: 409, detail: "production is another now", code: "ABORTED", retryable: false }, 409);
+    const body = route.request().postDataJSON();
+    registry.asked.push([what, body]);
+    registry.seen += 1;
+    registry.canary = body.canary ? { version: body.version, percent: body.canary } : null;
+    return json(route, { model, change: {} });
+  });
+  return registry;
+}
+
 /** With its list open. */
 async function reviewOpen(page) {
   await page.locator("#review-picture img").waitFor();
@@ -374,6 +396,43 @@ const flows = {
     assert.equal(service.said.size, 60);
     service.more(1);
     await shows(61);
+  },
+
+  async promotes({ page }) {
+    const registry = await versioned(page);
+    await page.getByRole("link", { name: "Models" }).click();
+    const versions = page.getByRole("table", { name: "Versions of bird in the registry" });
+    await sees(versions, "in service");
+    await sees(versions, "accuracy 91.0 %");
+    await sees(page.getByRole("table", { name: "What was in service of bird" }), "the first");
+    await page.getByRole("button", { name: "Promote bird 4" }).click();
+    const dialog = page.getByRole("dialog", { name: "Put bird 4 into service?" });
+    await dialog.waitFor();
+    assert.ok(await isFocused(dialog.getByLabel("Why?")));
+    await accessible(page, "the dialog");
+    await dialog.getByRole("button", { name: "Cancel" }).click();
+    assert.deepEqual(registry.asked, []);
+    await page.getByRole("button", { name: "Promote bird 4" }).click();
+    await dialog.getByRole("button", { name: "Promote" }).click();
+    assert.ok(await dialog.isVisible(), "nothing is done without a reason");
+    await dialog.getByLabel("Why?").fill("better birds");
+    await dialog.getByLabel("Only by so many").fill("10");
+    registry.quicker = true;
+    await dialog.getByRole("button", { name: "Promote" }).click();
+    await sees(dialog.getByRole("alert"), "Somebody else was quicker");
+    registry.quicker = false;
+    await dialog.getByRole("button", { name: "Promote" }).click();
+    await dialog.waitFor({ state: "detached" });
+    assert.deepEqual(registry.asked.at(-1), ["promote", { reason: "better birds", canary: 10, version: 4, seen: 7 }]);
+    await sees(page.getByRole("status"), "Done: put bird 4 into service");
+    await sees(versions, "canary, 10 %");
+    await page.getByRole("button", { name: "End trial of bird 4" }).click();
+    const end = page.getByRole("dialog", { name: "End the trial of bird 4?" });
+    await end.getByLabel("Why?").fill("too slow");
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await end.waitFor({ state: "detached" });
+    assert.deepEqual(registry.asked.at(-1), ["rollback", { reason: "too slow", seen: 8 }]);
   },
 
   async review_not_here({ page }) {

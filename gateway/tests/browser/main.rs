@@ -41,6 +41,7 @@ flows! {
     looks [];
     review [];
     review_not_here [];
+    promotes [];
 }
 
 /// The script, ended with the test.
