@@ -1,5 +1,7 @@
 //! `/v1/review`: images that people should look at, what was said of each, and what they say themselves.
 
+mod shapes;
+
 use std::convert::Infallible;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -12,11 +14,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use client::review::{Desk, Order, Place, Shown, folder_name};
-use client::{Label, Prediction, Verdict};
+use client::{Label, Verdict};
 use futures_util::{Stream, stream};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+
+use shapes::{Labels, OfModel, ReviewItem, ReviewPage, Saying, Sorted, Wanted};
 
 use super::Shared;
 use crate::admission::Room;
@@ -38,148 +41,6 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/v1/review/labels", get(labels))
         .route("/v1/review/{id}", get(item).post(say).delete(take_back))
         .route("/v1/review/{id}/image", get(image))
-}
-
-/// Which images are wanted.
-#[derive(Clone, Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Wanted {
-    /// Of that model alone.
-    model: Option<String>,
-    /// How many at most, 1 to 200; 50 where nothing is said.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<usize>,
-    /// Those behind a page: what it gave as `next`.
-    cursor: Option<String>,
-    /// `newest` first, where nothing is said, or the most `unsure` first: those whose two likeliest labels are nearest to each other.
-    #[param(inline)]
-    order: Option<Sorted>,
-    /// Those that somebody has labelled or skipped, in place of those that nobody has.
-    labelled: Option<bool>,
-}
-
-/// In which order images come.
-#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Sorted {
-    Newest,
-    Unsure,
-}
-
-/// Images that people should look at.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(crate) struct ReviewPage {
-    /// In the order that was asked for.
-    items: Vec<ReviewItem>,
-    /// What to give as `cursor` for those behind; none where there are none.
-    next: Option<String>,
-    /// How many there are in all.
-    total: usize,
-}
-
-/// An image that people should look at.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(crate) struct ReviewItem {
-    /// Where its record lies: its name in this interface.
-    id: String,
-    /// The request's id.
-    request_id: String,
-    /// SHA-256 of its file, as `sha256:…`.
-    image: String,
-    /// The size of its file.
-    bytes: usize,
-    /// The model that answered.
-    model: String,
-    /// Its version.
-    version: u32,
-    /// `rejected`, `below`, `margin` or `sampled`.
-    why: String,
-    /// The likeliest labels, the most probable first.
-    #[schema(value_type = Vec<Object>)]
-    predictions: Vec<Prediction>,
-    /// When they were computed, RFC 3339.
-    computed_at: String,
-    /// What somebody said that it shows; none where nobody has.
-    label: Option<Said>,
-}
-
-/// What somebody said that an image shows.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(crate) struct Said {
-    /// `confirmed`, `corrected` or `skipped`.
-    verdict: String,
-    /// What it shows; none where it was skipped.
-    label: Option<String>,
-    /// Who said so, as they call themselves.
-    by: String,
-    /// When, RFC 3339.
-    at: String,
-}
-
-/// What an image shows: a label, or that it is of no use.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Saying {
-    /// What it shows.
-    #[schema(max_length = 200)]
-    label: Option<String>,
-    /// It is of no use.
-    skip: bool,
-    /// The label is one that the model does not know yet.
-    new: bool,
-    /// Who says it.
-    #[schema(max_length = 100)]
-    by: Option<String>,
-}
-
-/// The labels that are known of a model.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(crate) struct Labels {
-    model: String,
-    /// Sorted.
-    labels: Vec<String>,
-    /// Whether those of the version in service are all among them (`models.root`): else those that it gave images and that people did.
-    complete: bool,
-}
-
-/// Of which model.
-#[derive(Clone, Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct OfModel {
-    /// The model.
-    model: String,
-}
-
-impl From<Shown> for ReviewItem {
-    fn from(shown: Shown) -> Self {
-        let Shown { item, label } = shown;
-        let review = item.review;
-        Self {
-            id: item.place.to_string(),
-            request_id: review.request_id,
-            image: review.image,
-            bytes: item.bytes,
-            model: review.model.name,
-            version: review.model.version,
-            why: word(&review.why),
-            predictions: review.predictions,
-            computed_at: review.computed_at.to_string(),
-            label: label.map(Said::from),
-        }
-    }
-}
-
-impl From<Label> for Said {
-    fn from(label: Label) -> Self {
-        Self { verdict: word(&label.verdict), label: label.label, by: label.by, at: label.at.to_string() }
-    }
-}
-
-/// What a value is on the wire.
-fn word(value: &impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Images that people should look at
