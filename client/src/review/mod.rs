@@ -2,7 +2,7 @@
 //!
 //! - [`items`] and [`labels`]: both topics, read once to their end; [`say`] and [`take_back`]: a label.
 //! - [`desk`]: the last images and all that is said of them, kept up to date for whoever asks often.
-//! - [`export`]: a folder of labelled images, as `model train` takes it; [`mod@name`]: what its folders are called.
+//! - [`export()`]: a folder of labelled images, as `model train` takes it; [`mod@name`]: what its folders are called.
 
 pub mod desk;
 pub mod export;
