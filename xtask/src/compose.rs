@@ -330,7 +330,7 @@ mod tests {
         let line = topics.lines().find(|line| line.contains("TOPIC_MAX_MESSAGE_BYTES: usize")).unwrap();
         assert!(line.ends_with("= 12 << 20;"), "docker-compose.yml holds this number too: {line}");
         let compose = read("docker-compose.yml");
-        assert_eq!(compose.matches("max.message.bytes=12582912").count(), 2);
+        assert_eq!(compose.matches("max.message.bytes=12582912").count(), 3);
         // Announcements, in the words in which a worker makes their topic.
         let specs = read("kafka/src/topics.rs");
         for (key, value) in [("segment.ms", "300000"), ("retention.ms", "1800000")] {
