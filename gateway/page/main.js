@@ -21,6 +21,7 @@ function show() {
   document.title = `${byId(`title-${view}`).textContent} · mlaas`;
   live.shown(view === "live");
   review.shown(view === "review");
+  models.shown(view === "models");
 }
 
 access.start();

@@ -2,7 +2,7 @@
 
 import { byId, bytes, count, el, table } from "./dom.js";
 import { known, served, watch } from "./service.js";
-import { section } from "./versions.js";
+import { refresh, section } from "./versions.js";
 
 /** Puts the view together. */
 export function start() {
@@ -14,6 +14,11 @@ export function start() {
     place.dataset.words = words;
     place.replaceChildren(...tables());
   });
+}
+
+/** Whether it is the view that is shown. */
+export function shown(is) {
+  if (is) refresh();
 }
 
 function tables() {

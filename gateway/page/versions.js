@@ -7,9 +7,14 @@ const NAME = "mlaas-reviewer";
 
 /** The part of the view that is about one model; it fills itself. */
 export function section(model) {
-  const place = el("div", { class: "versions" });
+  const place = el("div", { class: "versions", "data-model": model });
   draw(model, place);
   return place;
+}
+
+/** Asks anew: others promote too. */
+export function refresh() {
+  for (const place of document.querySelectorAll(".versions")) draw(place.dataset.model, place);
 }
 
 async function draw(model, place, said = null) {
