@@ -103,11 +103,14 @@ export function reviewPage(asked) {
   return answered([`/v1/review?${query}`, { cache: "no-store" }]);
 }
 
-/** One of them, its bytes: no `src` could show the gateway a key. */
-export async function reviewImage(id) {
-  const response = await asked([`/v1/review/${id}/image`, {}]);
-  if (!response.ok) throw new Trouble("It can't be shown", "it may not be on the topic any more");
-  return response.blob();
+/** The file of one of them. */
+export const reviewImage = (id) => picture(`/v1/review/${id}/image`);
+
+/** Where a picture of the gateway's can be shown from: no `src` could show the gateway a key. */
+export async function picture(path) {
+  const response = await asked([path, {}]);
+  if (!response.ok) throw new Trouble("It can't be shown", "it may not be there any more");
+  return URL.createObjectURL(await response.blob());
 }
 
 /** The labels of a model. */

@@ -1,5 +1,6 @@
 // What this gateway answered lately, and the last images of it.
 
+import { picture as fetched } from "./api.js";
 import { area, chart, lines } from "./chart.js";
 import { byId, duration, el, figures, percent, renew, table, three } from "./dom.js";
 
@@ -95,8 +96,14 @@ const pictures = new Map();
 function picture({ thumbnail, label }) {
   if (!thumbnail) return "";
   if (!pictures.has(thumbnail)) {
-    if (pictures.size > 100) pictures.delete(pictures.keys().next().value);
-    pictures.set(thumbnail, el("img", { class: "thumbnail", src: thumbnail, alt: label ? `Image labelled ${label}` : "Image without a label" }));
+    if (pictures.size > 100) {
+      const [[oldest, image]] = pictures;
+      pictures.delete(oldest);
+      URL.revokeObjectURL(image.src);
+    }
+    const image = el("img", { class: "thumbnail", alt: label ? `Image labelled ${label}` : "Image without a label" });
+    pictures.set(thumbnail, image);
+    fetched(thumbnail).then((address) => { image.src = address; }, () => {});
   }
   return pictures.get(thumbnail);
 }

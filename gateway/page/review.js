@@ -118,7 +118,7 @@ function show() {
 const pictures = new Map();
 
 function fetched({ id }) {
-  if (!pictures.has(id)) pictures.set(id, reviewImage(id).then((bytes) => URL.createObjectURL(bytes)));
+  if (!pictures.has(id)) pictures.set(id, reviewImage(id));
   // Who shows it says why it can't be shown.
   pictures.get(id).catch(() => {});
   return pictures.get(id);

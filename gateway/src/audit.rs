@@ -3,6 +3,9 @@
 
 use std::net::SocketAddr;
 
+use crate::caller::Caller;
+use crate::problem::Problem;
+
 /// A line, which [`done`](Self::done) or [`refused`](Self::refused) writes. No secret may stand in it.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "nothing is written before `done` or `refused`"]
@@ -33,6 +36,23 @@ impl<'a> Entry<'a> {
     /// In which request.
     pub fn request(self, request_id: &'a str) -> Self {
         Self { request_id, ..self }
+    }
+
+    /// In that caller's request: by them where they are known, and from where they are.
+    pub fn asked_by(self, caller: &'a Caller) -> Self {
+        let who = match caller.who.id() {
+            "" => self.who,
+            known => known,
+        };
+        Self { who, from: caller.peer, request_id: &caller.request_id, ..self }
+    }
+
+    /// What came of it.
+    pub fn came_to<T>(self, result: &Result<T, Problem>) {
+        match result {
+            Ok(_) => self.done(),
+            Err(problem) => self.refused(problem.detail()),
+        }
     }
 
     /// It was done.

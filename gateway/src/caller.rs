@@ -36,6 +36,8 @@ pub struct Caller {
     pub trace: TraceContext,
     /// Who it is, as soon as that is known.
     pub who: Who,
+    /// From where, by the connection.
+    pub peer: Option<SocketAddr>,
 }
 
 impl Caller {
@@ -46,7 +48,7 @@ impl Caller {
         let id =
             text(headers, &REQUEST_ID, 128).filter(|id| id.bytes().all(|byte| !matches!(byte, b' ' | b',')));
         let request_id = id.unwrap_or_else(|| Uuid::now_v7().to_string());
-        Self { request_id, trace: trace(headers), who: Who::default() }
+        Self { request_id, trace: trace(headers), ..Self::default() }
     }
 }
 
@@ -91,7 +93,8 @@ pub struct Server {
 /// Around each request: gives it its id and its trace, and says in log, metrics and answer what became of it.
 pub async fn around(State(server): State<Server>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let caller = Caller::read(request.headers());
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
+    let caller = Caller { peer, ..Caller::read(request.headers()) };
     let method = request.method().clone();
     // As much of it as tells anybody anything.
     let path: String = request.uri().path().chars().take(MAX_PATH).collect();
@@ -102,7 +105,6 @@ pub async fn around(State(server): State<Server>, mut request: Request, next: Ne
         (_, None) => "other".to_owned(),
     };
     let http1 = request.version() < Version::HTTP_2;
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
     let parent = caller.trace.parent.clone();
     request.extensions_mut().insert(caller.clone());
     // A caller that hangs up ends this future where it stands: that too is told.

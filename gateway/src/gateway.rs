@@ -70,6 +70,19 @@ impl Gateway {
         })
     }
 
+    /// Whether what is served may be changed through here.
+    ///
+    /// # Errors
+    /// [`Problem`] 403 where anybody may come in.
+    pub fn may_be_changed(&self) -> Result<(), Problem> {
+        if !self.config.http.allow_unauthenticated || self.auth.is_required() {
+            return Ok(());
+        }
+        Err(Problem::forbidden(
+            "anybody may come in here (http.allow_unauthenticated), so what is served is not changed through here: use `model promote`, `model rollback`, `client load` and `client unload`, or set auth.required (docs/security.md)",
+        ))
+    }
+
     /// Sends one image and waits for its answer. A worker's error is an answer: `Problem` is where there is none.
     ///
     /// # Errors

@@ -74,11 +74,15 @@ impl Gateway {
     }
 }
 
-/// Who says what an image shows: as whoever asks calls themselves, since nobody has asked them who they are.
+/// Who says what an image shows, or changes what is in service: whoever is known to ask; where nobody is asked who they are, as they call
+/// themselves.
 ///
 /// # Errors
 /// [`Problem`] 422 where it is no name: it stands in a record, and on others' pages.
-pub fn reviewer(_caller: &Caller, by: Option<&str>) -> Result<String, Problem> {
+pub fn reviewer(caller: &Caller, by: Option<&str>) -> Result<String, Problem> {
+    if let Some(known) = caller.who.identity() {
+        return Ok(wire::quoted(&known.id).escape_debug().take(MAX_NAME).collect());
+    }
     let Some(by) = by.map(str::trim).filter(|by| !by.is_empty()) else { return Ok("somebody".to_owned()) };
     if by.len() > MAX_NAME || wire::label::check(by).is_err() {
         return Err(Problem::unprocessable(format!(
@@ -104,6 +108,14 @@ mod tests {
         for bad in ["a\nb", "a\0", "\u{202e}eve", &"x".repeat(101)] {
             assert_eq!(name(bad).unwrap_err().status().as_u16(), 422, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn who_is_known_is_not_asked_again() {
+        let caller = Caller::default();
+        let id = "token:ada\n".to_owned();
+        caller.who.is(crate::auth::identity::Identity { id, scopes: Vec::new(), models: None, rate: None });
+        assert_eq!(reviewer(&caller, Some("eve")), Ok("token:ada\\n".to_owned()));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What stands before all routes: each is somebody's, pages of others change nothing, and no answer goes without its headers.
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::get;
 use serde_json::Value;
 use wire::Scope;
 
@@ -73,7 +73,7 @@ async fn a_route_that_the_table_does_not_name_is_refused_to_everybody() {
     let broker = broker(1);
     put(&broker, &all("mlaas_all"));
     let stub = async || "there";
-    let more = Router::new().route("/v1/secrets", get(stub)).route("/v1/review/{id}", get(stub));
+    let more = Router::new().route("/v1/secrets", get(stub)).route("/v1/review/of/some/{kind}", get(stub));
     let keys = [("auth.required", "true")];
     let gateway =
         Running::start_with(config_with(&broker, &keys), more.clone(), gateway::App::with_embedded_keys)
@@ -83,7 +83,7 @@ async fn a_route_that_the_table_does_not_name_is_refused_to_everybody() {
     let (status, detail) = gateway.ask_as(&bearer("mlaas_all"), "GET", "/v1/secrets").await.problem();
     assert_eq!(status, 403);
     assert!(detail.contains("/v1/secrets"), "{detail}");
-    assert_eq!(gateway.ask_as(&bearer("mlaas_all"), "GET", "/v1/review/7").await.text(), "there");
+    assert_eq!(gateway.ask_as(&bearer("mlaas_all"), "GET", "/v1/review/of/some/kind").await.text(), "there");
     gateway.finish().await.unwrap();
     // Where nobody is asked, it is as it was.
     let gateway = Running::start_with(config_with(&broker, &[]), more, |app| app).await;
@@ -105,21 +105,17 @@ async fn metrics_ask_for_a_key_where_that_is_said() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_others_have_a_browser_change_nothing() {
     let broker = broker(1);
-    let stub = async || "done";
-    let more = Router::new()
-        .route("/v1/review/{id}", get(stub).post(stub))
-        .route("/v1/models/{model}/promote", post(stub))
-        .route("/v1/models/{model}/rollback", post(stub));
     let keys = [("http.cors_origins", "[\"https://console.example\"]")];
     // With nobody asked who they are it matters the most: a browser reaches what its user does.
-    let gateway = Running::start_with(config_with(&broker, &keys), more, |app| app).await;
+    let gateway = Running::start(config_with(&broker, &keys)).await;
     let own = format!("http://{}", gateway.ready.http);
-    for path in ["/v1/review/7", "/v1/models/bird/promote", "/v1/models/bird/rollback"] {
+    // What comes through has no body, and is told so.
+    for path in ["/v1/review/0-7", "/v1/models/bird/promote", "/v1/models/bird/rollback"] {
         for (headers, status) in [
-            (&[][..], 200),
-            (&[("sec-fetch-site", "same-origin"), ("origin", &*own)], 200),
-            (&[("origin", &*own)], 200),
-            (&[("sec-fetch-site", "cross-site"), ("origin", "https://console.example")], 200),
+            (&[][..], 415),
+            (&[("sec-fetch-site", "same-origin"), ("origin", &*own)], 415),
+            (&[("origin", &*own)], 415),
+            (&[("sec-fetch-site", "cross-site"), ("origin", "https://console.example")], 415),
             (&[("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")], 403),
             (&[("sec-fetch-site", "cross-site")], 403),
             (&[("sec-fetch-site", "same-site"), ("origin", "http://127.0.0.1:1")], 403),
@@ -130,9 +126,11 @@ async fn pages_of_others_have_a_browser_change_nothing() {
             assert_eq!(answer.status, status, "{path} {headers:?}");
         }
     }
-    let reading =
-        http::ask(&gateway.ready.http, "GET", "/v1/review/7", &[("sec-fetch-site", "cross-site")], b"");
-    assert_eq!(reading.await.status, 200);
+    let foreign = [("sec-fetch-site", "cross-site")];
+    let taken_back = http::ask(&gateway.ready.http, "DELETE", "/v1/review/0-7", &foreign, b"").await;
+    assert_eq!(taken_back.status, 403);
+    let reading = http::ask(&gateway.ready.http, "GET", "/v1/workers", &foreign, b"").await;
+    assert_ne!(reading.status, 403);
     let load = gateway.post("/v2/repository/models/bird/load", &[("origin", "null")], b"").await;
     assert_eq!(load.status, 403);
     gateway.finish().await.unwrap();

@@ -244,6 +244,9 @@ async fn answers_are_compressed_and_shown_to_other_origins_where_that_is_configu
     assert_eq!(answer.header("access-control-allow-origin"), None);
     let preflight = [("origin", "https://a.example"), ("access-control-request-method", "POST")];
     let answer = support::http::ask(&gateway.ready.http, "OPTIONS", "/predict", &preflight, b"").await;
-    assert_eq!((answer.status, answer.header("access-control-allow-methods")), (200, Some("GET,POST")));
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-methods")),
+        (200, Some("GET,POST,DELETE"))
+    );
     gateway.finish().await.unwrap();
 }

@@ -333,8 +333,12 @@ mod tests {
         assert_eq!(compose.matches("max.message.bytes=12582912").count(), 3);
         // Announcements, in the words in which a worker makes their topic.
         let specs = read("kafka/src/topics.rs");
-        for (key, value) in [("segment.ms", "300000"), ("retention.ms", "1800000")] {
-            assert!(specs.contains(&format!("(\"{key}\", \"{value}\")")), "kafka/src/topics.rs: {key}");
+        for (spec, key, value) in [
+            ("(\"segment.ms\", \"300000\")", "segment.ms", "300000"),
+            ("soon_gone(\"1800000\")", "retention.ms", "1800000"),
+            ("soon_gone(\"3600000\")", "retention.ms", "3600000"),
+        ] {
+            assert!(specs.contains(spec), "kafka/src/topics.rs: {spec}");
             assert!(compose.contains(&format!("--config {key}={value}")), "docker-compose.yml: {key}");
         }
         for file in [&specs, &compose] {

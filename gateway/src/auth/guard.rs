@@ -1,8 +1,6 @@
 //! What stands before the routes: it asks who comes, and lets through who may, before any of a body is read.
 
-use std::net::SocketAddr;
-
-use axum::extract::{ConnectInfo, FromRequestParts as _, MatchedPath, RawPathParams, Request, State};
+use axum::extract::{FromRequestParts as _, MatchedPath, RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
@@ -115,13 +113,9 @@ fn refused(parts: &Parts, need: Option<Need>, problem: &Problem) {
     if !matches!(need, Some(Need::Scope(Scope::Promote | Scope::Review))) || parts.method.is_safe() {
         return;
     }
-    let (who, request_id) = match parts.extensions.get::<Caller>() {
-        Some(caller) => (caller.who.id(), &*caller.request_id),
-        None => ("", ""),
-    };
-    let from = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|from| from.0);
+    let caller = parts.extensions.get::<Caller>().cloned().unwrap_or_default();
     let subject = format!("{} {}", parts.method, parts.uri.path());
-    audit::Entry::new("request", &subject).by(who).from(from).request(request_id).refused(problem.detail());
+    audit::Entry::new("request", &subject).asked_by(&caller).refused(problem.detail());
 }
 
 /// The rate and what is left of it (draft-ietf-httpapi-ratelimit-headers).

@@ -35,6 +35,7 @@ const HTTP: &[(Method, &str, Need)] = &[
     (Method::GET, "/v1/results/{id}/events", PREDICT),
     (Method::GET, "/v1/workers", READ),
     (Method::GET, "/v1/activity", READ),
+    (Method::GET, "/v1/activity/images/{number}", READ),
     (Method::GET, "/v2", READ),
     (Method::GET, "/v2/health/live", Open),
     (Method::GET, "/v2/health/ready", Open),

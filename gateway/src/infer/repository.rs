@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::models;
+use crate::audit::Entry;
 use crate::caller::Caller;
 use crate::gateway::Gateway;
 use crate::problem::Problem;
@@ -24,6 +25,18 @@ const LET_GO: Duration = Duration::from_secs(5);
 /// # Errors
 /// Where no worker serves the model, one can't load the version, or it is not done within `requests.timeout`.
 pub async fn load(
+    gateway: &Gateway,
+    model: &str,
+    version: Option<u32>,
+    caller: &Caller,
+) -> Result<(), Problem> {
+    gateway.may_be_changed()?;
+    let loaded = load_everywhere(gateway, model, version, caller).await;
+    Entry::new("model.load", &subject(model, version)).asked_by(caller).came_to(&loaded);
+    loaded
+}
+
+async fn load_everywhere(
     gateway: &Gateway,
     model: &str,
     version: Option<u32>,
@@ -68,6 +81,18 @@ pub async fn load(
 /// # Errors
 /// Where no worker serves it, or one still does, since it is in service there.
 pub async fn unload(
+    gateway: &Gateway,
+    model: &str,
+    version: Option<u32>,
+    caller: &Caller,
+) -> Result<(), Problem> {
+    gateway.may_be_changed()?;
+    let unloaded = unload_everywhere(gateway, model, version, caller).await;
+    Entry::new("model.unload", &subject(model, version)).asked_by(caller).came_to(&unloaded);
+    unloaded
+}
+
+async fn unload_everywhere(
     gateway: &Gateway,
     model: &str,
     version: Option<u32>,
@@ -132,17 +157,16 @@ pub fn version_of(config: Option<&str>, version: Option<&str>) -> Result<Option<
     Ok(Some(version))
 }
 
+fn subject(model: &str, version: Option<u32>) -> String {
+    version.map_or_else(|| model.to_owned(), |version| format!("{model} {version}"))
+}
+
 async fn ask(
     gateway: &Gateway,
     action: Action,
     version: Option<(&str, u32)>,
     caller: &Caller,
 ) -> Result<(), Problem> {
-    if gateway.config.http.allow_unauthenticated && !gateway.auth.is_required() {
-        return Err(Problem::forbidden(
-            "anybody may come in here (http.allow_unauthenticated), so nothing is loaded or unloaded: use `client load`, `client unload` and `client refresh`",
-        ));
-    }
     let (model, version) = version.unzip();
     let by = match caller.who.id() {
         "" => format!("gateway {}", gateway.config.gateway_name()),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Shared;
+use crate::audit::Entry;
 use crate::body;
 use crate::caller::Caller;
 use crate::problem::{Problem, ProblemDetails};
@@ -193,12 +194,15 @@ pub(crate) async fn promote(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let Promotion { version, reason, by, canary, seen } = read(&gateway, &parts.headers, body).await?;
-    let author = versions::author(reviewer(&caller, by.as_deref())?, &reason)?;
-    let wish = Wish { author, seen };
+    gateway.may_be_changed()?;
+    let by = reviewer(&caller, by.as_deref())?;
+    let wish = Wish { author: versions::author(by.clone(), &reason)?, seen };
     let named = model.clone();
     let change =
-        gateway.registry(move |registry| versions::promote(registry, &named, version, canary, &wish)).await?;
-    tracing::info!(by = change.by, "{model}: version {version} was promoted");
+        gateway.registry(move |registry| versions::promote(registry, &named, version, canary, &wish)).await;
+    let subject = format!("{model} {version}");
+    Entry::new("model.promote", &subject).by(&by).asked_by(&caller).came_to(&change);
+    let change = change?;
     Ok(fresh(Changed { model, change }))
 }
 
@@ -220,11 +224,13 @@ pub(crate) async fn rollback(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let Rollback { to, reason, by, seen } = read(&gateway, &parts.headers, body).await?;
-    let author = versions::author(reviewer(&caller, by.as_deref())?, &reason)?;
-    let wish = Wish { author, seen };
+    gateway.may_be_changed()?;
+    let by = reviewer(&caller, by.as_deref())?;
+    let wish = Wish { author: versions::author(by.clone(), &reason)?, seen };
     let named = model.clone();
-    let change = gateway.registry(move |registry| versions::rollback(registry, &named, to, &wish)).await?;
-    tracing::info!(by = change.by, "{model}: back to version {}", change.to);
+    let change = gateway.registry(move |registry| versions::rollback(registry, &named, to, &wish)).await;
+    Entry::new("model.rollback", &model).by(&by).asked_by(&caller).came_to(&change);
+    let change = change?;
     Ok(fresh(Changed { model, change }))
 }
 

@@ -23,6 +23,7 @@ use shapes::{Labels, OfModel, ReviewItem, ReviewPage, Saying, Sorted, Wanted};
 
 use super::Shared;
 use crate::admission::Room;
+use crate::audit::Entry;
 use crate::body;
 use crate::caller::Caller;
 use crate::problem::{Problem, ProblemDetails};
@@ -52,9 +53,11 @@ pub(super) fn routes() -> Router<Shared> {
 ))]
 pub(crate) async fn list(
     State(gateway): State<Shared>,
+    Extension(caller): Extension<Caller>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(wanted) = wanted.map_err(|error| Problem::bad_request(error.body_text()))?;
+    caller.who.may_ask(wanted.model.as_deref())?;
     let limit = wanted.limit.unwrap_or(50);
     if !(1..=MOST).contains(&limit) {
         return Err(Problem::bad_request(format!("limit is {limit}: 1 to {MOST} are given at once")));
@@ -83,8 +86,12 @@ pub(crate) async fn list(
         (status = "default", description = "Problem details", body = ProblemDetails, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn item(State(gateway): State<Shared>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let (_, shown) = found(&gateway, &id).await?;
+pub(crate) async fn item(
+    State(gateway): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let (_, shown) = found(&gateway, &caller, &id).await?;
     Ok(fresh(ReviewItem::from(shown)))
 }
 
@@ -95,9 +102,11 @@ pub(crate) async fn item(State(gateway): State<Shared>, Path(id): Path<String>) 
 ))]
 pub(crate) async fn labels(
     State(gateway): State<Shared>,
+    Extension(caller): Extension<Caller>,
     of: Result<Query<OfModel>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(OfModel { model }) = of.map_err(|error| Problem::bad_request(error.body_text()))?;
+    caller.who.may_ask(Some(&model))?;
     let desk = gateway.desk().await?;
     let (labels, complete) = known(&gateway, &desk, &model).await;
     Ok(fresh(Labels { model, labels, complete }))
@@ -126,9 +135,10 @@ async fn known(gateway: &Shared, desk: &Desk, model: &str) -> (Vec<String>, bool
 )]
 pub(crate) async fn image(
     State(gateway): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let (desk, shown) = found(&gateway, &id).await?;
+    let (desk, shown) = found(&gateway, &caller, &id).await?;
     let mut room = gateway.admission.room();
     room.grow(shown.item.bytes)?;
     let Some(bytes) = desk.image(&shown.item).await? else {
@@ -191,7 +201,7 @@ pub(crate) async fn say(
     let (parts, body) = request.into_parts();
     let saying = read(&gateway, &parts.headers, body).await?;
     let by = reviewer(&caller, saying.by.as_deref())?;
-    let (desk, shown) = found(&gateway, &id).await?;
+    let (desk, shown) = found(&gateway, &caller, &id).await?;
     let review = &shown.item.review;
     let label = match (saying.label, saying.skip) {
         (Some(_), true) => {
@@ -220,7 +230,9 @@ pub(crate) async fn say(
     let (image, model) = (review.image.clone(), review.model.name.clone());
     let (version, at) = (Some(review.model.version), Timestamp::now());
     let label = Label { image, model, verdict, label, predicted, version, by, at };
-    desk.say(label.clone()).await?;
+    let said = desk.say(label.clone()).await.map_err(Problem::from);
+    Entry::new("review.label", &label.image).by(&label.by).asked_by(&caller).came_to(&said);
+    said?;
     Ok(fresh(ReviewItem::from(Shown { label: Some(label), ..shown })))
 }
 
@@ -234,20 +246,25 @@ pub(crate) async fn say(
 )]
 pub(crate) async fn take_back(
     State(gateway): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let (desk, shown) = found(&gateway, &id).await?;
-    desk.take_back(&shown.item).await?;
+    let (desk, shown) = found(&gateway, &caller, &id).await?;
+    let taken = desk.take_back(&shown.item).await.map_err(Problem::from);
+    Entry::new("review.take-back", &shown.item.review.image).asked_by(&caller).came_to(&taken);
+    taken?;
     Ok(fresh(ReviewItem::from(Shown { label: None, ..shown })))
 }
 
-async fn found(gateway: &Shared, id: &str) -> Result<(Arc<Desk>, Shown), Problem> {
+async fn found(gateway: &Shared, caller: &Caller, id: &str) -> Result<(Arc<Desk>, Shown), Problem> {
     let place = Place::from_str(id).map_err(Problem::not_found)?;
     let desk = gateway.desk().await?;
     let shown = desk.find(place);
     let gone =
         || Problem::not_found("there is no such image, or it is not among the last ones (review.keep)");
-    Ok((Arc::clone(&desk), shown.ok_or_else(gone)?))
+    let shown = shown.ok_or_else(gone)?;
+    caller.who.may_ask(Some(&shown.item.review.model.name))?;
+    Ok((Arc::clone(&desk), shown))
 }
 
 async fn read(gateway: &Shared, headers: &HeaderMap, body: Body) -> Result<Saying, Problem> {
