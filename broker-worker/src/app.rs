@@ -290,11 +290,9 @@ impl Worker {
             } => Ok(shared.book.outstanding().max(1)),
         };
         serving.cancel();
-        drop(announced.await);
-        if let Some(measured) = measured {
-            drop(measured.await);
+        for said in [Some(announced), measured, Some(watch)].into_iter().flatten() {
+            drop(said.await);
         }
-        drop(watch.await);
         // On its own thread: it waits for the broker.
         let flushed = tokio::task::spawn_blocking(move || {
             outbox.flush(FAREWELL);

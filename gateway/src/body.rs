@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use futures_util::{Stream, StreamExt as _};
+use serde::de::DeserializeOwned;
 
 use crate::admission::Room;
 use crate::gateway::Gateway;
@@ -25,6 +26,26 @@ pub struct Held {
     pub bytes: Bytes,
     /// They are counted as long as this lives.
     pub room: Room,
+}
+
+/// The JSON that a body of at most that many bytes holds, which its `content-type` has to say; `what` names it in what is said.
+///
+/// # Errors
+/// As [`read`], 415 where it is of another kind, 400 where it is not understood.
+pub async fn json<T: DeserializeOwned>(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    body: Body,
+    what: &str,
+    limit: usize,
+) -> Result<T, Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::media_type(format!("{what} is said in application/json")));
+    }
+    let held = read(gateway, headers, body, what, limit).await?;
+    serde_json::from_slice(&held.bytes).map_err(|error| Problem::bad_request(format!("the body: {error}")))
 }
 
 /// Reads a body of at most that many bytes; `what` names it in what is said.

@@ -17,10 +17,12 @@ mod workers;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Response};
+use axum::{Json, Router};
+use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
@@ -69,12 +71,16 @@ pub fn router(gateway: &Shared, more: Router<Shared>) -> Router {
     router.layer(from_fn_with_state(server, around))
 }
 
+/// JSON that nobody is to keep.
+fn fresh(body: impl Serialize) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
 async fn nothing_there() -> Problem {
     Problem::not_found("there is nothing at this path: see /openapi.json")
 }
 
-fn panicked() -> axum::response::Response {
-    use axum::response::IntoResponse as _;
+fn panicked() -> Response {
     Problem::internal("a fault of the gateway's: see its log").into_response()
 }
 

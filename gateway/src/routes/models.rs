@@ -1,17 +1,14 @@
 //! `/v1/models/{model}`: which versions there are, what was in service, and putting another one there, where `models.root` says where they lie.
 
-use axum::body::Body;
+use axum::Router;
 use axum::extract::{Extension, Path, Request, State};
-use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use registry::{Change, Metric, Select};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Shared;
+use super::{Shared, fresh};
 use crate::audit::Entry;
 use crate::body;
 use crate::caller::Caller;
@@ -19,7 +16,9 @@ use crate::problem::{Problem, ProblemDetails};
 use crate::review::reviewer;
 use crate::versions::{self, PRODUCTION, Wish};
 
-/// The largest body, in bytes.
+/// What a body says.
+const CHANGE: &str = "what is to be in service";
+/// The largest one, in bytes.
 const MAX_BODY: usize = 16 << 10;
 
 pub(super) fn routes() -> Router<Shared> {
@@ -193,7 +192,8 @@ pub(crate) async fn promote(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let Promotion { version, reason, by, canary, seen } = read(&gateway, &parts.headers, body).await?;
+    let Promotion { version, reason, by, canary, seen } =
+        body::json(&gateway, &parts.headers, body, CHANGE, MAX_BODY).await?;
     gateway.may_be_changed()?;
     let by = reviewer(&caller, by.as_deref())?;
     let wish = Wish { author: versions::author(by.clone(), &reason)?, seen };
@@ -223,7 +223,8 @@ pub(crate) async fn rollback(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let Rollback { to, reason, by, seen } = read(&gateway, &parts.headers, body).await?;
+    let Rollback { to, reason, by, seen } =
+        body::json(&gateway, &parts.headers, body, CHANGE, MAX_BODY).await?;
     gateway.may_be_changed()?;
     let by = reviewer(&caller, by.as_deref())?;
     let wish = Wish { author: versions::author(by.clone(), &reason)?, seen };
@@ -232,18 +233,4 @@ pub(crate) async fn rollback(
     Entry::new("model.rollback", &model).by(&by).asked_by(&caller).came_to(&change);
     let change = change?;
     Ok(fresh(Changed { model, change }))
-}
-
-async fn read<T: DeserializeOwned>(gateway: &Shared, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        return Err(Problem::media_type("what is to be in service is said in application/json"));
-    }
-    let held = body::read(gateway, headers, body, "what is to be in service", MAX_BODY).await?;
-    serde_json::from_slice(&held.bytes).map_err(|error| Problem::bad_request(format!("the body: {error}")))
-}
-
-fn fresh(body: impl Serialize) -> Response {
-    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }

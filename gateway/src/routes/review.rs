@@ -6,22 +6,21 @@ use std::convert::Infallible;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use client::review::{Desk, Order, Place, Shown, folder_name};
 use client::{Label, Verdict};
 use futures_util::{Stream, stream};
 use jiff::Timestamp;
-use serde::Serialize;
 
 use shapes::{Labels, OfModel, ReviewItem, ReviewPage, Saying, Sorted, Wanted};
 
-use super::Shared;
+use super::{Shared, fresh};
 use crate::admission::Room;
 use crate::audit::Entry;
 use crate::body;
@@ -199,7 +198,7 @@ pub(crate) async fn say(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let saying = read(&gateway, &parts.headers, body).await?;
+    let saying: Saying = body::json(&gateway, &parts.headers, body, "what an image shows", MAX_BODY).await?;
     let by = reviewer(&caller, saying.by.as_deref())?;
     let (desk, shown) = found(&gateway, &caller, &id).await?;
     let review = &shown.item.review;
@@ -265,18 +264,4 @@ async fn found(gateway: &Shared, caller: &Caller, id: &str) -> Result<(Arc<Desk>
     let shown = shown.ok_or_else(gone)?;
     caller.who.may_ask(Some(&shown.item.review.model.name))?;
     Ok((Arc::clone(&desk), shown))
-}
-
-async fn read(gateway: &Shared, headers: &HeaderMap, body: Body) -> Result<Saying, Problem> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        return Err(Problem::media_type("what an image shows is said in application/json"));
-    }
-    let held = body::read(gateway, headers, body, "what an image shows", MAX_BODY).await?;
-    serde_json::from_slice(&held.bytes).map_err(|error| Problem::bad_request(format!("the body: {error}")))
-}
-
-fn fresh(body: impl Serialize) -> Response {
-    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
