@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use kafka::{Broker, Role, SettingsError};
-use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::Message;
+use rdkafka::{ClientConfig, Offset};
 use tokio_util::sync::CancellationToken;
 use wire::{Action, Control, ErrorCode};
 
@@ -22,6 +22,8 @@ const POLL: Duration = Duration::from_millis(200);
 const ASK: Duration = Duration::from_secs(5);
 /// How long a topic that is not there is let be.
 const PAUSE: Duration = Duration::from_secs(10);
+/// Between two looks whether it is still the topic that is read.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What librdkafka is given.
 ///
@@ -100,12 +102,18 @@ pub fn start(
 }
 
 fn run(client: &ClientConfig, topic: &str, controlled: &Controlled, end: &CancellationToken) {
-    let mut said = false;
+    let (mut said, mut missed) = (false, None);
     while !end.is_cancelled() {
-        let read = read(client, topic, controlled, end);
-        let why = match read {
-            Ok(true) => return,
-            Ok(false) => "it is not there".to_owned(),
+        let why = match read(client, topic, controlled, end, &mut missed) {
+            Ok(Left::AtTheEnd) => return,
+            Ok(Left::Unread) => {
+                tracing::info!(
+                    topic,
+                    "what workers are asked to do is read anew: it was deleted, or made anew"
+                );
+                continue;
+            }
+            Ok(Left::NotThere) => "it is not there".to_owned(),
             Err(error) => kafka::log::words(&error),
         };
         if !std::mem::replace(&mut said, true) {
@@ -118,21 +126,35 @@ fn run(client: &ClientConfig, topic: &str, controlled: &Controlled, end: &Cancel
     }
 }
 
-/// Reads on until the end, and says so; or finds that there is no such topic.
+/// Where reading stands, and where the topic ends, for each partition.
+type Standing = Vec<(i64, i64)>;
+
+/// Why the topic is not read on.
+enum Left {
+    /// The worker ends.
+    AtTheEnd,
+    /// There is no such topic.
+    NotThere,
+    /// Something lies on it that does not come, or less than was read: it is another one of that name, which librdkafka may never see.
+    Unread,
+}
+
 fn read(
     client: &ClientConfig,
     topic: &str,
     controlled: &Controlled,
     end: &CancellationToken,
-) -> KafkaResult<bool> {
+    given_up: &mut Option<Standing>,
+) -> KafkaResult<Left> {
     let consumer: BaseConsumer = client.create()?;
     let metadata = consumer.fetch_metadata(Some(topic), ASK)?;
     let partitions: Vec<_> = metadata.topics().iter().flat_map(|topic| topic.partitions()).collect();
     if partitions.is_empty() {
-        return Ok(false);
+        return Ok(Left::NotThere);
     }
     let from_the_start: Vec<_> = partitions.iter().map(|partition| (partition.id(), 0)).collect();
     consumer.assign(&kafka::positions(topic, &from_the_start)?)?;
+    let (mut looked, mut missed) = (Instant::now(), None);
     while !end.is_cancelled() {
         match consumer.poll(POLL) {
             Some(Ok(message)) => match message.payload().map(Control::decode) {
@@ -147,6 +169,34 @@ fn read(
             Some(Err(error)) => tracing::debug!(%error, topic, "reading what workers are asked to do"),
             None => {}
         }
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            let unread = unread(&consumer, topic, &from_the_start);
+            // The same twice: it was not just on its way. Where reading anew changed nothing, what lies there is for nobody (as a
+            // transaction's marker).
+            if unread.is_some() && unread == missed && unread != *given_up {
+                *given_up = unread;
+                return Ok(Left::Unread);
+            }
+            missed = unread;
+        }
     }
-    Ok(true)
+    Ok(Left::AtTheEnd)
+}
+
+/// Where reading stands and where the topic ends, of each partition, where they are not the same on each; none where nobody can say.
+fn unread(consumer: &BaseConsumer, topic: &str, partitions: &[(i32, i64)]) -> Option<Standing> {
+    let positions = consumer.position().ok()?;
+    let mut ends = Vec::new();
+    for (partition, _) in partitions {
+        let (low, high) = consumer.fetch_watermarks(topic, *partition, ASK).ok()?;
+        let stands = positions.find_partition(topic, *partition).map(|found| found.offset());
+        let Some(Offset::Offset(stands)) = stands else {
+            // Nothing came yet.
+            ends.push((low, high));
+            continue;
+        };
+        ends.push((stands, high));
+    }
+    ends.iter().any(|(stands, high)| stands != high).then_some(ends)
 }

@@ -170,7 +170,10 @@ impl Pair {
         }
         let over = limits.for_s.is_some_and(|seconds| so_far >= Duration::from_secs(seconds));
         let compared = limits.disagreement.is_none() || both >= MANY;
-        if !over || !many || !compared {
+        // Not surely over a limit is not within it.
+        let within = failed as f64 / requests.max(1) as f64 <= others_failed + limits.errors
+            && limits.disagreement.is_none_or(|limit| apart as f64 <= limit * both as f64);
+        if !over || !many || !compared || !within {
             return Verdict::GoesOn;
         }
         let apart = limits.disagreement.map_or_else(String::new, |_| {
@@ -323,6 +326,13 @@ mod tests {
             why.contains("tried out for 1m: of its last 100 requests 0.0 % failed, beside 0.0 %; an image"),
             "{why}"
         );
+        // Not surely more than a tenth, and more than a tenth.
+        let doubtful = self::trials();
+        doubtful.answer(1, 500, 10);
+        doubtful.answer(2, MANY, 12);
+        doubtful.compare(true, 95);
+        doubtful.compare(false, 15);
+        assert_eq!(doubtful.verdict(WANTED, &LIMITS, AFTER), Verdict::GoesOn, "13.6 % is not within 10 %");
         let few = self::trials();
         few.answer(1, 500, 10);
         few.answer(2, MANY - 1, 12);

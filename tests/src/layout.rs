@@ -140,7 +140,21 @@ impl Scene {
     /// Where it can't be made in time.
     pub fn make_requests_anew(&self, partitions: i32) {
         let [requests, ..] = self.topics.specs(partitions, -1);
-        wait_until("the topic to be made anew", PATIENCE, || self.try_make(std::slice::from_ref(&requests)));
+        self.make_anew(&requests);
+    }
+
+    /// The same of another of its topics, with one partition where that is what it has.
+    ///
+    /// # Panics
+    /// As [`Self::make_requests_anew`]; where it is none of its topics.
+    pub fn make_topic_anew(&self, topic: &str) {
+        let all = self.topics.specs(1, -1);
+        let spec = all.iter().find(|spec| spec.name == topic);
+        self.make_anew(spec.unwrap_or_else(|| panic!("{topic} is none of this scene's topics")));
+    }
+
+    fn make_anew(&self, spec: &TopicSpec) {
+        wait_until("the topic to be made anew", PATIENCE, || self.try_make(std::slice::from_ref(spec)));
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {

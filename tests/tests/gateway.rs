@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use ::kafka::Topics;
 use e2e::gateway::Gateway;
 use e2e::page::example_of;
 use e2e::paths::{self, sample};
 use e2e::process::Finished;
 use e2e::scene::{Kind, Scene};
+use e2e::versions::Versions;
 use e2e::wait_until;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -32,7 +34,11 @@ const LIMIT: Duration = Duration::from_secs(90);
 
 /// A gateway that knows of both models.
 fn gateway(scene: &Scene, name: &str, models: &[&str]) -> Gateway {
-    let gateway = Gateway::start(scene, name, &[]);
+    gateway_with(scene, name, models, &[])
+}
+
+fn gateway_with(scene: &Scene, name: &str, models: &[&str], flags: &[&str]) -> Gateway {
+    let gateway = Gateway::start(scene, name, flags);
     wait_until("the gateway's view of the workers", LIMIT, || {
         for path in models.iter().map(|model| format!("/v2/models/{model}/ready")) {
             let (status, said) = http::get(&gateway.http, &path);
@@ -96,9 +102,14 @@ fn the_page_is_what_is_served(kind: Kind) {
 fn others_clients_find_what_they_expect() {
     let scene = Scene::on(Kind::Kafka);
     // Of versions whose files are not fetched it would say, rightly, that it can't serve them: a 503.
-    let control = format!("topics.control={}", scene.topics.control);
-    let _worker = scene.worker("w1", &["--set", "models.on_demand_bytes=0", "--set", &control]);
-    let gateway = gateway(&scene, "g1", &["bird", "fashion-mnist"]);
+    let mut flags = vec!["--set=models.on_demand_bytes=0".to_owned()];
+    let topics = Topics::KEYS.into_iter().zip(scene.topics.names());
+    flags.extend(topics.map(|(key, topic)| format!("--set=topics.{key}={topic}")));
+    let _worker = scene.worker("w1", &flags.iter().map(String::as_str).collect::<Vec<_>>());
+    // Where nobody minds what is promoted.
+    let versions = Versions::new(&scene);
+    let root = format!("--set=models.root={}", versions.root().display());
+    let gateway = gateway_with(&scene, "g1", &["bird", "fashion-mnist"], &[&root]);
     let clients = paths::http_clients();
     let script = scene.folder.join("triton.py");
     std::fs::write(&script, gateway.at(&example_of("docs/http.md", "triton.py"))).unwrap();

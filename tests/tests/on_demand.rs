@@ -148,6 +148,14 @@ fn versions_are_loaded_and_let_go_by_command_on_each_worker() {
     assert_eq!(unknown.code, Some(2), "{unknown:?}");
     assert!(unknown.stderr.contains("there are fashion-mnist"), "{unknown:?}");
 
+    // The topic is deleted and made anew: they hear what is asked on the new one.
+    scene.delete_topic(&scene.topics.control);
+    scene.make_topic_anew(&scene.topics.control);
+    wait_until("each worker hears what lies on the new topic", PATIENCE, || {
+        let loaded = client(&["load", MODEL, "2", "--json", "--timeout", "5s"]);
+        if loaded.code == Some(0) { Ok(()) } else { Err(format!("{loaded:?}")) }
+    });
+
     // Nobody would look for an hour.
     versions.promote(2);
     assert_eq!(client(&["refresh"]).code, Some(0));

@@ -24,6 +24,8 @@ use crate::metrics::Metrics;
 use crate::served::{NotLoaded, Served};
 use crate::trials::Verdict;
 
+/// What was found out so long ago is found out again.
+const STALE: Duration = Duration::from_secs(1);
 /// What is noted about all of them.
 const CATALOG: &str = "models";
 
@@ -73,6 +75,8 @@ pub struct Follower {
     limit: u64,
     /// What could not be served, what it looked like then, and what was said of it.
     failed: BTreeMap<(String, u32), (String, Skipped)>,
+    /// What was meant when that could be found out the last time, where something is tried out, by what is wanted.
+    seen: BTreeMap<String, (Wanted, Meant)>,
     /// The trials that did not keep within their limits here, by what is wanted.
     ended: BTreeMap<String, Ended>,
     /// When what became of a trial could not be written into the history, by what is wanted.
@@ -122,6 +126,7 @@ impl Follower {
             on_demand: None,
             limit: 0,
             failed: BTreeMap::new(),
+            seen: BTreeMap::new(),
             ended: BTreeMap::new(),
             unwritten: BTreeMap::new(),
             again: AGAIN,
@@ -165,7 +170,10 @@ impl Follower {
         let wanted = match self.versions.wanted() {
             Ok(wanted) => wanted,
             // What is served goes on.
-            Err(error) => return self.lost_sight(&error),
+            Err(error) => {
+                self.lost_sight(&error);
+                return self.watch_what_was_seen();
+            }
         };
         match self.versions.away() {
             Some(why) => self.note_once(format!("the models are those that were last seen: {why}")),
@@ -180,13 +188,23 @@ impl Follower {
     }
 
     fn follow(&mut self, wanted: &Wanted) {
-        let Meant { version, trial } = match self.versions.resolve(wanted) {
+        let mut meant = match self.versions.resolve(wanted) {
             Ok(Some(meant)) => meant,
             Ok(None) => return,
-            Err(error) => return self.tell(self.short_of(wanted, None, &error)),
+            Err(error) => {
+                self.tell(self.short_of(wanted, None, &error));
+                return self.watch_as_it_was_seen(wanted);
+            }
         };
-        self.come_to(wanted, version, Share::default());
-        self.follow_trial(wanted, trial.as_ref());
+        let begun = Instant::now();
+        self.come_to(wanted, meant.version, Share::default());
+        // Loading may take minutes: what was to be tried out then may be over.
+        if begun.elapsed() >= STALE
+            && let Ok(Some(Meant { trial, .. })) = self.versions.resolve(wanted)
+        {
+            meant.trial = trial;
+        }
+        self.follow_trial(wanted, &meant);
     }
 
     /// From now on that version serves what is wanted; where it is tried out, by that share of the requests.

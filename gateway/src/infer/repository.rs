@@ -17,7 +17,7 @@ use crate::problem::Problem;
 /// The parameter that Triton's clients can send.
 pub const CONFIG: &str = "config";
 /// How long workers may take, where that is less than `requests.timeout`, to let a version go: what is still in service never does.
-const LET_GO: Duration = Duration::from_secs(5);
+const LET_GO: Duration = Duration::from_secs(2);
 
 /// Has workers load a version, and waits until each that serves the model has; without a version they look at once which one is in
 /// service, and the model is waited for.

@@ -28,9 +28,9 @@ pub(super) struct Ended {
 
 impl Follower {
     /// Has what is meant to be tried out beside `wanted`, and nothing else.
-    pub(super) fn follow_trial(&mut self, wanted: &Wanted, trial: Option<&Trial>) {
-        let goes_on = self.watch_trial(wanted, trial);
-        let Some(trial) = trial.filter(|_| goes_on) else { return };
+    pub(super) fn follow_trial(&mut self, wanted: &Wanted, meant: &Meant) {
+        let goes_on = self.watch_trial(wanted, meant);
+        let Some(trial) = meant.trial.as_ref().filter(|_| goes_on) else { return };
         let beside = wanted.beside(trial.part);
         let serves = |models: &Models| models.serving(&beside).is_some_and(|s| s.id.version == trial.version);
         let served = self.models().as_ref().is_some_and(serves);
@@ -39,30 +39,48 @@ impl Follower {
         self.end_all(wanted, |part, _| part != trial.part);
         if !served {
             // What is answered from now on counts.
-            self.watch_trial(wanted, Some(trial));
+            self.watch_trial(wanted, meant);
         }
     }
 
     /// Ends all that is tried out and is over. It loads nothing.
     pub(super) fn watch_trials(&mut self) {
-        let Ok(wanted) = self.versions.wanted() else { return };
+        let Ok(wanted) = self.versions.wanted() else { return self.watch_what_was_seen() };
         for wanted in wanted.iter().filter(|wanted| wanted.moves()) {
-            if let Ok(Some(Meant { trial, .. })) = self.versions.resolve(wanted) {
-                self.watch_trial(wanted, trial.as_ref());
+            match self.versions.resolve(wanted) {
+                Ok(Some(meant)) => drop(self.watch_trial(wanted, &meant)),
+                Ok(None) => {}
+                Err(_) => self.watch_as_it_was_seen(wanted),
             }
         }
     }
 
+    /// The same where it can't be found out what is meant: a version that fails answers nobody any longer for that.
+    pub(super) fn watch_what_was_seen(&mut self) {
+        for (wanted, meant) in self.seen.values().cloned().collect::<Vec<_>>() {
+            self.watch_trial(&wanted, &meant);
+        }
+    }
+
+    /// The same of one.
+    pub(super) fn watch_as_it_was_seen(&mut self, wanted: &Wanted) {
+        if let Some((wanted, meant)) = self.seen.get(&wanted.key()).cloned() {
+            self.watch_trial(&wanted, &meant);
+        }
+    }
+
     /// Ends what is tried out beside `wanted` and is not meant to be, or does not keep within its limits; whether it is to be tried out.
-    fn watch_trial(&mut self, wanted: &Wanted, trial: Option<&Trial>) -> bool {
+    fn watch_trial(&mut self, wanted: &Wanted, meant: &Meant) -> bool {
         let key = wanted.key();
-        let Some(trial) = trial else {
+        let Some(trial) = &meant.trial else {
+            self.seen.remove(&key);
             self.end_all(wanted, |_, _| true);
             self.ended.remove(&key);
             self.unwritten.remove(&key);
             self.metrics.trials.forget(&key);
             return false;
         };
+        self.seen.insert(key.clone(), (wanted.clone(), meant.clone()));
         // So that there is room, and whether the next one can be served or not; but what is tried out in another way from now on need not be
         // loaded again.
         self.end_all(wanted, |part, version| {
@@ -79,8 +97,13 @@ impl Follower {
             if let (Some(first), Some(tried)) = (version(wanted), version(&wanted.beside(trial.part)))
                 && tried == trial.version
             {
+                if first == tried {
+                    // It answers all of them here, since the one that is meant can't be served: there is nothing to hold it to.
+                    self.metrics.trials.forget(&key);
+                    return true;
+                }
                 self.metrics.trials.watch(&key, &wanted.name, trial.change, [first, tried]);
-                return self.judge(wanted, trial);
+                return self.judge(wanted, trial, first == meant.version);
             }
         } else {
             self.metrics.trials.forget(&key);
@@ -88,8 +111,9 @@ impl Follower {
         true
     }
 
-    /// Holds a canary to its limits; whether it goes on.
-    fn judge(&mut self, wanted: &Wanted, trial: &Trial) -> bool {
+    /// Holds a canary to its limits; whether it goes on. It is promoted only `beside_what_is_meant`: that it is no worse than a version that
+    /// answers here for want of the one in service says nothing of that one.
+    fn judge(&mut self, wanted: &Wanted, trial: &Trial, beside_what_is_meant: bool) -> bool {
         let (key, beside) = (wanted.key(), wanted.beside(trial.part));
         let Some(limits) = trial.limits else { return true };
         // Where the clock was set back, it has just begun.
@@ -107,6 +131,7 @@ impl Follower {
                 self.stay_ended(wanted, trial);
                 false
             }
+            Verdict::Kept(_) if !beside_what_is_meant => true,
             Verdict::Kept(why) => {
                 match self.write(wanted, trial, &verdict) {
                     Some(Ok(())) => tracing::info!("{name} {version} is promoted: {why}"),

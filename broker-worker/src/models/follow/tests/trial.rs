@@ -92,6 +92,60 @@ async fn where_the_history_can_not_be_written_a_worker_ends_it_for_itself_and_sa
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_it_can_not_be_found_out_what_is_meant_one_that_fails_is_ended_all_the_same() {
+    let key = doubles::wanted("bird").key();
+    for folder_is_away in [true, false] {
+        let mut room = room();
+        room.step(1);
+        room.try_it_out(canary(HOUR / 2));
+        room.shelf.lock().read_only = true;
+        if folder_is_away {
+            room.shelf.lock().away = true;
+        } else {
+            room.shelf.lock().meant.clear();
+        }
+        room.follower.step();
+        assert!(room.is_tried_out(), "it goes on while it is good");
+        room.answer(1, Ok(()));
+        room.answer(2, Err(ErrorCode::Internal));
+        room.follower.step();
+        assert!(!room.is_tried_out());
+        let mut shelf = room.shelf.lock();
+        (shelf.away, shelf.read_only) = (false, false);
+        shelf.meant.insert(key.clone(), 1);
+        drop(shelf);
+        room.follower.step();
+        let written = room.shelf.lock().written.clone();
+        assert!(matches!(&written[..], [Verdict::Over(_)]) && !room.is_tried_out(), "{written:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_another_than_the_one_in_service_none_is_promoted_and_none_is_held_to_itself() {
+    let mut room = room();
+    room.shelf.lock().broken = vec![3];
+    room.step(3);
+    assert_eq!(room.found(), "bird 1", "the one in service can't be served here");
+    room.try_it_out(canary(HOUR * 2));
+    room.answer(1, Ok(()));
+    room.answer(2, Ok(()));
+    room.follower.step();
+    assert!(room.shelf.lock().written.is_empty(), "it is no worse than 1, and 3 is in service");
+    assert!(room.is_tried_out());
+    // The one that answers for want of it is tried out itself.
+    room.try_it_out(Trial { version: 1, change: 8, ..canary(HOUR * 2) });
+    room.answer(1, Ok(()));
+    room.follower.step();
+    assert!(room.shelf.lock().written.is_empty());
+    // It still ends where it is over.
+    room.try_it_out(Trial { change: 9, ..canary(HOUR * 2) });
+    room.answer(1, Ok(()));
+    room.answer(2, Err(ErrorCode::Internal));
+    room.follower.step();
+    assert!(matches!(&room.shelf.lock().written[..], [Verdict::Over(_)]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_kept_within_its_limits_is_promoted_when_its_time_is_over() {
     let mut room = room();
     room.step(1);
