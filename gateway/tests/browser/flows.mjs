@@ -297,7 +297,7 @@ const flows = {
     await sees(page.locator("#fleet-figures"), "Average batch");
     assert.equal(await page.getByRole("img", { name: /^Time to the answer/ }).count(), 0, "the gateway's own charts stand there too");
     await page.getByRole("img", { name: /^Lag, in requests, the last 5 minutes: at most 10/ }).waitFor();
-    await page.getByLabel("Model", { exact: true }).last().selectOption("shoe");
+    await page.getByLabel("Which model", { exact: true }).selectOption("shoe");
     await models.getByText("bird").waitFor({ state: "detached" });
     assert.equal(await page.locator("#of-model option").count(), 3, "bird can be chosen again");
     await page.getByLabel("Worker", { exact: true }).selectOption("w1");
