@@ -4,11 +4,12 @@
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+use kafka::identity::topic_id;
 use kafka::{Broker, Role, SettingsError};
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::Message;
-use rdkafka::{ClientConfig, Offset};
 use tokio_util::sync::CancellationToken;
 use wire::{Action, Control, ErrorCode};
 
@@ -22,7 +23,7 @@ const POLL: Duration = Duration::from_millis(200);
 const ASK: Duration = Duration::from_secs(5);
 /// How long a topic that is not there is let be.
 const PAUSE: Duration = Duration::from_secs(10);
-/// Between two looks whether it is still the topic that is read.
+/// Between two questions whether it is still the topic that is read.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// What librdkafka is given.
@@ -102,14 +103,14 @@ pub fn start(
 }
 
 fn run(client: &ClientConfig, topic: &str, controlled: &Controlled, end: &CancellationToken) {
-    let (mut said, mut missed) = (false, None);
+    let mut said = false;
     while !end.is_cancelled() {
-        let why = match read(client, topic, controlled, end, &mut missed) {
+        let why = match read(client, topic, controlled, end) {
             Ok(Left::AtTheEnd) => return,
-            Ok(Left::Unread) => {
+            Ok(Left::Another) => {
                 tracing::info!(
                     topic,
-                    "what workers are asked to do is read anew: it was deleted, or made anew"
+                    "what workers are asked to do is read anew: its topic was deleted and made anew"
                 );
                 continue;
             }
@@ -126,17 +127,14 @@ fn run(client: &ClientConfig, topic: &str, controlled: &Controlled, end: &Cancel
     }
 }
 
-/// Where reading stands, and where the topic ends, for each partition.
-type Standing = Vec<(i64, i64)>;
-
 /// Why the topic is not read on.
 enum Left {
     /// The worker ends.
     AtTheEnd,
     /// There is no such topic.
     NotThere,
-    /// Something lies on it that does not come, or less than was read: it is another one of that name, which librdkafka may never see.
-    Unread,
+    /// Another topic has the name now, which librdkafka takes for the one that is read.
+    Another,
 }
 
 fn read(
@@ -144,9 +142,10 @@ fn read(
     topic: &str,
     controlled: &Controlled,
     end: &CancellationToken,
-    given_up: &mut Option<Standing>,
 ) -> KafkaResult<Left> {
     let consumer: BaseConsumer = client.create()?;
+    // Asked first: what is read may be a later one, never an earlier.
+    let id = topic_id(consumer.client(), topic, ASK).unwrap_or_default();
     let metadata = consumer.fetch_metadata(Some(topic), ASK)?;
     let partitions: Vec<_> = metadata.topics().iter().flat_map(|topic| topic.partitions()).collect();
     if partitions.is_empty() {
@@ -154,7 +153,7 @@ fn read(
     }
     let from_the_start: Vec<_> = partitions.iter().map(|partition| (partition.id(), 0)).collect();
     consumer.assign(&kafka::positions(topic, &from_the_start)?)?;
-    let (mut looked, mut missed) = (Instant::now(), None);
+    let mut looked = Instant::now();
     while !end.is_cancelled() {
         match consumer.poll(POLL) {
             Some(Ok(message)) => match message.payload().map(Control::decode) {
@@ -170,33 +169,13 @@ fn read(
             None => {}
         }
         if looked.elapsed() >= LOOK {
-            looked = Instant::now();
-            let unread = unread(&consumer, topic, &from_the_start);
-            // The same twice: it was not just on its way. Where reading anew changed nothing, what lies there is for nobody (as a
-            // transaction's marker).
-            if unread.is_some() && unread == missed && unread != *given_up {
-                *given_up = unread;
-                return Ok(Left::Unread);
+            // While none has the name, or the broker does not answer, nothing is known anew.
+            let now = topic_id(consumer.client(), topic, ASK).unwrap_or_default();
+            if now.is_some() && now != id {
+                return Ok(Left::Another);
             }
-            missed = unread;
+            looked = Instant::now();
         }
     }
     Ok(Left::AtTheEnd)
-}
-
-/// Where reading stands and where the topic ends, of each partition, where they are not the same on each; none where nobody can say.
-fn unread(consumer: &BaseConsumer, topic: &str, partitions: &[(i32, i64)]) -> Option<Standing> {
-    let positions = consumer.position().ok()?;
-    let mut ends = Vec::new();
-    for (partition, _) in partitions {
-        let (low, high) = consumer.fetch_watermarks(topic, *partition, ASK).ok()?;
-        let stands = positions.find_partition(topic, *partition).map(|found| found.offset());
-        let Some(Offset::Offset(stands)) = stands else {
-            // Nothing came yet.
-            ends.push((low, high));
-            continue;
-        };
-        ends.push((stands, high));
-    }
-    ends.iter().any(|(stands, high)| stands != high).then_some(ends)
 }

@@ -14,7 +14,7 @@
 //! - `served`, `models` and `engines`: what the rooms ask of a model, all that there are and how they follow what is promoted, and
 //!   the engines behind them.
 //! - `shadow`: what a version computes beside the one that answers; `trials`: how versions do that are tried out.
-//! - `review`: images that a person should look at.
+//! - `review`: images that a person should look at; `fnv`: which requests are drawn for one thing or another.
 //! - `control`: what workers are asked to do beside answering.
 //! - `outbox`: the producers; `clients`: what librdkafka is given; `broker`: which broker, and waiting for it.
 //! - `snapshots`: what this worker measures of itself, published each second; `tally`: where that is counted.
@@ -37,6 +37,7 @@ mod control;
 #[cfg(test)]
 mod doubles;
 mod engines;
+mod fnv;
 mod group;
 mod health;
 mod http;

@@ -1,12 +1,11 @@
 //! Which requests meet a version that is tried out: always the same ones, on each worker.
 
-/// A number from 0 to 99, always the same for one key: FNV-1a of 64 bits
-/// ([draft](https://datatracker.ietf.org/doc/draft-eastlake-fnv/)), both halves together.
+use crate::fnv::fnv1a;
+
+/// A number from 0 to 99, always the same for one key: both halves of its hash together.
 #[must_use]
 pub fn ticket(key: &[u8]) -> u8 {
-    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0100_0000_01b3;
-    let hash = key.iter().fold(BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
+    let hash = fnv1a(key.iter().copied());
     u8::try_from((hash ^ (hash >> 32)) % 100).unwrap_or_default()
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::{ModelId, Prediction, Why};
 
 use crate::capacity;
+use crate::fnv::fnv1a;
 use crate::invalid::{Invalid, at_least_one};
 use crate::metrics::Metrics;
 
@@ -95,12 +96,10 @@ impl Review {
     }
 }
 
-/// A number from 0 to 1, always the same for one id: FNV-1a, as which requests meet a canary, of other bytes, and MurmurHash3's last mix.
+/// A number from 0 to 1, always the same for one id: the hash that says which requests meet a canary, of other bytes, and MurmurHash3's
+/// last mix.
 fn drawn(id: &str) -> f64 {
-    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0100_0000_01b3;
-    let bytes = b"review ".iter().chain(id.as_bytes());
-    let hash = bytes.fold(BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
+    let hash = fnv1a(b"review ".iter().chain(id.as_bytes()).copied());
     // Its upper bits alone are too much alike for texts that differ at their end.
     let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     let mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);

@@ -1,5 +1,7 @@
 //! The methods of `inference.GRPCInferenceService`.
 
+use std::collections::HashMap;
+
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -10,13 +12,14 @@ use super::pb::model_metadata_response::TensorMetadata;
 use super::pb::repository_index_response::ModelIndex;
 use super::pb::{
     ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
-    ModelReadyResponse, RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelLoadRequest,
-    RepositoryModelLoadResponse, RepositoryModelUnloadRequest, RepositoryModelUnloadResponse,
-    ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest,
-    ServerReadyResponse,
+    ModelReadyResponse, ModelRepositoryParameter, RepositoryIndexRequest, RepositoryIndexResponse,
+    RepositoryModelLoadRequest, RepositoryModelLoadResponse, RepositoryModelUnloadRequest,
+    RepositoryModelUnloadResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest,
+    ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
 };
 use crate::caller::Caller;
-use crate::infer::{self, models, repository};
+use crate::infer::repository::{self, Wish};
+use crate::infer::{self, models};
 use crate::problem::Problem;
 use crate::routes::{Shared, v2};
 
@@ -109,11 +112,8 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<RepositoryModelLoadRequest>,
     ) -> Answer<RepositoryModelLoadResponse> {
-        may_ask(&request, &request.get_ref().model_name)?;
-        let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
-        let RepositoryModelLoadRequest { model_name, parameters, .. } = request.into_inner();
-        let version = convert::repository_version(&parameters)?;
-        repository::load(&self.gateway, &model_name, version, &caller).await?;
+        let RepositoryModelLoadRequest { model_name, parameters, .. } = request.get_ref();
+        self.change(Wish::Load, &request, model_name, parameters).await?;
         Ok(Response::new(RepositoryModelLoadResponse {}))
     }
 
@@ -121,12 +121,25 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<RepositoryModelUnloadRequest>,
     ) -> Answer<RepositoryModelUnloadResponse> {
-        may_ask(&request, &request.get_ref().model_name)?;
-        let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
-        let RepositoryModelUnloadRequest { model_name, parameters, .. } = request.into_inner();
-        let version = convert::repository_version(&parameters)?;
-        repository::unload(&self.gateway, &model_name, version, &caller).await?;
+        let RepositoryModelUnloadRequest { model_name, parameters, .. } = request.get_ref();
+        self.change(Wish::Unload, &request, model_name, parameters).await?;
         Ok(Response::new(RepositoryModelUnloadResponse {}))
+    }
+}
+
+impl Service {
+    /// Has workers load a version or let it go.
+    async fn change<T>(
+        &self,
+        wish: Wish,
+        request: &Request<T>,
+        model: &str,
+        parameters: &HashMap<String, ModelRepositoryParameter>,
+    ) -> Result<(), Problem> {
+        may_ask(request, model)?;
+        let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
+        let version = convert::repository_version(parameters)?;
+        repository::carry_out(&self.gateway, wish, model, version, &caller).await
     }
 }
 

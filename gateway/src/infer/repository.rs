@@ -19,29 +19,38 @@ pub const CONFIG: &str = "config";
 /// How long workers may take, where that is less than `requests.timeout`, to let a version go: what is still in service never does.
 const LET_GO: Duration = Duration::from_secs(2);
 
-/// Has workers load a version, and waits until each that serves the model has; without a version they look at once which one is in
-/// service, and the model is waited for.
+/// What workers are to do with a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Load it, each that serves the model; without a version they look at once which one is in service, and the model is waited for.
+    Load,
+    /// Let it go, where requests or somebody had it loaded; without a version all such ones of the model.
+    Unload,
+}
+
+/// Has workers do it, and waits until they have.
 ///
 /// # Errors
-/// Where no worker serves the model, one can't load the version, or it is not done within `requests.timeout`.
-pub async fn load(
+/// [`Problem`]: where nothing may be changed here, no worker serves the model, one can't load the version or still serves what is in service,
+/// or it is not done in time.
+pub async fn carry_out(
     gateway: &Gateway,
+    wish: Wish,
     model: &str,
     version: Option<u32>,
     caller: &Caller,
 ) -> Result<(), Problem> {
     gateway.may_be_changed()?;
-    let loaded = load_everywhere(gateway, model, version, caller).await;
-    Entry::new("model.load", &subject(model, version)).asked_by(caller).came_to(&loaded);
-    loaded
+    let (action, done) = match wish {
+        Wish::Load => ("model.load", load(gateway, model, version, caller).await),
+        Wish::Unload => ("model.unload", unload(gateway, model, version, caller).await),
+    };
+    let subject = version.map_or_else(|| model.to_owned(), |version| format!("{model} {version}"));
+    Entry::new(action, &subject).asked_by(caller).came_to(&done);
+    done
 }
 
-async fn load_everywhere(
-    gateway: &Gateway,
-    model: &str,
-    version: Option<u32>,
-    caller: &Caller,
-) -> Result<(), Problem> {
+async fn load(gateway: &Gateway, model: &str, version: Option<u32>, caller: &Caller) -> Result<(), Problem> {
     models::find(gateway, model, None)?;
     let Some(version) = version else {
         ask(gateway, Action::Refresh, None, caller).await?;
@@ -76,23 +85,7 @@ async fn load_everywhere(
     outcome.map_err(Problem::unprocessable)
 }
 
-/// Has workers let a version go that requests or somebody had loaded, or all such versions of a model, and waits until they have.
-///
-/// # Errors
-/// Where no worker serves it, or one still does, since it is in service there.
-pub async fn unload(
-    gateway: &Gateway,
-    model: &str,
-    version: Option<u32>,
-    caller: &Caller,
-) -> Result<(), Problem> {
-    gateway.may_be_changed()?;
-    let unloaded = unload_everywhere(gateway, model, version, caller).await;
-    Entry::new("model.unload", &subject(model, version)).asked_by(caller).came_to(&unloaded);
-    unloaded
-}
-
-async fn unload_everywhere(
+async fn unload(
     gateway: &Gateway,
     model: &str,
     version: Option<u32>,
@@ -155,10 +148,6 @@ pub fn version_of(config: Option<&str>, version: Option<&str>) -> Result<Option<
         return Err(Problem::bad_request("parameters version and config name different versions"));
     }
     Ok(Some(version))
-}
-
-fn subject(model: &str, version: Option<u32>) -> String {
-    version.map_or_else(|| model.to_owned(), |version| format!("{model} {version}"))
 }
 
 async fn ask(

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::{Extension, Path, Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use registry::{Change, Metric, Select};
+use registry::{Change, Metric, Registry, RegistryError, Select};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -194,16 +194,11 @@ pub(crate) async fn promote(
     let (parts, body) = request.into_parts();
     let Promotion { version, reason, by, canary, seen } =
         body::json(&gateway, &parts.headers, body, CHANGE, MAX_BODY).await?;
-    gateway.may_be_changed()?;
-    let by = reviewer(&caller, by.as_deref())?;
-    let wish = Wish { author: versions::author(by.clone(), &reason)?, seen };
-    let named = model.clone();
-    let change =
-        gateway.registry(move |registry| versions::promote(registry, &named, version, canary, &wish)).await;
     let subject = format!("{model} {version}");
-    Entry::new("model.promote", &subject).by(&by).asked_by(&caller).came_to(&change);
-    let change = change?;
-    Ok(fresh(Changed { model, change }))
+    let change = move |registry: &Registry, model: &str, wish: &Wish| {
+        versions::promote(registry, model, version, canary, wish)
+    };
+    changed(&gateway, &caller, model, (by, &reason, seen), ("model.promote", &subject), change).await
 }
 
 /// Go back to a version that was in service before, or end what is tried out
@@ -225,12 +220,26 @@ pub(crate) async fn rollback(
     let (parts, body) = request.into_parts();
     let Rollback { to, reason, by, seen } =
         body::json(&gateway, &parts.headers, body, CHANGE, MAX_BODY).await?;
+    let subject = model.clone();
+    let change =
+        move |registry: &Registry, model: &str, wish: &Wish| versions::rollback(registry, model, to, wish);
+    changed(&gateway, &caller, model, (by, &reason, seen), ("model.rollback", &subject), change).await
+}
+
+/// Has what is in service changed, by whoever asks, and writes down who that was and what came of it.
+async fn changed(
+    gateway: &Shared,
+    caller: &Caller,
+    model: String,
+    (by, reason, seen): (Option<String>, &str, Option<u32>),
+    (action, subject): (&str, &str),
+    change: impl FnOnce(&Registry, &str, &Wish) -> Result<Change, RegistryError> + Send + 'static,
+) -> Result<Response, Problem> {
     gateway.may_be_changed()?;
-    let by = reviewer(&caller, by.as_deref())?;
-    let wish = Wish { author: versions::author(by.clone(), &reason)?, seen };
+    let by = reviewer(caller, by.as_deref())?;
+    let wish = Wish { author: versions::author(by.clone(), reason)?, seen };
     let named = model.clone();
-    let change = gateway.registry(move |registry| versions::rollback(registry, &named, to, &wish)).await;
-    Entry::new("model.rollback", &model).by(&by).asked_by(&caller).came_to(&change);
-    let change = change?;
-    Ok(fresh(Changed { model, change }))
+    let change = gateway.registry(move |registry| change(registry, &named, &wish)).await;
+    Entry::new(action, subject).by(&by).asked_by(caller).came_to(&change);
+    Ok(fresh(Changed { model, change: change? }))
 }

@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use super::{Shared, v2_infer};
 use crate::caller::Caller;
-use crate::infer::{self, models, repository, tensor};
+use crate::infer::repository::{self, Wish};
+use crate::infer::{self, models, tensor};
 use crate::problem::{Problem, ProblemDetails};
 
 pub(super) fn routes() -> Router<Shared> {
@@ -228,8 +229,7 @@ pub(crate) async fn load(
     Extension(caller): Extension<Caller>,
     body: axum::extract::Request,
 ) -> Result<(), Problem> {
-    let version = repository_version(&gateway, body).await?;
-    repository::load(&gateway, &model, version, &caller).await
+    change(&gateway, Wish::Load, &model, &caller, body).await
 }
 
 /// Have workers let a version go that is not in service
@@ -244,14 +244,20 @@ pub(crate) async fn unload(
     Extension(caller): Extension<Caller>,
     body: axum::extract::Request,
 ) -> Result<(), Problem> {
-    let version = repository_version(&gateway, body).await?;
-    repository::unload(&gateway, &model, version, &caller).await
+    change(&gateway, Wish::Unload, &model, &caller, body).await
 }
 
-async fn repository_version(gateway: &Shared, body: axum::extract::Request) -> Result<Option<u32>, Problem> {
+async fn change(
+    gateway: &Shared,
+    wish: Wish,
+    model: &str,
+    caller: &Caller,
+    request: axum::extract::Request,
+) -> Result<(), Problem> {
     let RepositoryParameters { version, config, unload_dependents: _ } =
-        optional::<RepositoryRequest>(gateway, body).await?.parameters;
-    repository::version_of(config.as_deref(), version.as_deref())
+        optional::<RepositoryRequest>(gateway, request).await?.parameters;
+    let version = repository::version_of(config.as_deref(), version.as_deref())?;
+    repository::carry_out(gateway, wish, model, version, caller).await
 }
 
 /// A small JSON body, or none: what there is none of is its default. Its content-type does not matter.
